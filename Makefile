@@ -1,0 +1,112 @@
+# The whole companion, from an empty clone to the paper's tables and figures: `make help`.
+
+PROFILE := small
+CORPUS := sim
+DATA :=
+JOBS := 2
+PYTHON :=
+VENV := .venv
+TORCH_INDEX :=
+
+profiles := smoke small paper
+corpora := sim multiemo
+variables := PROFILE CORPUS DATA JOBS PYTHON VENV TORCH_INDEX
+
+# What can be refused is refused here, before minutes go into building the environment.
+typed := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
+unknown := $(filter-out $(variables),$(typed))
+$(if $(unknown),$(error Unknown variable: $(unknown). There are: $(variables)))
+one_of = $(if $(and $(filter 1,$(words $($1))),$(filter $($1),$2)),,\
+    $(error $1=$($1) is not known. $1 is one of: $2))
+$(call one_of,PROFILE,$(profiles))
+$(call one_of,CORPUS,$(corpora))
+ifeq ($(CORPUS)$(if $(DATA),,-),multiemo-)
+$(error CORPUS=multiemo needs DATA=DIR, the folder that holds MELD/, IEMOCAP/ or both)
+endif
+
+python := $(VENV)/bin/python
+environment := $(VENV)/.complete
+sources = $(sort $(wildcard notebooks/*.py))
+pip = $(python) -m pip --disable-pip-version-check
+
+# Nothing of the caller's own Python reaches the environment or its kernels.
+unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
+export PYTHONNOUSERSITE := 1
+export JUPYTER_PREFER_ENV_PATH := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help paper test lab notebooks lock clean
+
+help: ## List what there is
+	@echo 'make GOAL [VARIABLE=value ...]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo '  PROFILE      $(profiles)  [$(PROFILE)]'
+	@echo '  CORPUS       $(corpora)  [$(CORPUS)]'
+	@echo '  DATA         folder of feature files, for CORPUS=multiemo'
+	@echo '  JOBS         how many runs train at a time  [$(JOBS)]'
+	@echo '  PYTHON       the Python to build the environment with, 3.11 or later'
+	@echo '  TORCH_INDEX  a further package index, e.g. one with CPU-only builds of torch'
+
+paper: $(environment) ## Train, run the notebooks, write every table and figure
+	$(python) -m mlsan paper --profile '$(PROFILE)' --corpus '$(CORPUS)' --data '$(DATA)' \
+	  --jobs '$(JOBS)'
+
+test: $(environment) ## Lint, unit tests, and every notebook against its committed output
+	$(python) -m ruff check
+	$(python) -m ruff format --check
+	$(python) -m pytest -n 2 --dist loadfile
+	PROFILE=smoke CORPUS=sim DATA= $(python) -m pytest -o addopts= -o filterwarnings=default \
+	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg \
+	  --nbval-cell-timeout 480 -n 2 --dist loadfile notebooks/*.ipynb
+
+lab: $(environment) ## Open the notebooks in JupyterLab
+	PROFILE='$(PROFILE)' CORPUS='$(CORPUS)' DATA='$(DATA)' JOBS='$(JOBS)' \
+	  $(python) -m jupyterlab notebooks
+
+notebooks: $(environment) ## Execute the notebook sources into the committed .ipynb
+	$(python) -m mlsan.report.notebooks $(sources)
+
+lock: ## Write requirements.lock anew from the pins in pyproject.toml
+	@$(find_python); scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; set -e; \
+	"$$found" -c "$$list_pins" > "$$scratch/pins"; \
+	"$$found" -m venv "$$scratch/env"; \
+	"$$scratch/env/bin/python" -m pip --disable-pip-version-check install $(index) -r "$$scratch/pins"; \
+	{ echo '# Every package of the environment, exactly. Written by `make lock` from pyproject.toml'; \
+	  echo '# with Python 3.11 on Linux. CUDA libraries are left to torch, which pins its own.'; \
+	  "$$scratch/env/bin/python" -m pip freeze --all --exclude pip \
+	    | grep -vE '^(nvidia|cuda|triton)' | sed 's/+[a-z0-9.]*$$//'; } > "$$scratch/lock"; \
+	mv "$$scratch/lock" requirements.lock
+
+clean: ## Remove what was built; data and committed figures stay
+	rm -rf build '$(VENV)' mlsan.egg-info .pytest_cache .ruff_cache
+	find mlsan tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+
+# The last step writes the mark, so an interrupted install is never taken for a finished one.
+$(environment): requirements.lock pyproject.toml
+	@$(find_python); set -e; \
+	echo "Building $(VENV) with $$("$$found" --version): a few minutes, once"; \
+	rm -rf '$(VENV)'; \
+	"$$found" -m venv '$(VENV)'
+	$(pip) install $(index) -r requirements.lock
+	$(pip) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+index = $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)')
+
+# The Python that the lock was made with comes first. Debian's can lack ensurepip.
+define find_python
+found=; for each in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3); do \
+  if "$$each" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+  then found=$$each; break; fi; done; \
+test -n "$$found" || { echo 'No Python 3.11 or later with venv was found$(if $(PYTHON), at $(PYTHON)):' \
+  'install one (on Debian also python3-venv) or name it with PYTHON=/path/to/python3.' >&2; exit 1; }
+endef
+
+define list_pins
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+print(*project["dependencies"], *project["optional-dependencies"]["dev"], sep="\n")
+endef
+export list_pins
