@@ -1,0 +1,45 @@
+"""Dialogues side by side: padded, turn-first batches."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from mlsan.corpus.types import Batch, Dialogue
+
+
+def collate(dialogues: Sequence[Dialogue], codes: Sequence[Int[np.ndarray, "turn"]]) -> Batch:
+    """The dialogues in their order, with their speaker codes, padded to the longest."""
+    return Batch(
+        feature={
+            modality: _pad([d.feature[modality] for d in dialogues])
+            for modality in dialogues[0].feature
+        },
+        party=_pad([d.party for d in dialogues]),
+        speaker=_pad(codes),
+        label=_pad([d.label for d in dialogues], value=-1),
+        mask=_pad([np.ones(len(d), dtype=bool) for d in dialogues]),
+    )
+
+
+def batches(
+    dialogues: Sequence[Dialogue],
+    codes: Sequence[Int[np.ndarray, "turn"]],
+    size: int,
+    generator: torch.Generator | None = None,
+) -> Iterator[Batch]:
+    """Batches of `size` dialogues: shuffled by `generator`, in order without one."""
+    if generator is None:
+        order = list(range(len(dialogues)))
+    else:
+        order = torch.randperm(len(dialogues), generator=generator).tolist()
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        yield collate([dialogues[i] for i in chosen], [codes[i] for i in chosen])
+
+
+def _pad(rows: Sequence[np.ndarray], value: float = 0) -> Tensor:
+    return pad_sequence([torch.from_numpy(row) for row in rows], padding_value=value)

@@ -1,0 +1,204 @@
+"""The one reader: a folder in the layout of MultiEMO's published features becomes a Corpus.
+
+Speakers.pkl is a tuple (utterance ids, speakers, labels, _, _, _, _, train ids, test ids[, _])
+of dicts from dialogue id to one entry per utterance; Text-, Audio- and VisualFeatures.pkl are
+such dicts of feature rows. Sidecars, all optional: identities.json (dialogue id -> names),
+dev.json (ids of the dev dialogues), simulation.json (marks a generated corpus).
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mlsan.config import BENCHMARKS, MODALITIES, Benchmark, Modality
+from mlsan.corpus import validate
+from mlsan.corpus.errors import CorpusError, Place
+from mlsan.corpus.splits import Dev, choose_dev
+from mlsan.corpus.types import Corpus, Dialogue
+from mlsan.corpus.unpickle import load_pickle
+
+SPEAKERS = "Speakers.pkl"
+FEATURES: dict[Modality, str] = {m: f"{m.capitalize()}Features.pkl" for m in MODALITIES}
+IDENTITIES, DEV, SIMULATION = "identities.json", "dev.json", "simulation.json"
+
+_ACTOR = re.compile(r"Ses0(\d)[FM]_")
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """What Speakers.pkl says, checked: who speaks with which emotion, and the two splits."""
+
+    utterances: dict[str, list[Any]]
+    label: dict[str, Int[np.ndarray, "turn"]]
+    party: dict[str, Int[np.ndarray, "turn"]]
+    train: list[str]
+    test: list[str]
+
+
+def read_corpus(folder: Path, benchmark: Benchmark, name: str, dev: Dev = "official") -> Corpus:
+    """The corpus in `folder`, validated, features as float32.
+
+    A missing feature file drops its modality and leaves a note. Raises CorpusError, naming file,
+    dialogue, utterance and mend, for whatever cannot be used.
+    """
+    if benchmark not in BENCHMARKS:
+        raise CorpusError(f"benchmark {benchmark!r} is unknown. Use one of {', '.join(BENCHMARKS)}")
+    files = read_files(folder)
+    talk = read_conversations(folder / SPEAKERS, files[SPEAKERS], benchmark)
+    feature = {
+        modality: read_features(folder / file, files[file], talk.label)
+        for modality, file in FEATURES.items()
+        if file in files
+    }
+    speaker = read_names(folder / IDENTITIES, files.get(IDENTITIES), talk, benchmark)
+    listed = read_json(folder / DEV, files[DEV]) if DEV in files else None
+    dev_ids, dev_note = choose_dev(
+        Place(folder / DEV), talk.train, talk.utterances, listed, benchmark, dev
+    )
+
+    def dialogues(ids: list[str]) -> tuple[Dialogue, ...]:
+        return tuple(
+            Dialogue(
+                id=key,
+                label=talk.label[key],
+                party=talk.party[key],
+                speaker=speaker.get(key),
+                feature={modality: rows[key] for modality, rows in feature.items()},
+            )
+            for key in ids
+        )
+
+    return Corpus(
+        name=name,
+        benchmark=benchmark,
+        train=dialogues([key for key in talk.train if key not in dev_ids]),
+        dev=dialogues([key for key in talk.train if key in dev_ids]),
+        test=dialogues(talk.test),
+        sizes={modality: next(iter(rows.values())).shape[1] for modality, rows in feature.items()},
+        fingerprint=fingerprint(files, benchmark, dev_ids),
+        simulated=SIMULATION in files,
+        notes=tuple(
+            f"{modality}: {file} is absent; the models run on {' and '.join(feature)}"
+            for modality, file in FEATURES.items()
+            if file not in files
+        )
+        + tuple([dev_note] if dev_note else [])
+        + unused_note(talk),
+    )
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file of the layout that is there.
+
+    Raises CorpusError where the folder, Speakers.pkl or all feature files are missing or closed.
+    """
+    if not folder.is_dir():
+        raise CorpusError(f"{folder}: there is no such folder. Give the folder of {SPEAKERS}.")
+    files = {}
+    for file in (SPEAKERS, *FEATURES.values(), IDENTITIES, DEV, SIMULATION):
+        try:
+            files[file] = (folder / file).read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror})"
+            raise Place(folder / file).error(problem, "Change its permissions") from error
+    if SPEAKERS not in files:
+        raise Place(folder / SPEAKERS).error("is absent", "Put the published file there")
+    if not set(files) & set(FEATURES.values()):
+        mend = f"Put at least one of {', '.join(FEATURES.values())} there"
+        raise Place(folder).error("no feature file", mend)
+    return files
+
+
+def fingerprint(files: Mapping[str, bytes], benchmark: Benchmark, dev: set[str]) -> str:
+    """SHA-256 over the names and bytes of the files read and the dev dialogues chosen."""
+    parts = [(file, hashlib.sha256(data).hexdigest()) for file, data in sorted(files.items())]
+    text = json.dumps([benchmark, parts, sorted(dev)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_conversations(file: Path, data: bytes, benchmark: Benchmark) -> Conversations:
+    """Speakers.pkl: its first three dicts and its two lists of ids, checked."""
+    place = Place(file)
+    value = load_pickle(data, file)
+    if not isinstance(value, tuple | list) or len(value) < 9:
+        kind = f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else value
+        raise place.error(f"holds a {kind}", "Store a tuple of 9 or 10 as in MultiEMO's files")
+    raw_labels = validate.table(place, value[2], "labels")
+    label = {
+        key: validate.labels(Place(file, key), row, benchmark) for key, row in raw_labels.items()
+    }
+    tables = {}
+    for index, what in ((0, "utterance ids"), (1, "speakers")):
+        tables[what] = validate.table(place, value[index], what)
+        validate.same_dialogues(place, tables[what], label)
+        for key, row in tables[what].items():
+            at = Place(file, key)
+            tables[what][key] = validate.sequence(at, row, what)
+            validate.same_count(at, tables[what][key], len(label[key]), what)
+    train = validate.split(place, value[7], label, "train")
+    test = validate.split(place, value[8], label, "test")
+    validate.disjoint(place, train, test)
+    party = {
+        key: validate.parties(Place(file, key), row, benchmark)
+        for key, row in tables["speakers"].items()
+    }
+    return Conversations(tables["utterance ids"], label, party, train, test)
+
+
+def read_features(
+    file: Path, data: bytes, label: Mapping[str, Int[np.ndarray, "turn"]]
+) -> dict[str, Float[np.ndarray, "turn feature"]]:
+    """One modality's feature rows, by dialogue."""
+    raw = validate.table(Place(file), load_pickle(data, file), "features")
+    validate.same_dialogues(Place(file), raw, label)
+    feature: dict[str, Float[np.ndarray, "turn feature"]] = {}
+    for key, rows in raw.items():
+        place = Place(file, key)
+        feature[key] = validate.features(place, rows, len(label[key]))
+        first = next(iter(feature))
+        validate.same_size(place, feature[key].shape[1], feature[first].shape[1], first)
+    return feature
+
+
+def read_names(
+    file: Path, data: bytes | None, talk: Conversations, benchmark: Benchmark
+) -> dict[str, tuple[str, ...]]:
+    """Who speaks: from the sidecar, else IEMOCAP's actors from session and M or F, else nobody."""
+    if data is not None:
+        raw = validate.table(Place(file), read_json(file, data), "names")
+        validate.same_dialogues(Place(file), raw, talk.label)
+        return {
+            key: validate.names(Place(file, key), row, len(talk.label[key]))
+            for key, row in raw.items()
+        }
+    if benchmark != "IEMOCAP" or not all(_ACTOR.match(key) for key in talk.label):
+        return {}
+    return {key: tuple(actor(key, p) for p in talk.party[key]) for key in talk.label}
+
+
+def actor(dialogue: str, party: int) -> str:
+    """IEMOCAP's actor, e.g. Ses05_F: the session is in the dialogue's id, the party is M or F."""
+    return f"{dialogue[:5]}_{'MF'[party]}"
+
+
+def read_json(file: Path, data: bytes) -> Any:
+    """A sidecar's value."""
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise Place(file).error(f"is not JSON ({error})", "Mend or remove it") from error
+
+
+def unused_note(talk: Conversations) -> tuple[str, ...]:
+    """A note where dialogues have labels but stand in no split."""
+    unused = set(talk.label) - set(talk.train) - set(talk.test)
+    return (f"{len(unused)} dialogues are in no split and are not used",) if unused else ()

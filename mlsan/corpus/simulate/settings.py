@@ -1,0 +1,127 @@
+"""What a simulated corpus is: every number that its generator uses, and three sizes of it."""
+
+import zlib
+from typing import Literal, get_args
+
+import numpy as np
+from pydantic import Field
+
+from mlsan.config import BENCHMARKS, EMOTIONS, Benchmark, Frozen, Modality
+from mlsan.corpus.errors import CorpusError
+
+Profile = Literal["smoke", "small", "paper"]
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+
+# How often each emotion occurs: MELD's training utterances, IEMOCAP's test utterances.
+COUNTS: dict[Benchmark, dict[str, int]] = {
+    "MELD": {
+        "neutral": 4710,
+        "surprise": 1205,
+        "fear": 268,
+        "sadness": 683,
+        "joy": 1743,
+        "disgust": 271,
+        "anger": 1109,
+    },
+    "IEMOCAP": {
+        "happy": 144,
+        "sad": 245,
+        "neutral": 384,
+        "angry": 170,
+        "excited": 299,
+        "frustrated": 381,
+    },
+}
+
+
+class Simulation(Frozen):
+    """A simulated corpus, completely: equal settings give equal bytes.
+
+    `heterogeneity` is the dial: it scales everything that tells one speaker's expression from
+    another's, from 0 (everybody alike) to 1, and changes no other draw.
+    """
+
+    benchmark: Benchmark
+    seed: int = Field(0, ge=0)
+    heterogeneity: float = Field(1.0, ge=0, le=1)
+    # -- size --
+    train: int = Field(gt=0, description="dialogues")
+    dev: int = Field(gt=0)
+    test: int = Field(gt=0)
+    text: int = Field(gt=0, description="features an utterance")
+    audio: int = Field(gt=0)
+    visual: int = Field(gt=0)
+    # -- who speaks, how long --
+    length_mean: float = Field(gt=1, description="utterances a dialogue")
+    length_sd: float = Field(gt=0)
+    length_max: int = Field(gt=1)
+    switch: float = Field(gt=0, le=1, description="how often the next turn is another speaker's")
+    guests: int = Field(0, ge=0, description="MELD: speakers besides the main six")
+    strangers: int = Field(0, ge=0, description="MELD: guests of dev and test only")
+    # -- emotions --
+    inertia: float = Field(gt=0, lt=1, description="how often a speaker keeps the last emotion")
+    contagion: float = Field(ge=0, le=1, description="else: takes over that of the turn before")
+    # -- expression: standard deviations, latent noise being 1 --
+    channels: int = Field(8, gt=0, description="latent expression channels a modality")
+    contrast: float = Field(0.5, gt=0, description="of the emotions' prototypes")
+    noise: float = Field(0.5, gt=0, description="of what features add to the channels")
+    # -- style at heterogeneity 1 --
+    shift: float = Field(2.0, ge=0, description="of a speaker's baseline")
+    log_gain: float = Field(0.4, ge=0, description="of a speaker's log-gain, by channel")
+    balance: float = Field(0.3, ge=0, description="of the log-gain moved from face to voice")
+    gender_share: float = Field(0.3, ge=0, le=1, description="variance of style due to gender")
+
+    @property
+    def sizes(self) -> dict[Modality, int]:
+        """Features an utterance, by modality."""
+        return {"text": self.text, "audio": self.audio, "visual": self.visual}
+
+    @property
+    def prior(self) -> np.ndarray:
+        """How probable each emotion is, in label order."""
+        counts = np.array([COUNTS[self.benchmark][e] for e in EMOTIONS[self.benchmark]])
+        return counts / counts.sum()
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """Its own random stream for each purpose, so that changing one draw moves no other."""
+        name = zlib.crc32(f"{self.benchmark} {purpose}".encode())
+        return np.random.default_rng([self.seed, name])
+
+
+_STORY = {
+    "MELD": {"length_sd": 5.8, "switch": 0.78, "inertia": 0.2, "contagion": 0.12},
+    "IEMOCAP": {"switch": 0.68, "inertia": 0.7, "contagion": 0.3},
+}
+_SIZES: dict[Profile, dict[Benchmark, dict[str, float]]] = {
+    "smoke": {
+        "MELD": {"train": 24, "dev": 6, "test": 10, "length_mean": 6, "length_max": 12}
+        | {"guests": 6, "strangers": 2, "text": 24, "audio": 16, "visual": 20},
+        "IEMOCAP": {"train": 8, "dev": 4, "test": 3, "length_mean": 12, "length_max": 20}
+        | {"length_sd": 4, "text": 24, "audio": 16, "visual": 20},
+    },
+    "small": {
+        "MELD": {"train": 240, "dev": 40, "test": 80, "length_mean": 9.6, "length_max": 24}
+        | {"guests": 54, "strangers": 12, "text": 48, "audio": 32, "visual": 40},
+        "IEMOCAP": {"train": 40, "dev": 8, "test": 16, "length_mean": 24, "length_max": 40}
+        | {"length_sd": 8, "text": 48, "audio": 32, "visual": 40},
+    },
+    "paper": {
+        "MELD": {"train": 1038, "dev": 114, "test": 280, "length_mean": 9.6, "length_max": 33}
+        | {"guests": 254, "strangers": 44, "text": 768, "audio": 512, "visual": 1000},
+        "IEMOCAP": {"train": 108, "dev": 12, "test": 31, "length_mean": 49, "length_max": 110}
+        | {"length_sd": 17, "text": 768, "audio": 512, "visual": 1000},
+    },
+}
+
+
+def simulation(benchmark: Benchmark, profile: Profile, **changes: float) -> Simulation:
+    """The settings of a profile, with `changes`, e.g. heterogeneity=0.5.
+
+    Raises CorpusError for an unknown benchmark or profile.
+    """
+    if benchmark not in BENCHMARKS:
+        raise CorpusError(f"benchmark {benchmark!r} is unknown. Use one of {', '.join(BENCHMARKS)}")
+    if profile not in PROFILES:
+        raise CorpusError(f"profile {profile!r} is unknown. Use one of {', '.join(PROFILES)}.")
+    given = {**_STORY[benchmark], **_SIZES[profile][benchmark], **changes}
+    return Simulation.model_validate({"benchmark": benchmark, **given})

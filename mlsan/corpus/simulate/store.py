@@ -1,0 +1,209 @@
+"""Simulated corpora on disk: the published layout, its sidecars, and the truth beside them."""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mlsan.config import MODALITIES, PARTIES, Modality
+from mlsan.corpus.errors import Place
+from mlsan.corpus.layout import DEV, FEATURES, IDENTITIES, SIMULATION, SPEAKERS, read_corpus
+from mlsan.corpus.simulate.conversations import Person, Talk, conversations, people
+from mlsan.corpus.simulate.expression import Expression, express
+from mlsan.corpus.simulate.settings import Simulation
+from mlsan.corpus.types import Corpus, Dialogue
+
+TRUTH = "truth.npz"
+
+
+def simulated_folder(settings: Simulation, cache: Path) -> Path:
+    """The folder of this corpus under `cache`, generated first where it is not there whole.
+
+    Its name carries a digest of the settings and of the generator's code. It appears all at once
+    (written beside, then renamed), so several processes may ask at the same time.
+    """
+    folder = cache / f"sim-{settings.benchmark.lower()}-{digest(settings)}"
+    if all((folder / file).is_file() for file in (*FEATURES.values(), TRUTH, SIMULATION)):
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".sim-") as scratch:
+        new = Path(scratch) / "corpus"
+        new.mkdir()
+        write(settings, new)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            os.rename(new, folder)
+        except OSError:
+            # Somebody else was faster; equal settings give equal bytes.
+            if not (folder / SIMULATION).is_file():
+                raise
+    return folder
+
+
+def digest(settings: Simulation) -> str:
+    """Twelve hex digits of the settings and of every module of the generator."""
+    code = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(b"\0".join([settings.model_dump_json().encode(), *code])).hexdigest()[:12]
+
+
+def write(settings: Simulation, folder: Path) -> None:
+    """Generate the corpus into an empty folder."""
+    everyone = people(settings)
+    talks = conversations(settings)
+    speaker = np.concatenate([talk.speaker for talk in talks])
+    label = np.concatenate([talk.label for talk in talks])
+    shown = express(settings, everyone, speaker, label)
+    meld = settings.benchmark == "MELD"
+    key = {talk.id: int(talk.id) if meld else talk.id for talk in talks}
+    _dump(folder / SPEAKERS, speakers_tuple(settings, talks, everyone, key))
+    ends = np.cumsum([len(talk.label) for talk in talks])[:-1]
+    for modality, file in FEATURES.items():
+        rows = np.split(shown[modality].feature, ends)
+        _dump(folder / file, {key[t.id]: block for t, block in zip(talks, rows, strict=True)})
+    names = {talk.id: [everyone[i].name for i in talk.speaker] for talk in talks}
+    (folder / IDENTITIES).write_text(json.dumps(names))
+    if not meld:
+        (folder / DEV).write_text(json.dumps([t.id for t in talks if t.split == "dev"]))
+    save_truth(folder / TRUTH, talks, everyone, speaker, shown)
+    (folder / SIMULATION).write_text(settings.model_dump_json(indent=2) + "\n")
+
+
+def speakers_tuple(
+    settings: Simulation, talks: Sequence[Talk], everyone: Sequence[Person], key: dict[str, Any]
+) -> tuple[Any, ...]:
+    """The content of Speakers.pkl: ten entries for MELD, nine for IEMOCAP."""
+    train = [key[t.id] for t in talks if t.split != "test"]
+    test = [key[t.id] for t in talks if t.split == "test"]
+    ids = {key[t.id]: list(t.utterance) for t in talks}
+    label = {key[t.id]: t.label.tolist() for t in talks}
+    if settings.benchmark == "IEMOCAP":
+        letters = {key[t.id]: [everyone[i].gender for i in t.speaker] for t in talks}
+        return (ids, letters, label, {}, {}, {}, {}, train, test)
+    rows = {key[t.id]: one_hot(t.speaker).tolist() for t in talks}
+    return (ids, rows, label, {}, {}, {}, {}, train, test, {})
+
+
+def one_hot(speaker: Int[np.ndarray, "turn"]) -> Int[np.ndarray, "turn party"]:
+    """MELD's rows: parties numbered in the order in which they first speak."""
+    order = {person: party for party, person in enumerate(dict.fromkeys(speaker.tolist()))}
+    return np.eye(PARTIES["MELD"], dtype=np.int64)[[order[person] for person in speaker.tolist()]]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the generator knows: who speaks, the latent channels and everyone's style."""
+
+    dialogue: tuple[str, ...]
+    length: Int[np.ndarray, "dialogue"]
+    name: tuple[str, ...]
+    gender: tuple[str, ...]
+    speaker: Int[np.ndarray, "utterance"]
+    expression: dict[Modality, Expression]
+
+    def shown(self, modality: Modality) -> Float[np.ndarray, "utterance channel"]:
+        """The latent channels as the speakers' style shows them."""
+        e = self.expression[modality]
+        return e.gain[self.speaker] * e.latent + e.shift[self.speaker]
+
+
+_ARRAYS = ("prototype", "latent", "gain", "shift", "loading")
+
+
+def save_truth(
+    file: Path,
+    talks: Sequence[Talk],
+    everyone: Sequence[Person],
+    speaker: Int[np.ndarray, "utterance"],
+    shown: dict[Modality, Expression],
+) -> None:
+    """All of the truth but the features, which the corpus itself holds."""
+    arrays = {f"{m}_{name}": getattr(e, name) for m, e in shown.items() for name in _ARRAYS}
+    np.savez(
+        file,
+        dialogue=np.array([talk.id for talk in talks]),
+        length=np.array([len(talk.label) for talk in talks]),
+        name=np.array([person.name for person in everyone]),
+        gender=np.array([person.gender for person in everyone]),
+        speaker=speaker,
+        **arrays,
+    )
+
+
+def read_simulated(folder: Path) -> tuple[Corpus, Simulation]:
+    """A generated corpus by the common reader, and its settings."""
+    file = folder / SIMULATION
+    if not file.is_file():
+        raise Place(file).error("is absent: this corpus is not simulated", "Use a simulated one")
+    settings = Simulation.model_validate_json(file.read_text())
+    name = f"sim-{settings.benchmark.lower()}"
+    return read_corpus(folder, settings.benchmark, name), settings
+
+
+def read_truth(folder: Path) -> Truth:
+    """The truth behind a generated corpus, features as its files hold them."""
+    corpus, _ = read_simulated(folder)
+    by_id = {d.id: d for d in corpus.train + corpus.dev + corpus.test}
+    with np.load(folder / TRUTH, allow_pickle=False) as saved:
+        dialogue = tuple(saved["dialogue"].tolist())
+        expression = {
+            modality: Expression(
+                **{name: saved[f"{modality}_{name}"] for name in _ARRAYS},
+                feature=np.concatenate([by_id[key].feature[modality] for key in dialogue]),
+            )
+            for modality in MODALITIES
+        }
+        return Truth(
+            dialogue=dialogue,
+            length=saved["length"],
+            name=tuple(saved["name"].tolist()),
+            gender=tuple(saved["gender"].tolist()),
+            speaker=saved["speaker"],
+            expression=expression,
+        )
+
+
+def oracle_calibrated(folder: Path) -> Corpus:
+    """The generated corpus with every speaker's style undone exactly.
+
+    Each utterance's channels as shown are replaced by the latent ones, its noise stays: these
+    are the features that the same corpus has at heterogeneity 0.
+    """
+    corpus, _ = read_simulated(folder)
+    truth = read_truth(folder)
+    ends = np.cumsum(truth.length)[:-1]
+    rows = {
+        modality: dict(zip(truth.dialogue, np.split(undone(truth, modality), ends), strict=True))
+        for modality in corpus.sizes
+    }
+
+    def calibrated(dialogues: Sequence[Dialogue]) -> tuple[Dialogue, ...]:
+        return tuple(replace(d, feature={m: rows[m][d.id] for m in d.feature}) for d in dialogues)
+
+    return replace(
+        corpus,
+        name=f"{corpus.name}, oracle-calibrated",
+        train=calibrated(corpus.train),
+        dev=calibrated(corpus.dev),
+        test=calibrated(corpus.test),
+        fingerprint=hashlib.sha256(f"oracle {corpus.fingerprint}".encode()).hexdigest(),
+    )
+
+
+def undone(truth: Truth, modality: Modality) -> Float[np.ndarray, "utterance feature"]:
+    """Features without style, as float32."""
+    e = truth.expression[modality]
+    styled = (truth.shown(modality) - e.latent) @ e.loading
+    return (e.feature - styled).astype(np.float32)
+
+
+def _dump(file: Path, value: Any) -> None:
+    file.write_bytes(pickle.dumps(value, protocol=4))
