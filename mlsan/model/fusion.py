@@ -1,0 +1,109 @@
+"""Multimodal fusion: one stack of cross-attention layers for each modality, run side by side."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from mlsan.model.layers import StackedLayerNorm, StackedLinear
+from mlsan.model.layout import Bucket, Layout, rearrange
+
+
+def partners(streams: int) -> list[list[int]]:
+    """For each cross-attention of a layer, the partner of each stream.
+
+    The partners of a stream are the others in order text, audio, visual: text attends to audio,
+    then visual; audio to text, then visual; visual to text, then audio. With two modalities each
+    attends to the other, once; a stream alone attends to itself.
+    """
+    if streams == 1:
+        return [[0]]
+    others = [[p for p in range(streams) if p != s] for s in range(streams)]
+    return [list(column) for column in zip(*others, strict=True)]
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of each stream to its partner; scale 1/sqrt(d/heads), all with bias."""
+
+    def __init__(self, streams: int, d: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.query = StackedLinear(streams, d, d)
+        self.key_value = StackedLinear(streams, d, 2 * d)
+        self.output = StackedLinear(streams, d, d)
+
+    def forward(
+        self,
+        x: Float[Tensor, "stream cell feature"],
+        partner: Float[Tensor, "stream cell feature"],
+        layout: Layout,
+    ) -> Float[Tensor, "stream cell feature"]:
+        sizes = [b.dialogues * b.turns for b in layout.buckets]
+        query = self.query(x).split(sizes, 1)
+        key_value = self.key_value(partner).split(sizes, 1)
+        seen = [
+            self._attend(q, *kv.chunk(2, -1), bucket)
+            for q, kv, bucket in zip(query, key_value, layout.buckets, strict=True)
+        ]
+        return self.output(torch.cat(seen, 1))
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, bucket: Bucket) -> Tensor:
+        """All streams, dialogues and heads of one bucket; [stream, cell, feature] each."""
+        streams, _, d = query.shape
+
+        def by_head(x: Tensor) -> Tensor:
+            dialogues = streams * bucket.dialogues
+            return x.reshape(dialogues, bucket.turns, self.heads, -1).transpose(1, 2)
+
+        mask = None if bucket.mask is None else bucket.mask.repeat(streams, 1, 1, 1)
+        y = scaled_dot_product_attention(by_head(query), by_head(key), by_head(value), mask)
+        return y.transpose(1, 2).reshape(streams, -1, d)
+
+
+class FusionLayer(nn.Module):
+    """x <- LN(x + MHA(x, P, P)) for each partner P in turn, then x <- LN(x + W2 ReLU(W1 x))."""
+
+    def __init__(self, streams: int, d: int, heads: int, feedforward: int, dropout: float):
+        super().__init__()
+        attentions = len(partners(streams))
+        self.attention = nn.ModuleList(CrossAttention(streams, d, heads) for _ in range(attentions))
+        self.norm = nn.ModuleList(StackedLayerNorm(streams, d) for _ in range(attentions))
+        self.expand = StackedLinear(streams, d, feedforward)
+        self.contract = StackedLinear(streams, feedforward, d)
+        self.last_norm = StackedLayerNorm(streams, d)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "stream cell feature"],
+        partner: list[Float[Tensor, "stream cell feature"]],
+        layout: Layout,
+    ) -> Float[Tensor, "stream cell feature"]:
+        for attention, norm, other in zip(self.attention, self.norm, partner, strict=True):
+            x = norm(x + self.dropout(attention(x, other, layout)))
+        wide = self.contract(torch.relu(self.expand(x)))
+        # Dropped out twice, in the feed-forward block and again before the sum, as published.
+        return self.last_norm(x + self.dropout(self.dropout(wide)))
+
+
+class Fusion(nn.Module):
+    """L layers; the partners stay the unfused streams in every layer."""
+
+    def __init__(
+        self, streams: int, layers: int, d: int, heads: int, feedforward: int, dropout: float
+    ):
+        super().__init__()
+        self.partners = partners(streams)
+        self.layers = nn.ModuleList(
+            FusionLayer(streams, d, heads, feedforward, dropout) for _ in range(layers)
+        )
+
+    def forward(
+        self, x: Float[Tensor, "stream utterance feature"], layout: Layout
+    ) -> Float[Tensor, "stream utterance feature"]:
+        """Rows in, rows out; in between, the buckets' cells."""
+        x = rearrange(x, layout.cells, layout.slots)
+        partner = [torch.stack([x[p] for p in column]) for column in self.partners]
+        for layer in self.layers:
+            x = layer(x, partner, layout)
+        return x.index_select(1, layout.slots)

@@ -1,0 +1,213 @@
+"""The two loops over turns that DialogueRNN needs, with their derivatives written out.
+
+Autograd would keep dozens of small tensors a turn and add up each recurrent weight's gradient
+turn by turn. Written out, a turn is two small products, and a weight's gradient is one large
+product after the loop; that halves the step time, and the cost of a turn no longer grows.
+
+Places are time-major (`Walk`): a turn's dialogues are neighbours, longest dialogue first, so that
+the ones still going on are always the first `counts[t]`.
+"""
+
+from itertools import accumulate
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def gru(
+    gi: Float[Tensor, "stream dialogue gates"],
+    gh: Float[Tensor, "stream dialogue gates"],
+    h: Float[Tensor, "stream dialogue feature"],
+) -> tuple[Float[Tensor, "stream dialogue feature"], Float[Tensor, "stream dialogue gates"]]:
+    """New state and the gates (r, z, n), from the products of input (gi) and state (gh)."""
+    d = h.shape[-1]
+    rz = torch.sigmoid(gi[..., : 2 * d] + gh[..., : 2 * d])
+    n = torch.tanh(torch.addcmul(gi[..., 2 * d :], rz[..., :d], gh[..., 2 * d :]))
+    return torch.lerp(n, h, rz[..., d:]), torch.cat([rz, n], -1)
+
+
+def gru_backward(grad, gates, gh_n, h):
+    """Gradients by gi, by gh and by h directly (not through gh), of the loss given by new state."""
+    r, z, n = gates.chunk(3, -1)
+    dn = grad * (1 - z) * (1 - n * n)
+    dz = grad * (h - n) * z * (1 - z)
+    dr = dn * gh_n * r * (1 - r)
+    return torch.cat([dr, dz, dn], -1), torch.cat([dr, dz, dn * r], -1), grad * z
+
+
+def _steps(counts: tuple[int, ...]) -> list[tuple[int, slice]]:
+    """For each turn, how many dialogues go on and where they lie."""
+    ends = accumulate(counts)
+    return [(n, slice(end - n, end)) for n, end in zip(counts, ends, strict=True)]
+
+
+class _Reader(torch.autograd.Function):
+    """e_t = GRU_e(input, e_{t-1}) from the inputs' products."""
+
+    @staticmethod
+    def forward(ctx, gi, weight, bias, counts):
+        streams, places, d3 = gi.shape
+        d = d3 // 3
+        state = gi.new_zeros(streams, counts[0], d)
+        before, after, gh_n = (gi.new_empty(streams, places, d) for _ in range(3))
+        gates = torch.empty_like(gi)
+        weight_t, bias = weight.transpose(1, 2), bias.unsqueeze(1)
+        for n, at in _steps(counts):
+            state = state[:, :n]
+            gh = torch.baddbmm(bias, state, weight_t)
+            before[:, at] = state
+            state, gates[:, at] = gru(gi[:, at], gh, state)
+            after[:, at] = state
+            gh_n[:, at] = gh[..., 2 * d :]
+        ctx.save_for_backward(before, gates, gh_n, weight)
+        ctx.counts = counts
+        return after
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        before, gates, gh_n, weight = ctx.saved_tensors
+        dgi, dgh = torch.empty_like(gates), torch.empty_like(gates)
+        carried = grad.new_zeros(grad.shape[0], ctx.counts[0], grad.shape[2])
+        for n, at in reversed(_steps(ctx.counts)):
+            total = grad[:, at] + carried[:, :n]
+            dgi[:, at], step, direct = gru_backward(total, gates[:, at], gh_n[:, at], before[:, at])
+            dgh[:, at] = step
+            carried[:, :n] = torch.baddbmm(direct, step, weight)
+        return dgi, torch.bmm(dgh.transpose(1, 2), before), dgh.sum(1), None
+
+
+class _Parties(torch.autograd.Function):
+    """Global state, context and party states; see `parties`.
+
+    The cells of g and of q are one stacked cell with 2S streams: the first S update g from
+    (q, g), the last S update q from (c, q). Attention has no query, so that
+    c_{t+1} = c_t + share (g_t - c_t) with share = sigmoid(a_t - L_t) and
+    L_{t+1} = log(exp L_t + exp a_t), which needs no history and cannot overflow.
+    """
+
+    @staticmethod
+    def forward(ctx, gi, weight_x, weight_h, bias_h, attend, previous, spoken, counts):
+        streams2, places, d3 = gi.shape
+        streams, d = streams2 // 2, d3 // 3
+        # q after each place; the last row is the state of a party that has not spoken.
+        q = gi.new_zeros(streams, places + 1, d)
+        xs, hs, gh_n = (gi.new_empty(streams2, places, d) for _ in range(3))
+        gates = torch.empty_like(gi)
+        shares = gi.new_empty(streams, places)
+        g = c = gi.new_zeros(streams, counts[0], d)
+        total = gi.new_full((streams, counts[0]), -torch.inf)
+        weight_xt, weight_ht = weight_x.transpose(1, 2), weight_h.transpose(1, 2)
+        bias_h, attend_ = bias_h.unsqueeze(1), attend.unsqueeze(2)
+        # One flat table of states, so that each turn's look-up is a plain row selection.
+        table = q.view(-1, d)
+        for n, at in _steps(counts):
+            speaker = table.index_select(0, previous[:, at].flatten()).view(streams, n, d)
+            x, h = xs[:, at], hs[:, at]
+            torch.cat([speaker, c[:, :n]], out=x)
+            torch.cat([g[:, :n], speaker], out=h)
+            gh = torch.baddbmm(bias_h, h, weight_ht)
+            new, gates[:, at] = gru(torch.baddbmm(gi[:, at], x, weight_xt), gh, h)
+            gh_n[:, at] = gh[..., 2 * d :]
+            g, updated = new[:streams], new[streams:]
+            if spoken is not None:
+                updated = torch.where(spoken[:, at, None], updated, speaker)
+            q[:, at] = updated
+            a = torch.bmm(g, attend_).squeeze(2)
+            total = total[:, :n]
+            share = torch.sigmoid(a - total)
+            c = torch.lerp(c[:, :n], g, share.unsqueeze(2))
+            total = torch.logaddexp(total, a)
+            shares[:, at] = share
+        ctx.save_for_backward(
+            xs, hs, gates, gh_n, shares, weight_x, weight_h, attend, previous, spoken
+        )
+        ctx.counts = counts
+        return q[:, :places]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        saved = ctx.saved_tensors
+        xs, hs, gates, gh_n, shares, weight_x, weight_h, attend, previous, spoken = saved
+        streams, _, d = grad.shape
+        counts = ctx.counts
+        dq = torch.cat([grad, grad.new_zeros(streams, 1, d)], 1)
+        table = dq.view(-1, d)
+        dgi, dgh = torch.empty_like(gates), torch.empty_like(gates)
+        dattend = torch.zeros_like(attend)
+        dg, dc = (grad.new_zeros(streams, counts[0], d) for _ in range(2))
+        dtotal = grad.new_zeros(streams, counts[0])
+        for n, at in reversed(_steps(counts)):
+            h, share = hs[:, at], shares[:, at]
+            # g after this turn, from the gates: cheaper than keeping it.
+            _, z, new = gates[:streams, at].chunk(3, -1)
+            g = torch.lerp(new, h[:streams], z)
+            c = xs[streams:, at]
+            dupdated = dq[:, at]
+            keep = None
+            if spoken is not None:
+                keep = dupdated.masked_fill(spoken[:, at, None], 0)
+                dupdated = dupdated - keep
+            dshare = ((g - c) * dc[:, :n]).sum(2) * share * (1 - share)
+            da = torch.addcmul(dshare, dtotal[:, :n], share)
+            dg_now = dg[:, :n] + dc[:, :n] * share.unsqueeze(2)
+            dg_now = torch.addcmul(dg_now, da.unsqueeze(2), attend.unsqueeze(1))
+            dattend += torch.bmm(da.unsqueeze(1), g).squeeze(1)
+            dtotal[:, :n] = dtotal[:, :n] * (1 - share) - dshare
+            step_x, step_h, direct = gru_backward(
+                torch.cat([dg_now, dupdated]), gates[:, at], gh_n[:, at], h
+            )
+            dgi[:, at], dgh[:, at] = step_x, step_h
+            dx = torch.bmm(step_x, weight_x)
+            dh = torch.baddbmm(direct, step_h, weight_h)
+            dg[:, :n] = dh[:streams]
+            dc[:, :n] = dc[:, :n] * (1 - share.unsqueeze(2)) + dx[streams:]
+            dspeaker = dx[:streams] + dh[streams:]
+            if keep is not None:
+                dspeaker += keep
+            table.index_add_(0, previous[:, at].flatten(), dspeaker.view(-1, d))
+        dweight_x = torch.bmm(dgi.transpose(1, 2), xs)
+        dweight_h = torch.bmm(dgh.transpose(1, 2), hs)
+        return dgi, dweight_x, dweight_h, dgh.sum(1), dattend, None, None, None
+
+
+def reader(
+    gi: Float[Tensor, "stream utterance gates"],
+    weight: Float[Tensor, "stream gates feature"],
+    bias: Float[Tensor, "stream gates"],
+    counts: tuple[int, ...],
+) -> Float[Tensor, "stream utterance feature"]:
+    """e_t = GRU_e(q_t, e_{t-1}), e_{-1} = 0; `gi` holds the input's part of the gates."""
+    with torch.autocast(gi.device.type, enabled=False):
+        return _Reader.apply(gi.to(weight.dtype), weight, bias, counts)
+
+
+def parties(
+    gi: Float[Tensor, "cell utterance gates"],
+    weight_x: Float[Tensor, "cell gates feature"],
+    weight_h: Float[Tensor, "cell gates feature"],
+    bias_h: Float[Tensor, "cell gates"],
+    attend: Float[Tensor, "stream feature"],
+    previous: Int[Tensor, "stream utterance"],
+    padding: Tensor | None,
+    counts: tuple[int, ...],
+) -> Float[Tensor, "stream utterance feature"]:
+    """The speaker's state q after each utterance.
+
+        g_t = GRU_g([u_t; q_s], g_{t-1}),  c_t = sum_{j<t} softmax_j(w g_j) g_j,
+        q_s <- GRU_p([u_t; c_t], q_s)
+
+    The S cells of g come first, then those of q. `gi` holds u's part of the gates; `weight_x`
+    acts on q_s (for g) and c (for q). q_s before its update is what it was after s last spoke,
+    at place `previous`: no other party's state is touched. At `padding` places g rolls on, and
+    the state read is that of party 0, unchanged.
+    """
+    streams, places = previous.shape
+    flat = previous + torch.arange(streams, device=previous.device)[:, None] * (places + 1)
+    spoken = None if padding is None else ~padding
+    with torch.autocast(gi.device.type, enabled=False):
+        gi = gi.to(weight_x.dtype)
+        return _Parties.apply(gi, weight_x, weight_h, bias_h, attend, flat, spoken, counts)
