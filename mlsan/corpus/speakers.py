@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from jaxtyping import Int
@@ -25,7 +24,9 @@ class SpeakerCode:
     seed: int
 
     @classmethod
-    def fit(cls, kind: SpeakerKind, corpus: Corpus, min_utterances: int, seed: int) -> Self:
+    def fit(
+        cls, kind: SpeakerKind, corpus: Corpus, min_utterances: int, seed: int
+    ) -> "SpeakerCode":
         """Learn the names from the training dialogues.
 
         identity: names with at least `min_utterances` there, most talkative first; role: the

@@ -1,7 +1,6 @@
 """The objects that the rest of the package sees of a corpus: dialogues, corpora and batches."""
 
 from dataclasses import dataclass, field
-from typing import Self
 
 import numpy as np
 import torch
@@ -64,7 +63,7 @@ class Batch:
     label: Int[Tensor, "turn dialogue"]
     mask: Bool[Tensor, "turn dialogue"]
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "Batch":
         """The batch on `device`; to a GPU it is copied from pinned memory, without waiting."""
 
         def move(tensor: Tensor) -> Tensor:
