@@ -1,0 +1,125 @@
+"""`python -m mlsan paper`: train, run the notebooks, write every table and figure."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from mlsan.corpus import OPENERS
+from mlsan.report import Session, check, committed, compare, read_manifest
+from mlsan.report.notebooks import NotebookError, execute
+from mlsan.study import NOTEBOOKS, PLANS, ROOT, Study, open_study
+from mlsan.training import PROFILES, code_digest
+
+say = Console(soft_wrap=True, highlight=False).print
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status: 0 all well, 1 something is missing, 2 wrong settings."""
+    options = _parser().parse_args(arguments)
+    try:
+        study = open_study("paper", options.profile, options.corpus, options.data, options.jobs)
+        return paper(study)
+    except (ValueError, OSError) as error:
+        print(f"make paper: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mlsan", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("paper", help="regenerate every table and figure")
+    run.add_argument("--profile", default="small", help=" | ".join(PROFILES))
+    run.add_argument("--corpus", default="sim", help=" | ".join(OPENERS))
+    run.add_argument("--data", type=Path, help="folder with MELD/, IEMOCAP/ or both")
+    run.add_argument("--jobs", help="worker processes; default: every core")
+    return parser
+
+
+def paper(study: Study) -> int:
+    """The main job: every run, every notebook in order, then a look at every artifact."""
+    started = time.time()
+    before = committed(study.figures)
+    describe_corpora(study)
+    keys, failures = train(study)
+    failures += run_notebooks(study)
+    session = Session(
+        profile=study.profile,
+        corpus=study.source.corpus,
+        fingerprints=study.fingerprints,
+        runs=frozenset(keys),
+        code=code_digest(),
+        started=started,
+    )
+    findings = check(study.figures, session)
+    list_artifacts(study, before)
+    for problem in [*failures, *map(str, findings)]:
+        say(f"PROBLEM: {problem}", style="bold red")
+    minutes = (time.time() - started) / 60
+    say(f"{'Not complete' if failures or findings else 'Complete'} after {minutes:.1f} min.")
+    return 1 if failures or findings else 0
+
+
+def describe_corpora(study: Study) -> None:
+    """Say what there is to train on, and what was left out."""
+    say(f"Profile {study.profile}, corpus {study.source.corpus}")
+    for corpus in study.corpora.values():
+        kind = "simulated, " if corpus.simulated else ""
+        counts = " + ".join(f"{len(getattr(corpus, s))} {s}" for s in ("train", "dev", "test"))
+        features = ", ".join(f"{m} {size}" for m, size in corpus.sizes.items())
+        say(f"  {corpus.name}: {kind}{counts} dialogues; features {features}")
+        for note in corpus.notes:
+            say(f"    note: {note}")
+
+
+def train(study: Study) -> tuple[list[str], list[str]]:
+    """Train all runs of all plans: their keys, and what failed."""
+    runs = study.plan(*PLANS)
+    say(f"Runs: {len(runs)}")
+    table = study.sweep(runs)
+    counts = table["status"].value_counts().to_dict()
+    say("  " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    failed = table[table["status"] == "failed"].to_dict("records")
+    return list(table["run"]), [
+        f"run {row['run']} failed ({row['system']}, {row['benchmark']}, lam {row['lam']:g}, "
+        f"seed {row['seed']}): {row['error']}"
+        for row in failed
+    ]
+
+
+def run_notebooks(study: Study) -> list[str]:
+    """Run copies of the notebooks in order, under build/; what went wrong."""
+    parameters = {
+        "PROFILE": study.profile,
+        "CORPUS": study.source.corpus,
+        "DATA": str(study.source.data or ""),
+        "JOBS": str(study.jobs or ""),
+    }
+    failures = []
+    for source in sorted(NOTEBOOKS.glob("*.py")):
+        started = time.monotonic()
+        try:
+            page = execute(source, study.executed / f"{source.stem}.ipynb", parameters)
+            say(f"  {source.stem}: {time.monotonic() - started:.0f} s, {page.relative_to(ROOT)}")
+        except NotebookError as error:
+            failures.append(str(error))
+    return failures
+
+
+def list_artifacts(study: Study, before: dict[str, str]) -> None:
+    """Every artifact with its files, and how its numbers differ from the committed ones."""
+    changes = compare(study.figures, before).set_index("artifact").to_dict("index")
+    say(f"Artifacts in {study.figures.relative_to(ROOT)}/ (compared with what is committed)")
+    for name, entry in read_manifest(study.figures).items():
+        change = changes.get(name, {"change": "missing"})
+        text = change["change"]
+        if text in ("numbers", "text", "shape"):
+            text = f"{text} differ: {change['cells']} cells, most {change['largest']:.4g} at "
+            text += f"{change['where']}"
+        say(f"  {name}: {', '.join(entry['files'])} – {text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Speaker heterogeneity as data: the same emotion from two speakers, before and after calibration.
+
+Calibration here is Eq. 2 in closed form, with no training: gamma = 1/sigma and beta = -mu/sigma of
+each speaker's own features.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Shaped
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mlsan.config import EMOTIONS, Modality
+from mlsan.corpus import Corpus
+
+COMPONENTS = 20  # principal components that the discriminant plane is looked for in
+
+
+def standardise_by_speaker(
+    features: Float[np.ndarray, "utterance feature"], speaker: Shaped[np.ndarray, "utterance"]
+) -> Float[np.ndarray, "utterance feature"]:
+    """Each speaker's features to mean 0 and standard deviation 1."""
+    table = pd.DataFrame(features).groupby(speaker)
+    sigma = table.transform("std").fillna(1).replace(0, 1)
+    return ((features - table.transform("mean")) / sigma).to_numpy(np.float32)
+
+
+def leading_speakers(corpus: Corpus, count: int) -> list[str]:
+    """The names with most training utterances; the first roles where nobody is named."""
+    names = [name for d in corpus.train for name in speaker_names(d)]
+    return [name for name, _ in Counter(names).most_common(count)]
+
+
+def speaker_names(dialogue) -> tuple[str, ...]:
+    """Names of a dialogue's speakers by utterance; "role 1" and so on where nobody is named."""
+    return dialogue.speaker or tuple(f"role {party + 1}" for party in dialogue.party)
+
+
+def emotion_plane(
+    spaces: dict[str, Float[np.ndarray, "utterance _"]],
+    corpus: Corpus,
+    speakers: Sequence[str],
+    emotions: int = 3,
+) -> pd.DataFrame:
+    """Two speakers' training utterances in each space's most emotion-bearing plane.
+
+    `spaces` maps a panel's name to features of all training utterances, in order. The plane is
+    the first two discriminants of emotion over all speakers. Returns one row an utterance of the
+    `speakers` with their most frequent shared emotions: space, speaker, emotion, x, y.
+    """
+    label = np.concatenate([d.label for d in corpus.train])
+    speaker = np.array([name for d in corpus.train for name in speaker_names(d)])
+    counts = [np.bincount(label[speaker == s], minlength=label.max() + 1) for s in speakers]
+    shared = np.argsort(-np.min(counts, axis=0), kind="stable")[:emotions]
+    shown = np.isin(speaker, list(speakers)) & np.isin(label, shared)
+    names = np.array(EMOTIONS[corpus.benchmark])
+    panels = []
+    for space, features in spaces.items():
+        plane = make_pipeline(
+            StandardScaler(),
+            PCA(min(COMPONENTS, *features.shape), random_state=0),
+            LinearDiscriminantAnalysis(n_components=2),
+        )
+        x, y = plane.fit(features, label).transform(features)[shown].T
+        panels.append(
+            pd.DataFrame(
+                {
+                    "space": space,
+                    "speaker": speaker[shown],
+                    "emotion": names[label[shown]],
+                    "x": x,
+                    "y": y,
+                }
+            )
+        )
+    return pd.concat(panels, ignore_index=True)
+
+
+def speaker_gap(plane: pd.DataFrame) -> pd.Series:
+    """By space: how far apart two speakers' means of the same emotion lie, averaged over emotions.
+
+    In units of the plane, whose axes have unit variance within an emotion.
+    """
+    means = plane.groupby(["space", "emotion", "speaker"], sort=False)[["x", "y"]].mean()
+    apart = means.groupby(["space", "emotion"], sort=False).agg(np.ptp)
+    return np.hypot(apart["x"], apart["y"]).groupby("space", sort=False).mean()
+
+
+def training_features(corpus: Corpus, modality: Modality) -> Float[np.ndarray, "utterance feature"]:
+    """One modality of all training utterances, in order."""
+    return np.concatenate([d.feature[modality] for d in corpus.train])

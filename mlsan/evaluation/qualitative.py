@@ -1,0 +1,96 @@
+"""Looking inside trained models: gates, calibration, one dialogue, and the space of z."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from torch import nn
+
+from mlsan.config import EMOTIONS, RunConfig
+from mlsan.corpus import Corpus, Dialogue
+from mlsan.evaluation.heterogeneity import speaker_names
+from mlsan.evaluation.stages import stages
+from mlsan.training.loop import speaker_code
+
+
+@torch.no_grad()
+def speaker_weights(
+    run: RunConfig, corpus: Corpus, model: nn.Module, speakers: Sequence[str]
+) -> pd.DataFrame:
+    """What Eq. 1 and Eq. 3 learned for each speaker and modality.
+
+    `gate` is the mean of g_m over its channels (0..1); `scale` and `shift` are root mean squares
+    over features of what Eq. 2 multiplies by, less 1, and of what it adds: both are 0 for a
+    calibration that does nothing, NaN for a modality without one. "unknown" is entry 0.
+    """
+    code = speaker_code(run, corpus)
+    rows = []
+    for name in ("unknown", *speakers):
+        if name not in code.names:
+            continue
+        index = torch.tensor([code.names.index(name)])
+        for modality in model.config.modalities:
+            row = {"speaker": name, "modality": modality, "gate": np.nan}
+            row |= {"scale": np.nan, "shift": np.nan}
+            if model.config.gate:
+                row["gate"] = model.gate(index, modality).mean().item()
+            if model.config.film and modality in model.config.film_modalities:
+                gamma, beta = model.calibration(index, modality)
+                excess = gamma if model.config.film_form == "residual" else gamma - 1
+                row["scale"] = excess.square().mean().sqrt().item()
+                row["shift"] = beta.square().mean().sqrt().item()
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def case_dialogue(predictions: pd.DataFrame, other: pd.DataFrame, turns: range) -> str:
+    """The test dialogue on which two systems' predictions differ most often, by a fixed rule.
+
+    Only dialogues whose number of turns lies in `turns`, the first of equals; if there is none,
+    all dialogues are looked at.
+    """
+    test = predictions.query("split == 'test'")
+    differs = test["predicted"].ne(other.query("split == 'test'")["predicted"])
+    by = differs.groupby(test["dialogue"], sort=False).agg(["sum", "size"])
+    fitting = by[by["size"].isin(turns)]
+    return str((fitting if len(fitting) else by)["sum"].idxmax())
+
+
+def case_study(
+    runs: dict[str, RunConfig], models: dict[str, nn.Module], corpus: Corpus, dialogue: Dialogue
+) -> pd.DataFrame:
+    """One dialogue, turn by turn: who speaks, true and predicted emotions, modality shares.
+
+    `weight_m` is the share of modality m in the norm of the gated context features of the last
+    system in `runs`: |g_m * h_m| over the sum across modalities.
+    """
+    emotions = np.array(EMOTIONS[corpus.benchmark])
+    table = pd.DataFrame(
+        {
+            "turn": range(1, len(dialogue) + 1),
+            "speaker": speaker_names(dialogue),
+            "emotion": emotions[dialogue.label],
+        }
+    )
+    for system, run in runs.items():
+        seen = stages(run, corpus, models[system], (dialogue,))
+        table[system] = emotions[seen.logits.argmax(1)]
+    norms = {m: np.linalg.norm(h, axis=1) for m, h in seen.at["gated"].items()}
+    total = np.sum(list(norms.values()), axis=0)
+    for modality, norm in norms.items():
+        table[f"weight_{modality}"] = norm / np.maximum(total, 1e-12)
+    return table
+
+
+def embed(
+    z: Float[np.ndarray, "utterance feature"], seed: int = 0
+) -> Float[np.ndarray, "utterance 2"]:
+    """A 2-D t-SNE map of features, from their first principal components."""
+    start = PCA(min(30, *z.shape), random_state=seed).fit_transform(z)
+    perplexity = min(30.0, max(2.0, (len(z) - 1) / 4))
+    map_ = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(start)
+    return map_.astype(np.float32)

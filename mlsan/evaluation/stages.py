@@ -1,0 +1,54 @@
+"""What a trained model sees at each stage, gathered over many dialogues."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import nn
+
+from mlsan.config import Modality, RunConfig
+from mlsan.corpus import Corpus, Dialogue, batches
+from mlsan.training.loop import speaker_code
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Features of all utterances of some dialogues, in dialogue order.
+
+    `at[stage][modality]` for the stages raw, calibrated (Eq. 2), context (after DialogueRNN) and
+    gated (Eq. 3); `z` is what the classifier reads. `code` is what the model is told of the
+    speaker (0 unknown), `speaker` the name, "" where the corpus has none.
+    """
+
+    label: Int[np.ndarray, "utterance"]
+    code: Int[np.ndarray, "utterance"]
+    speaker: np.ndarray
+    logits: Float[np.ndarray, "utterance class"]
+    z: Float[np.ndarray, "utterance feature"]
+    at: dict[str, dict[Modality, Float[np.ndarray, "utterance size"]]]
+
+
+@torch.no_grad()
+def stages(
+    run: RunConfig, corpus: Corpus, model: nn.Module, dialogues: tuple[Dialogue, ...]
+) -> Stages:
+    """Run `model` over `dialogues` and keep every stage."""
+    codes = speaker_code(run, corpus).encode(dialogues)
+    outputs = [model.eval()(batch) for batch in batches(dialogues, codes, run.train.batch, None)]
+    at = {
+        stage: {
+            modality: torch.cat([o.stages[stage][modality] for o in outputs]).numpy()
+            for modality in found
+        }
+        for stage, found in outputs[0].stages.items()
+    }
+    names = [name for d in dialogues for name in (d.speaker or [""] * len(d))]
+    return Stages(
+        label=np.concatenate([d.label for d in dialogues]),
+        code=np.concatenate(codes),
+        speaker=np.array([name or "" for name in names]),
+        logits=torch.cat([o.logits for o in outputs]).numpy(),
+        z=torch.cat([o.z for o in outputs]).numpy(),
+        at=at,
+    )

@@ -1,0 +1,178 @@
+"""The one object that a notebook talks to: corpora, runs, and where tables and figures go."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import nn
+
+from mlsan.config import Benchmark, RunConfig
+from mlsan.corpus import OPENERS, Corpus
+from mlsan.evaluation import Stages, scores, stages
+from mlsan.report import Provenance, save_figure, save_table
+from mlsan.report.tables import Table
+from mlsan.training import (
+    PROFILES,
+    SCALES,
+    Result,
+    Source,
+    ablation_runs,
+    code_digest,
+    find_result,
+    lambda_runs,
+    main_runs,
+    run_config,
+    run_key,
+    sweep,
+)
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build"
+RUNS = BUILD / "runs"
+NOTEBOOKS = ROOT / "notebooks"
+Plan = Callable[[Benchmark, str, bool], list[RunConfig]]
+PLANS: dict[str, Plan] = {"main": main_runs, "ablation": ablation_runs, "lambda": lambda_runs}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A profile on a corpus. Make one with `open_study`."""
+
+    source: Source
+    jobs: int | None
+    notebook: str
+
+    @property
+    def profile(self) -> str:
+        """smoke, small or paper."""
+        return self.source.profile
+
+    @property
+    def corpora(self) -> dict[Benchmark, Corpus]:
+        """The corpora there are, MELD and IEMOCAP or one of them."""
+        return self.source.open()
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any of the corpora is simulated."""
+        return any(corpus.simulated for corpus in self.corpora.values())
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Digest of each corpus's bytes."""
+        return {name: corpus.fingerprint for name, corpus in self.corpora.items()}
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that the profile averages over."""
+        return SCALES[self.profile].seeds
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the tables and figures; profile small owns the corpus's plain name."""
+        suffix = "" if self.profile == "small" else f"-{self.profile}"
+        return ROOT / "figures" / f"{self.source.corpus}{suffix}"
+
+    @property
+    def executed(self) -> Path:
+        """Folder of the executed notebooks and their HTML."""
+        return BUILD / "notebooks" / f"{self.source.corpus}-{self.profile}"
+
+    def plan(self, *names: str) -> list[RunConfig]:
+        """The runs of some plans (main, ablation, lambda) on every benchmark, each once."""
+        unknown = [name for name in names if name not in PLANS]
+        if unknown:
+            raise ValueError(f"unknown plan {unknown[0]!r}; the plans are {', '.join(PLANS)}")
+        runs = [
+            run
+            for benchmark, corpus in self.corpora.items()
+            for name in names
+            for run in PLANS[name](benchmark, self.profile, corpus.named)
+        ]
+        return list(dict.fromkeys(runs))
+
+    def config(self, benchmark: Benchmark, system: str, seed: int = 0, **changes) -> RunConfig:
+        """One run's config in this study's profile, its speaker as the corpus allows."""
+        named = self.corpora[benchmark].named
+        return run_config(benchmark, self.profile, system, seed, named=named, **changes)
+
+    def sweep(self, runs: Sequence[RunConfig]) -> pd.DataFrame:
+        """Train what is missing, reuse the rest: one tidy row a run."""
+        return sweep(runs, self.source, RUNS, self.jobs)
+
+    def result(self, run: RunConfig) -> Result:
+        """A run's files, trained first where they are missing. Raises RuntimeError if it fails."""
+        row = self.sweep([run]).iloc[0]
+        if row["status"] == "failed":
+            raise RuntimeError(f"{run.benchmark} seed {run.seed} failed: {row['error']}")
+        return find_result(RUNS, run_key(run, self.corpora[run.benchmark]))
+
+    def model(self, run: RunConfig) -> nn.Module:
+        """The trained model of a run, at its best dev epoch."""
+        return self.result(run).model(run, self.corpora[run.benchmark])
+
+    def stages(self, run: RunConfig, split: str) -> Stages:
+        """Every stage of a trained model over one split."""
+        corpus = self.corpora[run.benchmark]
+        return stages(run, corpus, self.model(run), getattr(corpus, split))
+
+    def save_table(
+        self, table: Table | pd.DataFrame, name: str, runs: Iterable[str] = (), note: str = ""
+    ) -> str:
+        """Write a declared table made from `runs` (their keys); returns it as Markdown."""
+        data, shown = table if isinstance(table, Table) else (table, None)
+        origin = self._provenance(runs)
+        return save_table(data, name, self.figures, origin, display=shown, note=note)
+
+    def save_figure(
+        self,
+        figure: Figure,
+        data: pd.DataFrame,
+        name: str,
+        runs: Iterable[str] = (),
+        note: str = "",
+    ) -> str:
+        """Write a declared figure with its plotted data; returns its caption as Markdown."""
+        return save_figure(figure, data, name, self.figures, self._provenance(runs), note=note)
+
+    def _provenance(self, runs: Iterable[str]) -> Provenance:
+        return Provenance(
+            notebook=self.notebook,
+            profile=self.profile,
+            corpus=self.source.corpus,
+            simulated=self.simulated,
+            fingerprints=self.fingerprints,
+            runs=tuple(sorted(set(runs))),
+            code=code_digest(),
+        )
+
+    def scores(self, run: RunConfig, split: str = "test") -> dict[str, float]:
+        """Weighted F1, macro F1 and accuracy of the dev-selected predictions."""
+        found = self.result(run).predictions.query("split == @split")
+        return scores(found["label"].to_numpy(), found["predicted"].to_numpy())
+
+
+def open_study(
+    notebook: str,
+    profile: str = "small",
+    corpus: str = "sim",
+    data: str | Path | None = None,
+    jobs: int | str | None = None,
+) -> Study:
+    """Check the settings, read or make the corpora, and say where everything goes.
+
+    Raises ValueError naming the allowed values for an unknown profile or corpus, for a missing
+    or needless `data`, and for `jobs` that is no positive number.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"unknown PROFILE {profile!r}; choose one of {', '.join(PROFILES)}")
+    if corpus not in OPENERS:
+        raise ValueError(f"unknown CORPUS {corpus!r}; choose one of {', '.join(OPENERS)}")
+    if jobs not in (None, "") and (not str(jobs).isdecimal() or int(jobs) < 1):
+        raise ValueError(f"JOBS={jobs!r} must be a positive number of processes, or left out")
+    folder = Path(data).expanduser().resolve() if data else None
+    source = Source(corpus, profile, folder, BUILD / "corpora")
+    source.open()
+    return Study(source, int(jobs) if jobs else None, notebook)

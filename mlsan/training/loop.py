@@ -1,0 +1,221 @@
+"""The training loop: plain, resumable after any epoch, and the same bits every time."""
+
+import dataclasses
+import io
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from sklearn.metrics import f1_score
+from torch import Tensor, nn
+
+from mlsan.config import EMOTIONS, PARTIES, RunConfig
+from mlsan.corpus import Corpus, Dialogue, SpeakerCode, batches
+from mlsan.model import build_model, class_weights, drop_identities, pack, total_loss
+
+SPLITS = ("dev", "test")
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+@dataclass
+class Fit:
+    """A run after some number of epochs: all that is needed to go on, or to stop here."""
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.ReduceLROnPlateau
+    generator: torch.Generator
+    history: list[dict[str, float]] = field(default_factory=list)
+    selected: dict[str, Any] = field(default_factory=dict)  # at the best dev epoch
+    flattering: dict[str, Any] = field(default_factory=dict)  # at the best test epoch
+    seconds: float = 0.0
+
+    def to_bytes(self) -> bytes:
+        """Every tensor and random state, readable with `weights_only=True`."""
+        stream = io.BytesIO()
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "scheduler": self.scheduler.state_dict(),
+                "rng": {"run": self.generator.get_state(), "cpu": torch.get_rng_state()},
+                "cuda": cuda,
+                "history": self.history,
+                "selected": self.selected,
+                "flattering": self.flattering,
+                "seconds": self.seconds,
+            },
+            stream,
+        )
+        return stream.getvalue()
+
+    def restore(self, content: bytes) -> None:
+        """Go back to the state in `content`, which `to_bytes` wrote."""
+        device = next(self.model.parameters()).device
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.generator.set_state(state["rng"]["run"])
+        torch.set_rng_state(state["rng"]["cpu"])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state_all(state["cuda"])
+        self.history, self.seconds = state["history"], state["seconds"]
+        self.selected, self.flattering = state["selected"], state["flattering"]
+
+
+def speaker_code(run: RunConfig, corpus: Corpus) -> SpeakerCode:
+    """What this run's model is told of a speaker."""
+    return SpeakerCode.fit(
+        run.model.speaker, corpus, run.train.min_speaker_utterances, seed=run.seed
+    )
+
+
+def new_model(run: RunConfig, corpus: Corpus, speakers: int) -> nn.Module:
+    """The untrained model of a run, its weights drawn from the run's seed."""
+    config = run.model.model_copy(
+        update={"modalities": tuple(m for m in run.model.modalities if m in corpus.sizes)}
+    )
+    return build_model(
+        config,
+        sizes={m: corpus.sizes[m] for m in config.modalities},
+        parties=PARTIES[run.benchmark],
+        classes=len(EMOTIONS[run.benchmark]),
+        speakers=speakers,
+        seed=run.seed,
+    )
+
+
+def label_weights(run: RunConfig, corpus: Corpus) -> Tensor:
+    """SWFC's class weights from the training dialogues' label counts."""
+    labels = torch.cat([torch.as_tensor(d.label) for d in corpus.train])
+    counts = torch.bincount(labels, minlength=len(EMOTIONS[run.benchmark]))
+    return class_weights(counts, run.loss.alpha)
+
+
+def divided(run: RunConfig, corpus: Corpus, share: float = 0.05) -> Corpus:
+    """The corpus with the run's dev split: its own, or as published a random 5 % of the rest."""
+    if run.train.dev == "official":
+        return corpus
+    dialogues = corpus.train + corpus.dev
+    order = torch.randperm(len(dialogues), generator=torch.Generator().manual_seed(run.seed))
+    held = set(order[: max(1, round(share * len(dialogues)))].tolist())
+    return dataclasses.replace(
+        corpus,
+        train=tuple(d for i, d in enumerate(dialogues) if i not in held),
+        dev=tuple(d for i, d in enumerate(dialogues) if i in held),
+    )
+
+
+def begin(run: RunConfig, corpus: Corpus) -> Fit:
+    """The state before the first epoch: weights and every random state come from the seed."""
+    torch.set_num_threads(run.train.threads)
+    torch.manual_seed(run.seed)
+    model = new_model(run, corpus, speaker_code(run, corpus).size).to(run.train.device)
+    optimiser = torch.optim.Adam(
+        model.parameters(), lr=run.train.lr, weight_decay=run.train.weight_decay
+    )
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimiser,
+        factor=run.train.plateau_factor,
+        patience=run.train.plateau_patience,
+        threshold=run.train.plateau_threshold,
+    )
+    return Fit(model, optimiser, scheduler, torch.Generator().manual_seed(run.seed))
+
+
+def epochs(run: RunConfig, corpus: Corpus, state: Fit) -> Iterator[Fit]:
+    """Train to the last epoch, yielding after each; goes on from wherever `state` stands.
+
+    Raises DivergedError on a loss that is NaN or infinite.
+    """
+    weight = label_weights(run, corpus).to(run.train.device)
+    code = speaker_code(run, corpus)
+    codes = {split: code.encode(getattr(corpus, split)) for split in ("train", *SPLITS)}
+    for epoch in range(len(state.history) + 1, run.train.epochs + 1):
+        started = time.monotonic()
+        row = {"epoch": epoch, "lr": state.optimiser.param_groups[0]["lr"]}
+        row |= train_epoch(run, state, corpus.train, codes["train"], code.size, weight)
+        predicted = {}
+        for split in SPLITS:
+            loss, label, predicted[split] = evaluate(
+                run, state.model, getattr(corpus, split), codes[split], weight
+            )
+            row |= {f"{split}_loss": loss, f"{split}_wf1": weighted_f1(label, predicted[split])}
+        if not all(map(math.isfinite, row.values())):
+            raise DivergedError(f"training diverged in epoch {epoch}: {row}")
+        state.scheduler.step(row["dev_loss"])
+        state.history.append(row)
+        keep_best(state, row, predicted)
+        state.seconds += time.monotonic() - started
+        yield state
+
+
+def train_epoch(
+    run: RunConfig,
+    state: Fit,
+    dialogues: tuple[Dialogue, ...],
+    codes: list,
+    speakers: int,
+    weight: Tensor,
+) -> dict[str, float]:
+    """One pass over the training dialogues; the mean of the loss and of its parts."""
+    device = weight.device
+    state.model.train()
+    totals: dict[str, Tensor] = {}
+    steps = 0
+    for batch in batches(dialogues, codes, run.train.batch, state.generator):
+        told = drop_identities(batch, run.model.unknown_rate, state.generator, speakers)
+        batch, told = batch.to(device), told.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=run.train.precision == "bfloat16"):
+            output = state.model(told)
+        loss, parts = total_loss(
+            run.loss, output, pack(batch.label, batch.mask), pack(batch.speaker, batch.mask), weight
+        )
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        state.optimiser.step()
+        for name, part in {"loss": loss, **parts}.items():
+            totals[name] = totals.get(name, 0) + part.detach()
+        steps += 1
+    return {f"train_{name}": (total / steps).item() for name, total in totals.items()}
+
+
+@torch.no_grad()
+def evaluate(
+    run: RunConfig, model: nn.Module, dialogues: tuple[Dialogue, ...], codes: list, weight: Tensor
+) -> tuple[float, Int[Tensor, "utterance"], Int[Tensor, "utterance"]]:
+    """Mean loss a batch, labels and predicted labels, dialogue by dialogue."""
+    model.eval()
+    losses, labels, predicted = [], [], []
+    for batch in batches(dialogues, codes, run.train.batch, None):
+        batch = batch.to(weight.device)
+        output = model(batch)
+        label = pack(batch.label, batch.mask)
+        loss, _ = total_loss(run.loss, output, label, pack(batch.speaker, batch.mask), weight)
+        losses.append(loss)
+        labels.append(label)
+        predicted.append(output.logits.argmax(-1))
+    return torch.stack(losses).mean().item(), torch.cat(labels).cpu(), torch.cat(predicted).cpu()
+
+
+def weighted_f1(label: Tensor, predicted: Tensor) -> float:
+    """Weighted F1 in percent, the field's main metric."""
+    return 100 * float(f1_score(label, predicted, average="weighted", zero_division=0))
+
+
+def keep_best(state: Fit, row: dict[str, float], predicted: dict[str, Tensor]) -> None:
+    """Remember the best dev epoch (the result) and the best test epoch (the published habit)."""
+    if row["dev_wf1"] > state.selected.get("dev_wf1", -1.0):
+        weights = {name: w.detach().cpu().clone() for name, w in state.model.state_dict().items()}
+        state.selected = {**row, "predicted": predicted, "weights": weights}
+    if row["test_wf1"] > state.flattering.get("test_wf1", -1.0):
+        state.flattering = {**row, "predicted": {"test": predicted["test"]}}

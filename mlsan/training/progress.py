@@ -1,0 +1,106 @@
+"""How a sweep shows itself: a live bar on a terminal or in a notebook, plain lines elsewhere."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from mlsan.config import RunConfig
+from mlsan.training.profiles import describe
+
+LOOK_EVERY = 0.5  # seconds between looks at the run folders
+SAY_EVERY = 15.0  # seconds between lines where no live display is possible
+
+
+class Progress:
+    """Watches run folders from the parent process, so that workers need no channel to it.
+
+    An epoch counts as done when the run's metrics file has its row.
+    """
+
+    def __init__(self, folders: dict[RunConfig, Path]):
+        self.folders = folders
+        self.at_start = {run: self._done(run) for run in folders}
+        self.outcome: dict[RunConfig, str] = {}
+        self.console = Console(stderr=True)
+        self.live = self.console.is_terminal or self.console.is_jupyter
+        self.started = time.monotonic()
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs, time left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.live,
+            transient=True,
+        )
+        self.task = self.bar.add_task("starting", total=self._total())
+        self.stop = threading.Event()
+        self.watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        self.watcher.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop.set()
+        self.watcher.join()
+        self.bar.stop()
+        if not self.live:
+            self.console.print(self._line(), soft_wrap=True)
+
+    def finished(self, run: RunConfig, status: str) -> None:
+        """A run ended as "trained", "reused" or "failed"."""
+        self.outcome[run] = status
+
+    def _watch(self) -> None:
+        said = 0.0
+        while not self.stop.wait(LOOK_EVERY):
+            self.bar.update(self.task, completed=self._epochs_done(), description=self._state())
+            if not self.live and time.monotonic() - said > SAY_EVERY:
+                said = time.monotonic()
+                self.console.print(self._line(), soft_wrap=True)
+
+    def _total(self) -> int:
+        return sum(run.train.epochs for run in self.folders)
+
+    def _done(self, run: RunConfig) -> int:
+        """Epochs that a run has behind it: the rows of its metrics file."""
+        try:
+            return max(0, (self.folders[run] / "metrics.csv").read_text().count("\n") - 1)
+        except OSError:
+            return 0
+
+    def _epochs_done(self) -> int:
+        return sum(
+            run.train.epochs if run in self.outcome else self._done(run) for run in self.folders
+        )
+
+    def _running(self) -> list[str]:
+        return [
+            f"{describe(run)} epoch {done}/{run.train.epochs}"
+            for run in self.folders
+            if run not in self.outcome and (done := self._done(run)) > self.at_start[run]
+        ]
+
+    def _state(self) -> str:
+        failed = sum(status == "failed" for status in self.outcome.values())
+        running = self._running()
+        left = len(self.folders) - len(self.outcome) - len(running)
+        counts = f"runs: {len(self.outcome) - failed} done, {len(running)} running, "
+        return counts + f"{failed} failed, {left} left" + "".join(f" | {run}" for run in running)
+
+    def _line(self) -> str:
+        behind = sum(self.at_start.values())
+        done, total = self._epochs_done(), self._total()
+        spent = time.monotonic() - self.started
+        if done == behind:
+            return self._state()
+        minutes = (total - done) * spent / (done - behind) / 60
+        return f"{self._state()} | {minutes:.1f} min left"
