@@ -3,7 +3,7 @@
 PROFILE := small
 CORPUS := sim
 DATA :=
-JOBS := 2
+JOBS :=
 PYTHON :=
 VENV := .venv
 TORCH_INDEX :=
@@ -45,13 +45,13 @@ help: ## List what there is
 	@echo '  PROFILE      $(profiles)  [$(PROFILE)]'
 	@echo '  CORPUS       $(corpora)  [$(CORPUS)]'
 	@echo '  DATA         folder of feature files, for CORPUS=multiemo'
-	@echo '  JOBS         how many runs train at a time  [$(JOBS)]'
+	@echo '  JOBS         how many runs train at a time  [one a core]'
 	@echo '  PYTHON       the Python to build the environment with, 3.11 or later'
 	@echo '  TORCH_INDEX  a further package index, e.g. one with CPU-only builds of torch'
 
 paper: $(environment) ## Train, run the notebooks, write every table and figure
-	$(python) -m mlsan paper --profile '$(PROFILE)' --corpus '$(CORPUS)' --data '$(DATA)' \
-	  --jobs '$(JOBS)'
+	$(python) -m mlsan paper --profile '$(PROFILE)' --corpus '$(CORPUS)' \
+	  $(if $(DATA),--data '$(DATA)') $(if $(JOBS),--jobs '$(JOBS)')
 
 test: $(environment) ## Lint, unit tests, and every notebook against its committed output
 	$(python) -m ruff check
@@ -66,7 +66,7 @@ lab: $(environment) ## Open the notebooks in JupyterLab
 	  $(python) -m jupyterlab notebooks
 
 notebooks: $(environment) ## Execute the notebook sources into the committed .ipynb
-	$(python) -m mlsan.report.notebooks $(sources)
+	PROFILE=small CORPUS=sim DATA= $(python) -m mlsan.report.notebooks $(sources)
 
 lock: ## Write requirements.lock anew from the pins in pyproject.toml
 	@$(find_python); scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; set -e; \

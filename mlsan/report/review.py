@@ -123,12 +123,12 @@ def compare(folder: Path, before: dict[str, str]) -> pd.DataFrame:
 def _difference(old: str | None, new: str | None) -> tuple[str, int, float, str]:
     if old is None or new is None:
         return ("new" if old is None else "gone"), 0, 0.0, ""
-    before, after = list(reader(old.splitlines())), list(reader(new.splitlines()))
-    if before[:1] != after[:1]:
-        return "shape", 0, 0.0, f"columns {before[:1]} became {after[:1]}"
+    before, after = (list(reader(text.splitlines())) or [[]] for text in (old, new))
+    was, header = before[0], after[0]
+    if was != header:
+        return "shape", 0, 0.0, f"columns {was} became {header}"
     if len(before) != len(after):
         return "shape", 0, 0.0, f"{len(before) - 1} rows became {len(after) - 1}"
-    header = after[0] if after else []
     gaps = {
         f"{column}, row {row}": _gap(*cells)
         for row, (left, right) in enumerate(zip(before[1:], after[1:], strict=True), start=1)

@@ -7,8 +7,8 @@ from mlsan.config import EMOTIONS, Benchmark, Modality
 SINGLE = 3.3  # inches, one column
 DOUBLE = 7.0  # inches, both columns
 
-# Okabe and Ito's colours, told apart under every common colour vision.
-_JOY, _SADNESS, _ANGER, _NEUTRAL = "#E69F00", "#0072B2", "#D55E00", "#999999"
+# Okabe and Ito's colours, told apart under every common colour vision, and a grey that is too.
+_JOY, _SADNESS, _ANGER, _NEUTRAL = "#E69F00", "#0072B2", "#D55E00", "#BBBBBB"
 EMOTION: dict[str, str] = {
     "neutral": _NEUTRAL,
     "joy": _JOY,

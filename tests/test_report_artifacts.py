@@ -1,0 +1,313 @@
+"""Artifacts: what is written, where it came from, what is stale and what has changed."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from mlsan.config import BENCHMARKS, EMOTIONS
+from mlsan.report import (
+    ARTIFACTS,
+    EMOTION,
+    MODALITY,
+    SYSTEM,
+    Provenance,
+    Session,
+    check,
+    committed,
+    compare,
+    emotion_colours,
+    paper,
+    read_manifest,
+    save_figure,
+    save_table,
+    use_style,
+)
+from mlsan.report.artifacts import PACKAGES
+
+ORIGIN = Provenance(
+    notebook="04_ablations",
+    profile="small",
+    corpus="sim",
+    simulated=True,
+    fingerprints={"MELD": "aaa", "IEMOCAP": "bbb"},
+    runs=("r1", "r2"),
+    code="ccc",
+)
+SESSION = Session(
+    profile="small",
+    corpus="sim",
+    fingerprints={"MELD": "aaa", "IEMOCAP": "bbb"},
+    runs=frozenset({"r1", "r2", "r3"}),
+    code="ccc",
+    started=0.0,
+)
+TABLE = pd.DataFrame({"system": ["w/o FiLM", "a_b"], "wf1": [67.123456, np.nan], "n": [3, 3]})
+
+
+def figure() -> Figure:
+    use_style()
+    drawn, axis = plt.subplots()
+    axis.plot([0, 1], [1, 0], label="λ")
+    axis.legend()
+    plt.close(drawn)
+    return drawn
+
+
+def from_its_notebook(name: str) -> Provenance:
+    return replace(ORIGIN, notebook=ARTIFACTS[name].notebooks[-1])
+
+
+def save_all(folder: Path) -> None:
+    for name, artifact in ARTIFACTS.items():
+        if artifact.kind == "table":
+            save_table(TABLE, name, folder, from_its_notebook(name))
+        else:
+            save_figure(figure(), TABLE, name, folder, from_its_notebook(name))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    save_all(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """A copy of a folder with every artifact, to be spoilt."""
+    for path in finished.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def test_table_in_three_forms(tmp_path: Path) -> None:
+    markdown = save_table(TABLE, "table2_ablation", tmp_path, ORIGIN, note="50% & more.")
+    assert (tmp_path / "table2_ablation.csv").read_text() == (
+        "system,wf1,n\nw/o FiLM,67.123456,3\na_b,,3\n"
+    )
+    assert markdown == (tmp_path / "table2_ablation.md").read_text()
+    assert markdown.startswith("**Table 2.** ML-SAN and each of its parts left out")
+    assert "| w/o FiLM | 67.12 | 3   |" in markdown
+    latex = (tmp_path / "table2_ablation.tex").read_text()
+    for part in (r"\toprule", r"\bottomrule", r"a\_b & -- & 3 \\", r"50\% \& more.", r"mean $\pm$"):
+        assert part in latex
+
+
+def test_grouped_columns_are_for_the_eye_only(tmp_path: Path) -> None:
+    grouped = pd.DataFrame([["ML-SAN", "67.7 ± 0.1"]])
+    grouped.columns = pd.MultiIndex.from_tuples([("", "system"), ("MELD", "W-F1")])
+    with pytest.raises(ValueError, match="one header row"):
+        save_table(grouped, "table2_ablation", tmp_path, ORIGIN)
+    markdown = save_table(TABLE, "table2_ablation", tmp_path, ORIGIN, display=grouped)
+    assert "MELD W-F1" in markdown
+    assert r"67.7 $\pm$ 0.1" in (tmp_path / "table2_ablation.tex").read_text()
+    assert "67.123456" in (tmp_path / "table2_ablation.csv").read_text()
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_what_is_simulated_says_so(tmp_path: Path, simulated: bool) -> None:
+    origin = replace(ORIGIN, simulated=simulated)
+    save_table(TABLE, "table2_ablation", tmp_path, origin)
+    drawn = figure()
+    caption = save_figure(
+        drawn, TABLE, "fig6_lambda", tmp_path, replace(origin, notebook="05_sensitivity")
+    )
+    save_figure(drawn, TABLE, "fig6_lambda", tmp_path, replace(origin, notebook="05_sensitivity"))
+    entries = read_manifest(tmp_path).values()
+    texts = [(tmp_path / f"table2_ablation.{form}").read_text() for form in ("md", "tex")]
+    for text in (caption, *texts, *(entry["caption"] for entry in entries)):
+        assert ("Simulated" in text) == simulated
+    assert [text.get_text() for text in drawn.texts] == ["simulated data"] * simulated
+
+
+def test_same_content_same_bytes_even_from_another_process(folder: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
+        "import test_report_artifacts as t; t.save_all(Path(sys.argv[2]))"
+    )
+    again = tmp_path / "again"
+    environment = os.environ | {"PYTHONHASHSEED": "5", "MPLBACKEND": "agg"}
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", script, str(here), str(again)]
+    subprocess.run(command, check=True, env=environment, cwd=here.parent)
+    names = sorted(path.name for path in again.glob("*.*") if path.suffix != ".lock")
+    assert len(names) == 3 * len(ARTIFACTS) + 1
+    for name in names:
+        assert (again / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("name", "origin", "message"),
+    [
+        ("table9_made_up", ORIGIN, "no artifact 'table9_made_up' is declared; there are table0"),
+        ("fig6_lambda", ORIGIN, "is a figure: use save_figure"),
+        ("table0_corpora", ORIGIN, "declared to come from 01_data, not 04_ablations"),
+    ],
+)
+def test_undeclared_is_refused_and_nothing_written(
+    tmp_path: Path, name: str, origin: Provenance, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        save_table(TABLE, name, tmp_path, origin)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_manifest_says_where_each_comes_from(folder: Path) -> None:
+    entries = read_manifest(folder)
+    assert list(entries) == list(ARTIFACTS)
+    entry = entries["table2_ablation"]
+    assert entry["notebook"] == "04_ablations"
+    assert entry["runs"] == ["r1", "r2"]
+    assert entry["fingerprints"] == {"MELD": "aaa", "IEMOCAP": "bbb"}
+    assert set(entry["versions"]) == {"python", *PACKAGES}
+    assert set(entry["files"]) == set(ARTIFACTS["table2_ablation"].files)
+
+
+def test_damaged_manifest_is_named(folder: Path) -> None:
+    (folder / "manifest.json").write_text('{"artifacts": ')
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged: delete it"):
+        check(folder, SESSION)
+
+
+def test_complete_folder_has_no_findings(folder: Path) -> None:
+    assert check(folder, SESSION) == []
+
+
+def test_missing_file_and_missing_entry_are_found(folder: Path) -> None:
+    (folder / "fig3_gate.pdf").unlink()
+    manifest = folder / "manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["artifacts"]["table1_main"]
+    manifest.write_text(json.dumps(content))
+    found = check(folder, SESSION)
+    assert [(f.artifact, f.problem) for f in found] == [
+        ("table1_main", "missing"),
+        ("fig3_gate", "missing"),
+    ]
+    assert str(found[1]).endswith("06_qualitative did not write fig3_gate.pdf")
+
+
+def test_altered_file_is_stale(folder: Path) -> None:
+    with (folder / "table2_ablation.csv").open("a") as stream:
+        stream.write("by hand,99,3\n")
+    (found,) = check(folder, SESSION)
+    assert str(found) == (
+        "table2_ablation is stale: table2_ablation.csv is not the file that the manifest describes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        ({"profile": "paper"}, "its profile is 'small', this call's is 'paper'"),
+        ({"corpus": "multiemo"}, "its corpus is 'sim'"),
+        ({"fingerprints": {"MELD": "zzz"}}, "its fingerprints"),
+        ({"code": "zzz"}, "its code"),
+        ({"runs": frozenset({"r1"})}, "runs that this call does not know: r2"),
+        ({"started": 4e9}, "was not written by this call"),
+    ],
+)
+def test_what_is_of_another_call_is_stale(folder: Path, change: dict, detail: str) -> None:
+    found = check(folder, replace(SESSION, **change))
+    assert len(found) == len(ARTIFACTS)
+    assert all(f.problem == "stale" and detail in f.detail for f in found)
+
+
+def changes(folder: Path, before: str, after: str) -> tuple:
+    (folder / "table2_ablation.csv").write_text(after)
+    (row,) = compare(folder, {"table2_ablation": before}).itertuples(index=False)
+    return tuple(row)[1:]
+
+
+def test_compare_measures_numbers(tmp_path: Path) -> None:
+    before = "system,wf1,shown\nA,67.5,67.5 ± 0.1\nB,60.0,60.0 ± 0.2\n"
+    after = "system,wf1,shown\nA,67.75,67.75 ± 0.1\nB,58.0,60.0 ± 0.2\n"
+    assert changes(tmp_path, before, after) == ("numbers", 3, 2.0, "wf1, row 2")
+
+
+def test_compare_ignores_how_numbers_are_written(tmp_path: Path) -> None:
+    before = 'system,wf1,n,gap\r\nA,67.50,3,\r\n"B",6e1,3,-0.51\r\n'
+    after = "system,wf1,n,gap\nA,67.5,3.0,nan\nB,60,3,−0.51\n"
+    assert changes(tmp_path, before, after) == ("same", 0, 0.0, "")
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ("system,wf1\nA,failed\n", ("text", 1, 0.0, "wf1, row 1")),
+        (
+            "system,f1\nA,1\n",
+            ("shape", 0, 0.0, "columns ['system', 'wf1'] became ['system', 'f1']"),
+        ),
+        ("system,wf1\nA,1\nB,2\n", ("shape", 0, 0.0, "1 rows became 2")),
+    ],
+)
+def test_compare_names_other_changes(tmp_path: Path, after: str, expected: tuple) -> None:
+    assert changes(tmp_path, "system,wf1\nA,1\n", after) == expected
+
+
+def test_compare_names_new_and_gone(tmp_path: Path) -> None:
+    save_table(TABLE, "table2_ablation", tmp_path, ORIGIN)
+    table = compare(tmp_path, {"table0_corpora": "a\n1\n"})
+    assert dict(zip(table["artifact"], table["change"], strict=True)) == {
+        "table0_corpora": "gone",
+        "table2_ablation": "new",
+    }
+
+
+def test_committed_is_what_git_has_else_what_is_on_disk(tmp_path: Path) -> None:
+    folder = tmp_path / "figures" / "sim"
+    assert committed(folder) == {}
+    folder.mkdir(parents=True)
+    path = folder / "table2_ablation.csv"
+    path.write_text("a\n1\n")
+    assert committed(folder) == {"table2_ablation": "a\n1\n"}
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "figures"], ["commit", "-q", "-m", "t"]):
+        subprocess.run([*git, *command], check=True)
+    path.write_text("a\n2\n")
+    (folder / "fig6_lambda.csv").write_text("b\n3\n")
+    assert committed(folder) == {"table2_ablation": "a\n1\n", "fig6_lambda": "b\n3\n"}
+
+
+@pytest.mark.parametrize("colours", [EMOTION, SYSTEM, MODALITY], ids=["emotion", "system", "mode"])
+@pytest.mark.parametrize(
+    "vision",  # what linear RGB becomes for the eye (Viénot, Brettel and Mollon 1999)
+    [
+        np.eye(3),
+        np.array([[0.1124, 0.8876, 0], [0.1124, 0.8876, 0], [0.0040, -0.0040, 1]]),
+        np.array([[0.2927, 0.7073, 0], [0.2927, 0.7073, 0], [-0.0223, 0.0223, 1]]),
+    ],
+    ids=["full", "protanopia", "deuteranopia"],
+)
+def test_colours_are_told_apart(colours: dict[str, str], vision: np.ndarray) -> None:
+    linear = [np.array(to_rgb(colour)) ** 2.2 for colour in {*colours.values()}]
+    seen = [(vision @ light).clip(0, 1) ** (1 / 2.2) for light in linear]
+    assert min(np.abs(a - b).max() for a, b in combinations(seen, 2)) > 0.09
+
+
+def test_an_emotion_has_one_colour_in_both_corpora() -> None:
+    for benchmark in BENCHMARKS:
+        assert len({*emotion_colours(benchmark)}) == len(EMOTIONS[benchmark])
+    for one, other in (("joy", "happy"), ("sadness", "sad"), ("anger", "angry")):
+        assert EMOTION[one] == EMOTION[other]
+
+
+def test_the_papers_differences_follow_from_its_means() -> None:
+    full, *parts = paper.TABLE2
+    assert full == paper.TABLE1[-1]
+    for line in parts:
+        for benchmark, printed in paper.TABLE2_DELTA[line.system].items():
+            gap = line.wf1[benchmark].mean - full.wf1[benchmark].mean
+            assert gap == pytest.approx(printed, abs=0.005)
