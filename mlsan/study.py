@@ -10,6 +10,7 @@ from torch import nn
 
 from mlsan.config import Benchmark, RunConfig
 from mlsan.corpus import OPENERS, Corpus
+from mlsan.corpus.simulate import oracle_calibrated, simulated_folder, simulation
 from mlsan.evaluation import Stages, scores, stages
 from mlsan.report import Provenance, save_figure, save_table
 from mlsan.report.tables import Table
@@ -26,6 +27,7 @@ from mlsan.training import (
     run_config,
     run_key,
     sweep,
+    system_of,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +82,24 @@ class Study:
         """Folder of the executed notebooks and their HTML."""
         return BUILD / "notebooks" / f"{self.source.corpus}-{self.profile}"
 
+    @property
+    def caveats(self) -> str:
+        """What a reader of these numbers must know of the corpora, in sentences."""
+        found = []
+        for benchmark, corpus in self.corpora.items():
+            found += [f"{benchmark}: {note}." for note in corpus.notes]
+            run = self.config(benchmark, "ML-SAN")
+            if not set(run.model.film_modalities) & set(corpus.modalities):
+                found.append(f"{benchmark}: without audio and visual FiLM has nothing to do.")
+        return " ".join(found)
+
+    def oracle(self, benchmark: Benchmark) -> Corpus:
+        """A simulated corpus with every speaker's style undone exactly."""
+        if not self.corpora[benchmark].simulated:
+            raise ValueError(f"{benchmark} is not simulated: nobody knows its speakers' true style")
+        settings = simulation(benchmark, self.profile)
+        return oracle_calibrated(simulated_folder(settings, self.source.cache))
+
     def plan(self, *names: str) -> list[RunConfig]:
         """The runs of some plans (main, ablation, lambda) on every benchmark, each once."""
         unknown = [name for name in names if name not in PLANS]
@@ -101,6 +121,16 @@ class Study:
     def sweep(self, runs: Sequence[RunConfig]) -> pd.DataFrame:
         """Train what is missing, reuse the rest: one tidy row a run."""
         return sweep(runs, self.source, RUNS, self.jobs)
+
+    def finished(self, runs: Sequence[RunConfig]) -> pd.DataFrame:
+        """The rows of those runs that are already there; trains nothing."""
+        keys = {run: run_key(run, self.corpora[run.benchmark]) for run in runs}
+        return self.sweep([run for run, key in keys.items() if find_result(RUNS, key)])
+
+    @staticmethod
+    def system(run: RunConfig) -> str:
+        """The name of a run's system."""
+        return system_of(run.model)
 
     def result(self, run: RunConfig) -> Result:
         """A run's files, trained first where they are missing. Raises RuntimeError if it fails."""
@@ -152,6 +182,19 @@ class Study:
         """Weighted F1, macro F1 and accuracy of the dev-selected predictions."""
         found = self.result(run).predictions.query("split == @split")
         return scores(found["label"].to_numpy(), found["predicted"].to_numpy())
+
+
+PARAMETERS = ("PROFILE", "CORPUS", "DATA", "JOBS")
+
+
+def check_parameters(names: Iterable[str]) -> None:
+    """Refuse a misspelled notebook parameter: any name in capitals that is not a parameter.
+
+    Call it with `globals()` in a notebook's first cell. Raises ValueError naming what there is.
+    """
+    unknown = [n for n in names if n.isupper() and n[0] != "_" and n not in PARAMETERS]
+    if unknown:
+        raise ValueError(f"unknown parameter {unknown[0]}; there are {', '.join(PARAMETERS)}")
 
 
 def open_study(

@@ -8,7 +8,7 @@ from mlsan.corpus.batch import batches, collate
 from mlsan.corpus.catalogue import OPENERS, open_corpora
 from mlsan.corpus.errors import CorpusError
 from mlsan.corpus.layout import read_corpus
-from mlsan.corpus.speakers import SpeakerCode
+from mlsan.corpus.speakers import SpeakerCode, role_names
 from mlsan.corpus.types import Batch, Corpus, Dialogue
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "collate",
     "open_corpora",
     "read_corpus",
+    "role_names",
 ]

@@ -5,7 +5,7 @@ each speaker's own features.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlsan.config import EMOTIONS, Modality
-from mlsan.corpus import Corpus
+from mlsan.corpus import Corpus, Dialogue, role_names
+from mlsan.evaluation.probes import probe
 
 COMPONENTS = 20  # principal components that the discriminant plane is looked for in
 
@@ -32,13 +33,14 @@ def standardise_by_speaker(
 
 def leading_speakers(corpus: Corpus, count: int) -> list[str]:
     """The names with most training utterances; the first roles where nobody is named."""
-    names = [name for d in corpus.train for name in speaker_names(d)]
+    names = [name for d in corpus.train for name in speaker_names(corpus, d)]
     return [name for name, _ in Counter(names).most_common(count)]
 
 
-def speaker_names(dialogue) -> tuple[str, ...]:
-    """Names of a dialogue's speakers by utterance; "role 1" and so on where nobody is named."""
-    return dialogue.speaker or tuple(f"role {party + 1}" for party in dialogue.party)
+def speaker_names(corpus: Corpus, dialogue: Dialogue) -> tuple[str, ...]:
+    """Who speaks each utterance: names where the corpus has them, else roles."""
+    roles = role_names(corpus.benchmark)
+    return dialogue.speaker or tuple(roles[party] for party in dialogue.party)
 
 
 def emotion_plane(
@@ -54,7 +56,7 @@ def emotion_plane(
     `speakers` with their most frequent shared emotions: space, speaker, emotion, x, y.
     """
     label = np.concatenate([d.label for d in corpus.train])
-    speaker = np.array([name for d in corpus.train for name in speaker_names(d)])
+    speaker = np.array([name for d in corpus.train for name in speaker_names(corpus, d)])
     counts = [np.bincount(label[speaker == s], minlength=label.max() + 1) for s in speakers]
     shared = np.argsort(-np.min(counts, axis=0), kind="stable")[:emotions]
     shown = np.isin(speaker, list(speakers)) & np.isin(label, shared)
@@ -94,3 +96,43 @@ def speaker_gap(plane: pd.DataFrame) -> pd.Series:
 def training_features(corpus: Corpus, modality: Modality) -> Float[np.ndarray, "utterance feature"]:
     """One modality of all training utterances, in order."""
     return np.concatenate([d.feature[modality] for d in corpus.train])
+
+
+def repetition(corpus: Corpus) -> dict[str, float]:
+    """How often a party's next emotion is its last one, in training, and how often by chance."""
+    pairs = []
+    for dialogue in corpus.train:
+        last: dict[int, int] = {}
+        for party, label in zip(dialogue.party, dialogue.label, strict=True):
+            if party in last:
+                pairs.append((last[party], label))
+            last[party] = label
+    before, after = np.array(pairs).T
+    share = np.bincount(after) / len(after)
+    return {
+        "same emotion again": float(np.mean(before == after)),
+        "by chance": float(np.sum(share**2)),
+    }
+
+
+Change = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def emotion_probe(
+    corpus: Corpus, modalities: Sequence[Modality], change: Change | None = None
+) -> float:
+    """Test weighted F1 of a linear probe for emotion on features side by side, no context.
+
+    `change` maps a split's features and speakers to new features, such as
+    `standardise_by_speaker`.
+    """
+    sets = []
+    for split in (corpus.train, corpus.test):
+        features = np.concatenate(
+            [np.concatenate([d.feature[m] for m in modalities], axis=1) for d in split]
+        )
+        if change is not None:
+            speaker = np.array([name for d in split for name in speaker_names(corpus, d)])
+            features = change(features, speaker)
+        sets += [features, np.concatenate([d.label for d in split])]
+    return probe(*sets, strength=0.1)

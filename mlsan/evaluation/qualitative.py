@@ -1,5 +1,6 @@
 """Looking inside trained models: gates, calibration, one dialogue, and the space of z."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,7 +73,7 @@ def case_study(
     table = pd.DataFrame(
         {
             "turn": range(1, len(dialogue) + 1),
-            "speaker": speaker_names(dialogue),
+            "speaker": speaker_names(corpus, dialogue),
             "emotion": emotions[dialogue.label],
         }
     )
@@ -86,11 +87,32 @@ def case_study(
     return table
 
 
-def embed(
-    z: Float[np.ndarray, "utterance feature"], seed: int = 0
-) -> Float[np.ndarray, "utterance 2"]:
-    """A 2-D t-SNE map of features, from their first principal components."""
+def feature_map(
+    run: RunConfig,
+    corpus: Corpus,
+    model: nn.Module,
+    most: int = 1000,
+    named: int = 4,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """A 2-D t-SNE map of z over test utterances: x, y, emotion, speaker, one row an utterance.
+
+    At most `most` utterances, drawn at random; speakers besides the `named` most frequent are
+    "others".
+    """
+    seen = stages(run, corpus, model, corpus.test)
+    names = np.array([name for d in corpus.test for name in speaker_names(corpus, d)])
+    frequent = [name for name, _ in Counter(names.tolist()).most_common(named)]
+    order = np.random.default_rng(seed).permutation(len(names))[:most]
+    return embed(seen.z[order], seed).assign(
+        emotion=np.array(EMOTIONS[corpus.benchmark])[seen.label[order]],
+        speaker=np.where(np.isin(names, frequent), names, "others")[order],
+    )
+
+
+def embed(z: Float[np.ndarray, "utterance feature"], seed: int) -> pd.DataFrame:
+    """Columns x and y of a t-SNE map of features, from their first principal components."""
     start = PCA(min(30, *z.shape), random_state=seed).fit_transform(z)
     perplexity = min(30.0, max(2.0, (len(z) - 1) / 4))
-    map_ = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(start)
-    return map_.astype(np.float32)
+    place = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(start)
+    return pd.DataFrame(place, columns=["x", "y"])

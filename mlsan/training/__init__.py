@@ -9,6 +9,7 @@ from mlsan.training.profiles import (
     lambda_runs,
     main_runs,
     run_config,
+    system_of,
 )
 from mlsan.training.store import Result, code_digest, find_result, run_key, train_run
 from mlsan.training.sweep import Source, sweep
@@ -30,5 +31,6 @@ __all__ = [
     "run_config",
     "run_key",
     "sweep",
+    "system_of",
     "train_run",
 ]
