@@ -126,6 +126,7 @@ def _run(
             kernel_name=KERNEL["name"],
             cwd=source.parent.resolve(),
             progress_bar=False,
+            extra_arguments=["--log-level=ERROR"],  # the kernel warns of its own local sockets
         )
     except PapermillExecutionError as error:
         lines = COLOUR.sub("", "\n".join(error.traceback)).splitlines()[-TRACEBACK:]
