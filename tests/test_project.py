@@ -1,6 +1,7 @@
 """The project itself: one set of pins, one direction of imports, files that others' tools read."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -53,6 +54,13 @@ def imports(path: Path) -> set[str]:
             assert node.level == 0, f"{path}: write the whole name of the module"
             found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
     return found
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Make as a user calls it, whatever make may have called these tests."""
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True)
 
 
 def test_lock_agrees_with_the_project() -> None:
@@ -138,7 +146,7 @@ def test_what_is_built_is_ignored(path: str) -> None:
     ],
 )
 def test_make_refuses_before_any_work(arguments: list[str], message: str) -> None:
-    done = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True)
+    done = make("-n", *arguments)
     assert done.returncode != 0
     assert message in done.stderr
     assert "pip" not in done.stdout
@@ -146,6 +154,6 @@ def test_make_refuses_before_any_work(arguments: list[str], message: str) -> Non
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_lists_what_there_is() -> None:
-    listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = make().stdout
     for goal in ("paper", "test", "lab", "notebooks", "lock", "clean", "help"):
         assert re.search(rf"^  {goal} +\w", listed, re.MULTILINE), goal
