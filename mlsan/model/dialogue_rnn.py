@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mlsan.model.layers import StackedGRUCell, StackedLinear, uniform_
-from mlsan.model.layout import Layout, rearrange
+from mlsan.model.layout import Layout, Move, Walk
 from mlsan.model.recurrence import parties, reader
 
 
@@ -25,8 +25,7 @@ class DialogueRNN(nn.Module):
 
     def __init__(self, modalities: int, d: int, bidirectional: bool, dropout: float):
         super().__init__()
-        self.directions = 2 if bidirectional else 1
-        streams = modalities * self.directions
+        streams = modalities * (2 if bidirectional else 1)
         self.g = StackedGRUCell(streams, 2 * d, d)
         self.p = StackedGRUCell(streams, 2 * d, d)
         self.e = StackedGRUCell(streams, d, d)
@@ -35,43 +34,58 @@ class DialogueRNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, u: Float[Tensor, "modality utterance feature"], layout: Layout
-    ) -> Float[Tensor, "modality utterance feature"]:
+        self, u: Float[Tensor, "modality row feature"], layout: Layout
+    ) -> Float[Tensor, "modality row feature"]:
         """Rows in, rows out."""
-        modalities, _, d = u.shape
-        walks = layout.walks
-        u = torch.cat([rearrange(u, w.rows, w.places) for w in walks])
+        walks, modalities = layout.walks, len(u)
+        if all(w.counts == walks[0].counts for w in walks):
+            ways = self._run(u, walks, slice(None))
+        else:
+            ways = [
+                self._run(u, (w,), slice(i * modalities, (i + 1) * modalities))[0]
+                for i, w in enumerate(walks)
+            ]
+        if self.join is None:
+            return torch.relu(self.dropout(ways[0]))
+        return torch.relu(self.dropout(self.join(torch.cat(ways, -1))))
+
+    def _run(
+        self, u: Float[Tensor, "modality row feature"], walks: tuple[Walk, ...], streams: slice
+    ) -> list[Float[Tensor, "modality row feature"]]:
+        """Walks of equal course, side by side; rows that a walk leaves out are 0."""
+        modalities, rows, d = u.shape
+        x = torch.cat([_take(u, w) for w in walks])
         previous = torch.stack([w.previous for w in walks]).repeat_interleave(modalities, 0)
-        padding = layout.padding
-        if padding is not None:
-            padding = torch.stack([padding[w.rows] for w in walks])
-            padding = padding.repeat_interleave(modalities, 0)
+        g, p, e = (cell.parameters_of(streams) for cell in (self.g, self.p, self.e))
 
         # The utterance's part of both cells' gates does not recur: one product for all turns.
-        weight_ih = torch.cat([self.g.weight_ih, self.p.weight_ih])
-        bias_ih = torch.cat([self.g.bias_ih, self.p.bias_ih]).unsqueeze(1)
-        gi = torch.baddbmm(bias_ih, u.repeat(2, 1, 1), weight_ih[..., :d].transpose(1, 2))
+        weight_ih = torch.cat([g.weight_ih, p.weight_ih])
+        bias_ih = torch.cat([g.bias_ih, p.bias_ih]).unsqueeze(1)
+        gi = torch.baddbmm(bias_ih, x.repeat(2, 1, 1), weight_ih[..., :d].transpose(1, 2))
         q = parties(
             gi,
             weight_ih[..., d:],
-            torch.cat([self.g.weight_hh, self.p.weight_hh]),
-            torch.cat([self.g.bias_hh, self.p.bias_hh]),
-            self.attend,
+            torch.cat([g.weight_hh, p.weight_hh]),
+            torch.cat([g.bias_hh, p.bias_hh]),
+            self.attend[streams],
             previous,
-            padding,
-            layout.counts,
+            walks[0].padding,
+            walks[0].counts,
         )
-        e = self.e
         gi = torch.baddbmm(e.bias_ih.unsqueeze(1), q, e.weight_ih.transpose(1, 2))
-        out = reader(gi, e.weight_hh, e.bias_hh, layout.counts)
+        out = reader(gi, e.weight_hh, e.bias_hh, walks[0].counts)
+        return [_put(x, w, rows) for x, w in zip(out.split(modalities), walks, strict=True)]
 
-        ways = [
-            rearrange(x, w.places, w.rows)
-            for x, w in zip(out.chunk(self.directions), walks, strict=True)
-        ]
-        if self.join is None:
-            return torch.relu(self.dropout(ways[0]))
-        if layout.padding is not None:
-            # As published: turned back into reading order, the backward copy is 0 on padding.
-            ways[1] = ways[1].masked_fill(layout.padding.unsqueeze(1), 0)
-        return torch.relu(self.dropout(self.join(torch.cat(ways, -1))))
+
+def _take(x: Float[Tensor, "modality row feature"], walk: Walk) -> Tensor:
+    """Rows in the walk's order; [modality, place, feature]."""
+    if walk.places is None:
+        return x.index_select(1, walk.rows)
+    return Move(walk.rows, walk.places)(x)
+
+
+def _put(x: Float[Tensor, "modality place feature"], walk: Walk, rows: int) -> Tensor:
+    """Back to rows; [modality, row, feature]."""
+    if walk.places is None:
+        return x.new_zeros(len(x), rows, x.shape[2]).index_copy(1, walk.rows, x)
+    return Move(walk.rows, walk.places).back(x)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from mlsan.model.layers import StackedLayerNorm, StackedLinear
-from mlsan.model.layout import Bucket, Layout, rearrange
+from mlsan.model.layout import Bucket, Layout
 
 
 def partners(streams: int) -> list[list[int]]:
@@ -35,15 +35,15 @@ class CrossAttention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "stream cell feature"],
-        partner: Float[Tensor, "stream cell feature"],
+        partner: Float[Tensor, "stream key feature"],
         layout: Layout,
     ) -> Float[Tensor, "stream cell feature"]:
-        sizes = [b.dialogues * b.turns for b in layout.buckets]
-        query = self.query(x).split(sizes, 1)
-        key_value = self.key_value(partner).split(sizes, 1)
+        buckets = layout.buckets
+        query = self.query(x).split([b.dialogues * b.turns for b in buckets], 1)
+        key_value = self.key_value(partner).split([b.dialogues * b.keys for b in buckets], 1)
         seen = [
             self._attend(q, *kv.chunk(2, -1), bucket)
-            for q, kv, bucket in zip(query, key_value, layout.buckets, strict=True)
+            for q, kv, bucket in zip(query, key_value, buckets, strict=True)
         ]
         return self.output(torch.cat(seen, 1))
 
@@ -52,8 +52,8 @@ class CrossAttention(nn.Module):
         streams, _, d = query.shape
 
         def by_head(x: Tensor) -> Tensor:
-            dialogues = streams * bucket.dialogues
-            return x.reshape(dialogues, bucket.turns, self.heads, -1).transpose(1, 2)
+            cells = x.shape[1] // bucket.dialogues
+            return x.reshape(streams * bucket.dialogues, cells, self.heads, -1).transpose(1, 2)
 
         mask = None if bucket.mask is None else bucket.mask.repeat(streams, 1, 1, 1)
         y = scaled_dot_product_attention(by_head(query), by_head(key), by_head(value), mask)
@@ -76,7 +76,7 @@ class FusionLayer(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "stream cell feature"],
-        partner: list[Float[Tensor, "stream cell feature"]],
+        partner: list[Float[Tensor, "stream key feature"]],
         layout: Layout,
     ) -> Float[Tensor, "stream cell feature"]:
         for attention, norm, other in zip(self.attention, self.norm, partner, strict=True):
@@ -99,11 +99,12 @@ class Fusion(nn.Module):
         )
 
     def forward(
-        self, x: Float[Tensor, "stream utterance feature"], layout: Layout
+        self, x: Float[Tensor, "stream row feature"], layout: Layout
     ) -> Float[Tensor, "stream utterance feature"]:
-        """Rows in, rows out; in between, the buckets' cells."""
-        x = rearrange(x, layout.cells, layout.slots)
-        partner = [torch.stack([x[p] for p in column]) for column in self.partners]
+        """From rows to utterances, by way of the buckets' cells."""
+        cells = layout.queries(layout.utterances(x, 1))
+        keys = cells if layout.keys is None else layout.keys(x)
+        partner = [torch.stack([keys[p] for p in column]) for column in self.partners]
         for layer in self.layers:
-            x = layer(x, partner, layout)
-        return x.index_select(1, layout.slots)
+            cells = layer(cells, partner, layout)
+        return cells.index_select(1, layout.queries.inverse)

@@ -2,8 +2,9 @@
 
 A batch arrives as a padded [turn, dialogue] grid. Everything outside recurrence and attention is
 the same for every utterance, so it runs on *rows*: the present positions, dialogue after dialogue.
-With padding masked, only real utterances are present. In the published form every position is,
-and padding then takes part in attention. That one difference is made here and nowhere else.
+With padding masked, only real utterances are present. In the published form every position is:
+the forward recurrence goes on over padding, and attention sees it as keys. (As a query padding
+does not matter, for the result is dropped.) That difference is made here and nowhere else.
 """
 
 from dataclasses import dataclass
@@ -13,171 +14,31 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-# Padded cells worth one more bucket: an extra attention call costs about as much as these rows.
+# An extra bucket costs about as much as this many spare cells: one more attention call a layer.
 SLACK = {"cpu": 4, "cuda": 512}
 
 
 @dataclass(frozen=True)
-class Bucket:
-    """Dialogues of similar length that attention handles together, in `dialogues x turns` cells."""
+class Move:
+    """Where rows go: place p takes row `index[p]`, and row r is found at place `inverse[r]`.
 
-    dialogues: int
-    turns: int
-    mask: Bool[Tensor, "dialogue 1 1 turn"] | None
-    """Which keys are present; None where all are."""
+    Spare places may repeat a row, provided that nothing depends on them. That makes the backward
+    pass a selection as well, which is much faster than adding up at an index.
+    """
 
+    index: Int[Tensor, "place"]
+    inverse: Int[Tensor, "row"]
 
-@dataclass(frozen=True)
-class Walk:
-    """One direction of the recurrence: rows step by step, dialogues in descending length."""
+    def __call__(self, x: Float[Tensor, "*stream row feature"]) -> Tensor:
+        """Rows to places; [*stream, place, feature]."""
+        return _Select.apply(x, self.index, self.inverse)
 
-    rows: Int[Tensor, "utterance"]
-    """Row handled at each place of the walk."""
-    places: Int[Tensor, "utterance"]
-    """Its inverse: place of each row."""
-    previous: Int[Tensor, "utterance"]
-    """Place where the same party of the same dialogue spoke last; `len(rows)` if it never did."""
+    def back(self, x: Float[Tensor, "*stream place feature"]) -> Tensor:
+        """Places to rows, where no place is spare; [*stream, row, feature]."""
+        return _Select.apply(x, self.inverse, self.index)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Index maps of one batch, made once and used by every layer."""
-
-    present: Int[Tensor, "utterance"]
-    """Position of each row in the flattened [turn, dialogue] grid."""
-    real: Int[Tensor, "real"] | None
-    """The rows that are utterances rather than padding; None where all are."""
-    padding: Bool[Tensor, "utterance"] | None
-    """True on rows that are padding; None where there is none."""
-    counts: tuple[int, ...]
-    """Dialogues still going on at each step of a walk."""
-    walks: tuple[Walk, ...]
-    """Forward, and backward if asked for."""
-    buckets: tuple[Bucket, ...]
-    cells: Int[Tensor, "cell"]
-    """Row in each cell of the buckets, one bucket after the other; spare cells repeat a row."""
-    slots: Int[Tensor, "utterance"]
-    """Cell of each row."""
-
-    @classmethod
-    def of(
-        cls,
-        mask: Bool[Tensor, "turn dialogue"],
-        party: Int[Tensor, "turn dialogue"],
-        lengths: tuple[int, ...] | None = None,
-        mask_padding: bool = True,
-        bidirectional: bool = False,
-    ) -> "Layout":
-        """Lay out a batch; `lengths`, if known, saves reading the mask back from the device."""
-        device = mask.device
-        turns, dialogues = mask.shape
-        length = np.array(mask.sum(0).tolist() if lengths is None else lengths)
-        extent = length if mask_padding else np.full(dialogues, turns)
-        start = np.concatenate([[0], np.cumsum(extent)[:-1]])
-        dialogue = np.repeat(np.arange(dialogues), extent)
-        turn = np.arange(extent.sum()) - start[dialogue]
-        padded = turn >= length[dialogue]
-
-        order = np.argsort(-extent, kind="stable")
-        counts = (extent[:, None] > np.arange(turns)).sum(0)
-        counts = counts[counts > 0]
-        # Time-major: at each step, the dialogues that are still going on, longest first.
-        step = np.repeat(np.arange(len(counts)), counts)
-        first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        who = order[np.arange(len(step)) - first[step]]
-        rank = np.argsort(order)
-        # turn_at[d]: the turn handled at each place of the walk in direction d.
-        turn_at = [step]
-        if bidirectional:
-            turn_at.append(np.where(step < length[who], length[who] - 1 - step, step))
-
-        def tensor(x: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(x)).to(device, non_blocking=True)
-
-        walks = []
-        for at in turn_at:
-            rows = start[who] + at
-            seen = party.flatten()[tensor(at * dialogues + who)]
-            place = tensor(first[:, None] + rank)
-            last = _last_turn_of_party(seen, tensor(step), tensor(who), mask, len(counts))
-            found = place[(last - 1).clamp_min(0), tensor(who)]
-            walks.append(
-                Walk(
-                    rows=tensor(rows),
-                    places=tensor(np.argsort(rows)),
-                    previous=torch.where(last > 0, found, len(rows)),
-                )
-            )
-        buckets, cells, slots = _buckets(extent, start, order, SLACK.get(device.type, 512))
-        return cls(
-            present=tensor(turn * dialogues + dialogue),
-            real=tensor(np.flatnonzero(~padded)) if padded.any() else None,
-            padding=tensor(padded) if padded.any() else None,
-            counts=tuple(counts.tolist()),
-            walks=tuple(walks),
-            buckets=tuple(Bucket(b, t, None if m is None else tensor(m)) for b, t, m in buckets),
-            cells=tensor(cells),
-            slots=tensor(slots),
-        )
-
-    def rows(self, x: Shaped[Tensor, "turn dialogue *rest"]) -> Shaped[Tensor, "utterance *rest"]:
-        """The present positions of a padded grid."""
-        return x.flatten(0, 1).index_select(0, self.present)
-
-    def utterances(self, x: Tensor, dim: int = 0) -> Tensor:
-        """Drop the rows of `dim` that are padding."""
-        return x if self.real is None else x.index_select(dim, self.real)
-
-
-def _last_turn_of_party(
-    seen: Int[Tensor, "place"],
-    step: Int[Tensor, "place"],
-    who: Int[Tensor, "place"],
-    mask: Bool[Tensor, "turn dialogue"],
-    steps: int,
-) -> Int[Tensor, "place"]:
-    """One plus the last earlier step at which the place's party spoke in its dialogue; or 0."""
-    grid = torch.full((steps, mask.shape[1]), -1, device=mask.device, dtype=seen.dtype)
-    grid[step, who] = seen
-    spoken = torch.where(mask[:steps], grid, -1)
-    earlier = torch.ones(steps, steps, dtype=torch.bool, device=mask.device).tril(-1)
-    same = (grid[:, None] == spoken) & earlier[:, :, None]
-    number = torch.arange(1, steps + 1, device=mask.device)
-    return torch.where(same, number[:, None], 0).amax(1)[step, who]
-
-
-def _buckets(
-    extent: np.ndarray, start: np.ndarray, order: np.ndarray, slack: int
-) -> tuple[list[tuple[int, int, np.ndarray | None]], np.ndarray, np.ndarray]:
-    """Cut the dialogues, longest first, wherever going on would add `slack` spare cells."""
-    groups: list[list[int]] = []
-    spare = 0
-    for b in order[extent[order] > 0]:
-        gap = extent[groups[-1][0]] - extent[b] if groups else 0
-        if not groups or spare + gap > slack:
-            groups.append([])
-            spare = gap = 0
-        groups[-1].append(b)
-        spare += gap
-    buckets, cells = [], []
-    slots = np.empty(extent.sum(), dtype=np.int64)
-    offset = 0
-    for group in groups:
-        turns = extent[group[0]]
-        turn = np.arange(turns)
-        held = turn < extent[group, None]
-        # A spare cell repeats its dialogue's last utterance; no query ever looks at it.
-        rows = start[group, None] + np.minimum(turn, extent[group, None] - 1)
-        slots[rows[held]] = offset + np.flatnonzero(held)
-        buckets.append((len(group), int(turns), None if held.all() else held[:, None, None]))
-        cells.append(rows.ravel())
-        offset += rows.size
-    return buckets, np.concatenate(cells), slots
-
-
-class _Rearrange(torch.autograd.Function):
-    """Rows by index. Backward is a gather too, which is much faster than adding at an index."""
-
+class _Select(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, index, inverse):
         ctx.save_for_backward(inverse)
@@ -188,16 +49,97 @@ class _Rearrange(torch.autograd.Function):
         return grad.index_select(-2, ctx.saved_tensors[0]), None, None
 
 
-def rearrange(
-    x: Float[Tensor, "*stream utterance feature"],
-    index: Int[Tensor, "place"],
-    inverse: Int[Tensor, "utterance"],
-) -> Float[Tensor, "*stream place feature"]:
-    """`x[..., index, :]`, where `index[inverse]` is 0, 1, 2, ... and other places get no gradient.
+@dataclass(frozen=True)
+class Walk:
+    """One direction of the recurrence, step by step, longest dialogue first within a step."""
 
-    Places beyond the inverse (spare cells) may repeat rows, provided that nothing depends on them.
-    """
-    return _Rearrange.apply(x, index, inverse)
+    rows: Int[Tensor, "place"]
+    """Row handled at each place."""
+    places: Int[Tensor, "row"] | None
+    """Its inverse; None where rows are left out."""
+    previous: Int[Tensor, "place"]
+    """Place where the same party of the same dialogue spoke last; `len(rows)` if it never did."""
+    padding: Bool[Tensor, "place"] | None
+    """True at places that are padding; None where there is none."""
+    counts: tuple[int, ...]
+    """Dialogues still going on at each step."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Dialogues of similar length that attention handles together."""
+
+    dialogues: int
+    turns: int
+    """Query cells of each dialogue."""
+    keys: int
+    """Key cells of each dialogue."""
+    mask: Bool[Tensor, "dialogue 1 1 key"] | None
+    """Which keys are present; None where all are."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Index maps of one batch, made once and used by every layer."""
+
+    present: Int[Tensor, "row"]
+    """Position of each row in the flattened [turn, dialogue] grid."""
+    real: Int[Tensor, "utterance"] | None
+    """The rows that are utterances rather than padding; None where all are."""
+    padding: Bool[Tensor, "row"] | None
+    """True on rows that are padding; None where there is none."""
+    walks: tuple[Walk, ...]
+    """Forward, and backward if asked for."""
+    buckets: tuple[Bucket, ...]
+    queries: Move
+    """Utterances to query cells, bucket after bucket."""
+    keys: Move | None
+    """Rows to key cells; None where these are the query cells."""
+
+    @classmethod
+    def of(
+        cls,
+        mask: Bool[Tensor, "turn dialogue"],
+        party: Int[Tensor, "turn dialogue"],
+        mask_padding: bool,
+        bidirectional: bool,
+    ) -> "Layout":
+        """Lay out a batch."""
+        device = mask.device
+        turns, dialogues = mask.shape
+        length = np.array(mask.sum(0).tolist())
+        extent = length if mask_padding else np.full(dialogues, turns)
+        start = np.cumsum(extent) - extent
+        dialogue = np.repeat(np.arange(dialogues), extent)
+        turn = np.arange(extent.sum()) - start[dialogue]
+        padded = turn >= length[dialogue]
+        walks = [_walk(extent, length, start, party, mask, len(turn), backward=False)]
+        if bidirectional:
+            # The backward direction is 0 on padding, so that it need not go there.
+            walks.append(_walk(length, length, start, party, mask, len(turn), backward=True))
+
+        groups = _groups(length, SLACK.get(device.type, 512))
+        keys = None
+        if padded.any():
+            index = np.concatenate([(start[g][:, None] + np.arange(turns)).ravel() for g in groups])
+            keys = Move(*(_tensor(x, device) for x in (index, np.argsort(index))))
+        return cls(
+            present=_tensor(turn * dialogues + dialogue, device),
+            real=_tensor(np.flatnonzero(~padded), device) if padded.any() else None,
+            padding=_tensor(padded, device) if padded.any() else None,
+            walks=tuple(walks),
+            buckets=tuple(_bucket(extent[g], length[g], device) for g in groups),
+            queries=_queries(groups, length, device),
+            keys=keys,
+        )
+
+    def rows(self, x: Shaped[Tensor, "turn dialogue *rest"]) -> Shaped[Tensor, "row *rest"]:
+        """The present positions of a padded grid."""
+        return x.flatten(0, 1).index_select(0, self.present)
+
+    def utterances(self, x: Tensor, dim: int = 0) -> Tensor:
+        """Drop the rows (axis `dim`) that are padding."""
+        return x if self.real is None else x.index_select(dim, self.real)
 
 
 def pack(
@@ -205,3 +147,100 @@ def pack(
 ) -> Shaped[Tensor, "utterance *rest"]:
     """Real positions of a padded grid: all turns of dialogue 0, then of dialogue 1, and so on."""
     return x.transpose(0, 1)[mask.T]
+
+
+def _tensor(x: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(x)).to(device, non_blocking=True)
+
+
+def _walk(
+    extent: Int[np.ndarray, "dialogue"],
+    length: Int[np.ndarray, "dialogue"],
+    start: Int[np.ndarray, "dialogue"],
+    party: Int[Tensor, "turn dialogue"],
+    mask: Bool[Tensor, "turn dialogue"],
+    total: int,
+    backward: bool,
+) -> Walk:
+    """The first `extent` turns of each dialogue, or its `length` turns from the last to the first.
+
+    `start` is the first row of each dialogue, of `total` rows.
+
+    Places are time-major: at each step the dialogues still going on, longest first.
+    """
+    device = party.device
+    order = np.argsort(-extent, kind="stable")
+    counts = (extent[:, None] > np.arange(extent.max())).sum(0)
+    step = np.repeat(np.arange(len(counts)), counts)
+    first = np.cumsum(counts) - counts
+    who = order[np.arange(len(step)) - first[step]]
+    turn = length[who] - 1 - step if backward else step
+    padded = step >= length[who]
+
+    steps, whose = _tensor(step, device), _tensor(who, device)
+    speaks = torch.full((len(counts), len(extent)), -1, device=device, dtype=party.dtype)
+    speaks[steps, whose] = party[_tensor(turn, device), whose]
+    last = _last_spoken(speaks, mask[: len(counts)])[steps, whose]
+    place = _tensor(first[:, None] + np.argsort(order), device)
+    rows = start[who] + turn
+    return Walk(
+        rows=_tensor(rows, device),
+        places=_tensor(np.argsort(rows), device) if len(rows) == total else None,
+        previous=torch.where(last >= 0, place[last.clamp_min(0), whose], len(step)),
+        padding=_tensor(padded, device) if padded.any() else None,
+        counts=tuple(counts.tolist()),
+    )
+
+
+def _last_spoken(
+    party: Int[Tensor, "step dialogue"], real: Bool[Tensor, "step dialogue"]
+) -> Int[Tensor, "step dialogue"]:
+    """The last earlier step at which the step's party spoke in that dialogue; -1 for none."""
+    step = torch.arange(len(party), device=party.device)
+    same = (party[:, None] == party) & real & (step[:, None] > step).unsqueeze(2)
+    return torch.where(same, step[:, None], -1).amax(1)
+
+
+def _groups(length: Int[np.ndarray, "dialogue"], slack: int) -> list[np.ndarray]:
+    """Dialogues, longest first, cut wherever going on would bring more than `slack` spare cells."""
+    groups: list[list[int]] = []
+    spare = 0
+    for b in np.argsort(-length, kind="stable"):
+        gap = length[groups[-1][0]] - length[b] if groups else 0
+        if not groups or spare + gap > slack:
+            groups.append([])
+            spare = gap = 0
+        groups[-1].append(b)
+        spare += gap
+    return [np.array(g) for g in groups]
+
+
+def _bucket(
+    extent: Int[np.ndarray, "dialogue"], length: Int[np.ndarray, "dialogue"], device: torch.device
+) -> Bucket:
+    """A group of dialogues, of which the first is the longest."""
+    there = np.arange(extent[0]) < extent[:, None]
+    return Bucket(
+        dialogues=len(length),
+        turns=int(length[0]),
+        keys=int(extent[0]),
+        mask=None if there.all() else _tensor(there[:, None, None], device),
+    )
+
+
+def _queries(
+    groups: list[np.ndarray], length: Int[np.ndarray, "dialogue"], device: torch.device
+) -> Move:
+    """Utterances to the cells of the groups, each as wide as its longest dialogue."""
+    start = np.cumsum(length) - length
+    cells, slots = [], np.empty(length.sum(), dtype=np.int64)
+    offset = 0
+    for group in groups:
+        turn = np.arange(length[group[0]])
+        held = turn < length[group, None]
+        # A spare cell repeats its dialogue's last utterance.
+        utterances = start[group, None] + np.minimum(turn, length[group, None] - 1)
+        slots[utterances[held]] = offset + np.flatnonzero(held)
+        cells.append(utterances.ravel())
+        offset += utterances.size
+    return Move(_tensor(np.concatenate(cells), device), _tensor(slots, device))

@@ -97,7 +97,7 @@ class MultiEMO(nn.Module):
             context = x | dict(zip(self.spoken, spoken.unbind(), strict=True))
         streams = torch.stack([context[m] for m in self.modalities])
         gated = self.weigh(streams, speaker)
-        fused = layout.utterances(self.fusion(gated, layout), 1)
+        fused = self.fusion(gated, layout)
         joined = torch.cat(fused.unbind(), -1)
         z = self.join(joined)
         stages = {"raw": raw, "calibrated": calibrated, "context": context}
@@ -117,14 +117,14 @@ class MultiEMO(nn.Module):
         return dict(zip(self.modalities, x.unbind(), strict=True))
 
     def calibrate(
-        self, x: Features, speaker: Int[Tensor, "utterance"], layout: Layout, site: str
+        self, x: Features, speaker: Int[Tensor, "row"], layout: Layout, site: str
     ) -> Features:
         """Input-level hook, called at both sites ("raw", "projected")."""
         return x
 
     def weigh(
-        self, h: Float[Tensor, "modality utterance feature"], speaker: Int[Tensor, "utterance"]
-    ) -> Float[Tensor, "modality utterance feature"]:
+        self, h: Float[Tensor, "modality row feature"], speaker: Int[Tensor, "row"]
+    ) -> Float[Tensor, "modality row feature"]:
         """Interaction-level hook."""
         return h
 
@@ -173,7 +173,7 @@ class MLSAN(MultiEMO):
             self.name = nn.Linear(inputs, speakers)
 
     def calibrate(
-        self, x: Features, speaker: Int[Tensor, "utterance"], layout: Layout, site: str
+        self, x: Features, speaker: Int[Tensor, "row"], layout: Layout, site: str
     ) -> Features:
         """Eq. 1-2 on `film_modalities`. Padding stays what it was."""
         if self.film is None or site != self.config.film_site:
@@ -186,8 +186,8 @@ class MLSAN(MultiEMO):
         return x | done
 
     def weigh(
-        self, h: Float[Tensor, "modality utterance feature"], speaker: Int[Tensor, "utterance"]
-    ) -> Float[Tensor, "modality utterance feature"]:
+        self, h: Float[Tensor, "modality row feature"], speaker: Int[Tensor, "row"]
+    ) -> Float[Tensor, "modality row feature"]:
         """Eq. 3, on every modality there is."""
         return h if self.gates is None else self.gates(h, self.speaker(speaker))
 

@@ -11,7 +11,7 @@ the ones still going on are always the first `counts[t]`.
 from itertools import accumulate
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -113,7 +113,7 @@ class _Parties(torch.autograd.Function):
             gh_n[:, at] = gh[..., 2 * d :]
             g, updated = new[:streams], new[streams:]
             if spoken is not None:
-                updated = torch.where(spoken[:, at, None], updated, speaker)
+                updated = torch.where(spoken[at, None], updated, speaker)
             q[:, at] = updated
             a = torch.bmm(g, attend_).squeeze(2)
             total = total[:, :n]
@@ -149,7 +149,7 @@ class _Parties(torch.autograd.Function):
             dupdated = dq[:, at]
             keep = None
             if spoken is not None:
-                keep = dupdated.masked_fill(spoken[:, at, None], 0)
+                keep = dupdated.masked_fill(spoken[at, None], 0)
                 dupdated = dupdated - keep
             dshare = ((g - c) * dc[:, :n]).sum(2) * share * (1 - share)
             da = torch.addcmul(dshare, dtotal[:, :n], share)
@@ -175,26 +175,26 @@ class _Parties(torch.autograd.Function):
 
 
 def reader(
-    gi: Float[Tensor, "stream utterance gates"],
+    gi: Float[Tensor, "stream place gates"],
     weight: Float[Tensor, "stream gates feature"],
     bias: Float[Tensor, "stream gates"],
     counts: tuple[int, ...],
-) -> Float[Tensor, "stream utterance feature"]:
+) -> Float[Tensor, "stream place feature"]:
     """e_t = GRU_e(q_t, e_{t-1}), e_{-1} = 0; `gi` holds the input's part of the gates."""
     with torch.autocast(gi.device.type, enabled=False):
         return _Reader.apply(gi.to(weight.dtype), weight, bias, counts)
 
 
 def parties(
-    gi: Float[Tensor, "cell utterance gates"],
+    gi: Float[Tensor, "cell place gates"],
     weight_x: Float[Tensor, "cell gates feature"],
     weight_h: Float[Tensor, "cell gates feature"],
     bias_h: Float[Tensor, "cell gates"],
     attend: Float[Tensor, "stream feature"],
-    previous: Int[Tensor, "stream utterance"],
-    padding: Tensor | None,
+    previous: Int[Tensor, "stream place"],
+    padding: Bool[Tensor, "place"] | None,
     counts: tuple[int, ...],
-) -> Float[Tensor, "stream utterance feature"]:
+) -> Float[Tensor, "stream place feature"]:
     """The speaker's state q after each utterance.
 
         g_t = GRU_g([u_t; q_s], g_{t-1}),  c_t = sum_{j<t} softmax_j(w g_j) g_j,
