@@ -30,6 +30,12 @@ DATA = os.environ.get("DATA", "")
 JOBS = os.environ.get("JOBS", "")
 
 # %%
+from mlsan.study import check_parameters, open_study
+
+check_parameters(globals())
+study = open_study("02_baseline", PROFILE, CORPUS, DATA, JOBS)
+
+# %%
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
@@ -39,11 +45,8 @@ from mlsan.corpus import SpeakerCode, collate
 from mlsan.model import build_model, class_weights, soft_hgr, swfc
 from mlsan.report import SYSTEM, use_style
 from mlsan.report.tables import main_table
-from mlsan.study import check_parameters, open_study
 from mlsan.training import run_config
 
-check_parameters(globals())
-study = open_study("02_baseline", PROFILE, CORPUS, DATA, JOBS)
 use_style()
 
 # %% [markdown]

@@ -30,6 +30,12 @@ DATA = os.environ.get("DATA", "")
 JOBS = os.environ.get("JOBS", "")
 
 # %%
+from mlsan.study import check_parameters, open_study
+
+check_parameters(globals())
+study = open_study("03_mlsan", PROFILE, CORPUS, DATA, JOBS)
+
+# %%
 import torch
 from IPython.display import Markdown, display
 
@@ -40,11 +46,8 @@ from mlsan.model.speaker import FiLM, Gate, known_cross_entropy
 from mlsan.report import use_style
 from mlsan.report.figures import architecture
 from mlsan.report.tables import main_table
-from mlsan.study import check_parameters, open_study
 from mlsan.training import run_config
 
-check_parameters(globals())
-study = open_study("03_mlsan", PROFILE, CORPUS, DATA, JOBS)
 use_style()
 
 # %% [markdown]

@@ -30,6 +30,12 @@ DATA = os.environ.get("DATA", "")
 JOBS = os.environ.get("JOBS", "")
 
 # %%
+from mlsan.study import check_parameters, open_study
+
+check_parameters(globals())
+study = open_study("04_ablations", PROFILE, CORPUS, DATA, JOBS)
+
+# %%
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -38,10 +44,7 @@ from IPython.display import Markdown, display
 from mlsan.report import SYSTEM, use_style
 from mlsan.report.paper import TABLE1, TABLE2, TABLE2_DELTA
 from mlsan.report.tables import ablation_table
-from mlsan.study import check_parameters, open_study
 
-check_parameters(globals())
-study = open_study("04_ablations", PROFILE, CORPUS, DATA, JOBS)
 use_style()
 
 # %% [markdown]

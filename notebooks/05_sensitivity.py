@@ -30,6 +30,12 @@ DATA = os.environ.get("DATA", "")
 JOBS = os.environ.get("JOBS", "")
 
 # %%
+from mlsan.study import check_parameters, open_study
+
+check_parameters(globals())
+study = open_study("05_sensitivity", PROFILE, CORPUS, DATA, JOBS)
+
+# %%
 import torch
 from IPython.display import Markdown, display
 
@@ -37,10 +43,7 @@ from mlsan.report import use_style
 from mlsan.report.figures import lambda_curve
 from mlsan.report.paper import LAMBDA_OPTIMUM
 from mlsan.report.tables import lambda_table
-from mlsan.study import check_parameters, open_study
 
-check_parameters(globals())
-study = open_study("05_sensitivity", PROFILE, CORPUS, DATA, JOBS)
 use_style()
 
 # %% [markdown]

@@ -30,6 +30,12 @@ DATA = os.environ.get("DATA", "")
 JOBS = os.environ.get("JOBS", "")
 
 # %%
+from mlsan.study import check_parameters, open_study
+
+check_parameters(globals())
+study = open_study("06_qualitative", PROFILE, CORPUS, DATA, JOBS)
+
+# %%
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
@@ -41,10 +47,7 @@ from mlsan.evaluation.qualitative import case_dialogue, case_study, feature_map,
 from mlsan.report import use_style
 from mlsan.report.figures import confusions, feature_maps, gates
 from mlsan.report.paper import FIG3_WEIGHTS, FIG4_RECOGNISED
-from mlsan.study import check_parameters, open_study
 
-check_parameters(globals())
-study = open_study("06_qualitative", PROFILE, CORPUS, DATA, JOBS)
 use_style()
 
 # %% [markdown]

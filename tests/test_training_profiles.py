@@ -51,7 +51,6 @@ def test_without_the_head_lambda_does_not_make_a_second_run():
     [
         (("MELD", "tiny", "ML-SAN", 0), {}, "unknown profile 'tiny'; choose one of smoke, small"),
         (("MELD", "small", "MLSAN", 0), {}, "unknown system 'MLSAN'; choose one of MultiEMO"),
-        (("AMI", "small", "ML-SAN", 0), {}, "unknown benchmark 'AMI'; choose one of MELD"),
         (("MELD", "small", "ML-SAN", 0), {"lambda_": 1}, "unknown setting 'lambda_'; the settings"),
         (("MELD", "small", "ML-SAN", 0), {"d": 30}, "d=30 must be a multiple of heads=4"),
         (("MELD", "small", "ML-SAN", 0), {"modalities": ("audio", "text")}, "in this order"),

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from mlsan.corpus.types import Batch, Dialogue
 
 
-def collate(dialogues: Sequence[Dialogue], codes: Sequence[Int[np.ndarray, "turn"]]) -> Batch:
+def collate(dialogues: Sequence[Dialogue], codes: Sequence[Int[np.ndarray, "_turn"]]) -> Batch:
     """The dialogues in their order, with their speaker codes, padded to the longest."""
     return Batch(
         feature={
@@ -27,7 +27,7 @@ def collate(dialogues: Sequence[Dialogue], codes: Sequence[Int[np.ndarray, "turn
 
 def batches(
     dialogues: Sequence[Dialogue],
-    codes: Sequence[Int[np.ndarray, "turn"]],
+    codes: Sequence[Int[np.ndarray, "_turn"]],
     size: int,
     generator: torch.Generator | None = None,
 ) -> Iterator[Batch]:
@@ -41,5 +41,5 @@ def batches(
         yield collate([dialogues[i] for i in chosen], [codes[i] for i in chosen])
 
 
-def _pad(rows: Sequence[np.ndarray], value: float = 0) -> Tensor:
+def _pad(rows: Sequence[np.ndarray], value: int = 0) -> Tensor:
     return pad_sequence([torch.from_numpy(row) for row in rows], padding_value=value)

@@ -53,7 +53,7 @@ class SpeakerCode:
         """How many codes there are, the unknown speaker included."""
         return len(self.names)
 
-    def encode(self, dialogues: Sequence[Dialogue]) -> list[Int[np.ndarray, "turn"]]:
+    def encode(self, dialogues: Sequence[Dialogue]) -> list[Int[np.ndarray, "_turn"]]:
         """The code of every utterance of a split, dialogue by dialogue."""
         if self.kind == "constant":
             return [np.ones(len(d), dtype=np.int64) for d in dialogues]
@@ -79,7 +79,7 @@ def frequent_names(dialogues: Sequence[Dialogue], min_utterances: int) -> tuple[
     return tuple(name for name, count in ordered if count >= min_utterances)
 
 
-def shuffled(codes: list[Int[np.ndarray, "turn"]], seed: int) -> list[Int[np.ndarray, "turn"]]:
+def shuffled(codes: list[Int[np.ndarray, "_turn"]], seed: int) -> list[Int[np.ndarray, "_turn"]]:
     """The same codes dealt out to the utterances at random: who speaks no longer tells anything."""
     if not codes:
         return []

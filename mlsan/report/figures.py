@@ -168,7 +168,7 @@ def feature_maps(points: pd.DataFrame) -> Figure:
                 axis.set_title(f"{benchmark}, {system}\nby {hue}")
                 handles, labels = axis.get_legend_handles_labels()
                 axis.get_legend().remove()
-                if row is axes[-1]:
+                if system == systems[-1]:
                     axis.legend(
                         handles,
                         labels,
@@ -241,7 +241,8 @@ def _case(axis: Axes, case: pd.DataFrame, title: str) -> None:
                 fontsize=6,
                 color="black" if found == true else "tab:red",
             )
-    axis.legend(loc="upper center", bbox_to_anchor=(0.3, -0.12), ncols=len(shares), frameon=False)
+    axis.xaxis.set_label_coords(0.29, -0.11)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.29, -0.16), ncols=len(shares), frameon=False)
 
 
 def architecture(run: RunConfig, sizes: Mapping[str, int]) -> Figure:
@@ -265,14 +266,18 @@ def architecture(run: RunConfig, sizes: Mapping[str, int]) -> Figure:
             (30, 8, f"Linear\n{model.d}", plain),
             (41, 13, f"{direction}\nDialogueRNN".strip(), plain) if in_context else None,
             (57, 12, "gate  Eq. 3\n" + r"$g_m \odot h^m$", part) if model.gate else None,
-            (72, 9, f"cross-\nattention\n× {model.layers}", plain),
         ]
         boxes = [box for box in chain if box]
         for x, width, text, shade in boxes:
             _box(axis, x, y, width, 8, text, shade)
         for (x, width, *_), (after, *_) in pairwise(boxes):
             _arrow(axis, (x + width, y + 4), (after, y + 4))
-        _arrow(axis, (81, y + 4), (84, middle + 4))
+        x, width, *_ = boxes[-1]
+        _arrow(axis, (x + width, y + 4), (72, y + 4))
+    lowest, highest = min(rows.values()), max(rows.values())
+    across = f"cross-\nattention:\neach\nmodality\nasks the\nothers\n× {model.layers}"
+    _box(axis, 72, lowest, 9, highest - lowest + 8, across, plain)
+    _arrow(axis, (81, middle + 4), (84, middle + 4))
     _box(axis, 84, middle, 6, 8, f"$z$\n{model.d}", plain)
     _box(axis, 91.5, middle + 12, 8.5, 8, "emotion\n" + r"$\mathcal{L}_{ERC}$", plain)
     _arrow(axis, (87, middle + 8), (91.5, middle + 16))
@@ -283,7 +288,6 @@ def architecture(run: RunConfig, sizes: Mapping[str, int]) -> Figure:
     _box(
         axis, 36, 0, 24, 5, rf"speaker embedding $e_s$ ({model.speaker}, {model.speaker_dim})", part
     )
-    lowest = min(rows.values())
     if model.film:
         _arrow(axis, (40, 5), (21, lowest), dashed=True)
     if model.gate:

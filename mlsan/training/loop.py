@@ -18,6 +18,7 @@ from mlsan.corpus import Corpus, Dialogue, SpeakerCode, batches
 from mlsan.model import build_model, class_weights, drop_identities, pack, total_loss
 
 SPLITS = ("dev", "test")
+Row = dict[str, int | float]  # one epoch's metrics
 
 
 class DivergedError(RuntimeError):
@@ -32,7 +33,7 @@ class Fit:
     optimiser: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.ReduceLROnPlateau
     generator: torch.Generator
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[Row] = field(default_factory=list)
     selected: dict[str, Any] = field(default_factory=dict)  # at the best dev epoch
     flattering: dict[str, Any] = field(default_factory=dict)  # at the best test epoch
     seconds: float = 0.0
@@ -212,7 +213,7 @@ def weighted_f1(label: Tensor, predicted: Tensor) -> float:
     return 100 * float(f1_score(label, predicted, average="weighted", zero_division=0))
 
 
-def keep_best(state: Fit, row: dict[str, float], predicted: dict[str, Tensor]) -> None:
+def keep_best(state: Fit, row: Row, predicted: dict[str, Tensor]) -> None:
     """Remember the best dev epoch (the result) and the best test epoch (the published habit)."""
     if row["dev_wf1"] > state.selected.get("dev_wf1", -1.0):
         weights = {name: w.detach().cpu().clone() for name, w in state.model.state_dict().items()}

@@ -3,7 +3,6 @@
 import threading
 import time
 from pathlib import Path
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -43,7 +42,7 @@ class Progress:
         self.stop = threading.Event()
         self.watcher = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         self.bar.start()
         self.watcher.start()
         return self

@@ -34,7 +34,7 @@ class Result:
     @property
     def history(self) -> pd.DataFrame:
         """One row an epoch: rate, losses and their parts, dev and test weighted F1."""
-        return pd.read_csv(self.folder / "metrics.csv", float_precision="round_trip")
+        return pd.read_csv(self.folder / "metrics.csv")
 
     @property
     def predictions(self) -> pd.DataFrame:
@@ -112,9 +112,12 @@ def train_run(
     key = run_key(run, corpus)
     corpus = divided(run, corpus)
     folder = root / key
+    result = find_result(root, key)
+    if result is not None:
+        return result
     write_atomically(folder / "config.json", run.model_dump_json(indent=1))
     with FileLock(folder / ".lock"):
-        result = find_result(root, key)
+        result = find_result(root, key)  # another process may have been faster
         if result is not None:
             return result
         state = begin(run, corpus)
