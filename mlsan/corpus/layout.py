@@ -36,8 +36,8 @@ class Conversations:
     """What Speakers.pkl says, checked: who speaks with which emotion, and the two splits."""
 
     utterances: dict[str, list[Any]]
-    label: dict[str, Int[np.ndarray, "turn"]]
-    party: dict[str, Int[np.ndarray, "turn"]]
+    label: dict[str, Int[np.ndarray, "_turn"]]
+    party: dict[str, Int[np.ndarray, "_turn"]]
     train: list[str]
     test: list[str]
 
@@ -155,12 +155,12 @@ def read_conversations(file: Path, data: bytes, benchmark: Benchmark) -> Convers
 
 
 def read_features(
-    file: Path, data: bytes, label: Mapping[str, Int[np.ndarray, "turn"]]
-) -> dict[str, Float[np.ndarray, "turn feature"]]:
+    file: Path, data: bytes, label: Mapping[str, Int[np.ndarray, "_turn"]]
+) -> dict[str, Float[np.ndarray, "_turn _feature"]]:
     """One modality's feature rows, by dialogue."""
     raw = validate.table(Place(file), load_pickle(data, file), "features")
     validate.same_dialogues(Place(file), raw, label)
-    feature: dict[str, Float[np.ndarray, "turn feature"]] = {}
+    feature: dict[str, Float[np.ndarray, "_turn _feature"]] = {}
     for key, rows in raw.items():
         place = Place(file, key)
         feature[key] = validate.features(place, rows, len(label[key]))

@@ -51,9 +51,8 @@ def express_in(
 ) -> Expression:
     """One modality."""
     draw = settings.generator(f"{modality} latents")
-    classes, channels = len(settings.prior), settings.channels
-    prototype = settings.contrast * draw.standard_normal((classes, channels))
-    latent = prototype[label] + draw.standard_normal((len(label), channels))
+    prototype = prototypes(draw, settings, modality)
+    latent = prototype[label] + draw.standard_normal((len(label), settings.channels))
     gain, shift = style(settings, modality, people)
     loading = loadings(settings, modality)
     noise = settings.generator(f"{modality} noise").standard_normal(
@@ -62,6 +61,18 @@ def express_in(
     shown = gain[speaker] * latent + shift[speaker]
     feature = (shown @ loading).astype(np.float32) + np.float32(settings.noise) * noise
     return Expression(prototype, latent, gain, shift, loading, feature)
+
+
+def prototypes(
+    draw: np.random.Generator, settings: Simulation, modality: Modality
+) -> Float[np.ndarray, "class channel"]:
+    """Each emotion's place in the channels: at right angles, so all are equally far apart.
+
+    So there must be at least as many channels as emotions.
+    """
+    axes, _ = np.linalg.qr(draw.standard_normal((settings.channels, settings.channels)))
+    contrast = settings.contrast if modality in STYLED else settings.text_contrast
+    return contrast * np.sqrt(settings.channels) * axes[: len(settings.prior)]
 
 
 def style(

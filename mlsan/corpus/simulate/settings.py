@@ -62,13 +62,14 @@ class Simulation(Frozen):
     inertia: float = Field(gt=0, lt=1, description="how often a speaker keeps the last emotion")
     contagion: float = Field(ge=0, le=1, description="else: takes over that of the turn before")
     # -- expression: standard deviations, latent noise being 1 --
-    channels: int = Field(8, gt=0, description="latent expression channels a modality")
-    contrast: float = Field(0.5, gt=0, description="of the emotions' prototypes")
+    channels: int = Field(8, ge=7, description="latent expression channels a modality")
+    contrast: float = Field(0.46, gt=0, description="of the emotions' prototypes in voice and face")
+    text_contrast: float = Field(0.38, gt=0, description="the same in text")
     noise: float = Field(0.5, gt=0, description="of what features add to the channels")
     # -- style at heterogeneity 1 --
     shift: float = Field(2.0, ge=0, description="of a speaker's baseline")
-    log_gain: float = Field(0.4, ge=0, description="of a speaker's log-gain, by channel")
-    balance: float = Field(0.3, ge=0, description="of the log-gain moved from face to voice")
+    log_gain: float = Field(0.6, ge=0, description="of a speaker's log-gain, by channel")
+    balance: float = Field(0.5, ge=0, description="of the log-gain moved from face to voice")
     gender_share: float = Field(0.3, ge=0, le=1, description="variance of style due to gender")
 
     @property
@@ -90,19 +91,19 @@ class Simulation(Frozen):
 
 _STORY = {
     "MELD": {"length_sd": 5.8, "switch": 0.78, "inertia": 0.2, "contagion": 0.12},
-    "IEMOCAP": {"switch": 0.68, "inertia": 0.7, "contagion": 0.3},
+    "IEMOCAP": {"switch": 0.68, "inertia": 0.7, "contagion": 0.3, "shift": 1.2},
 }
 _SIZES: dict[Profile, dict[Benchmark, dict[str, float]]] = {
     "smoke": {
-        "MELD": {"train": 24, "dev": 6, "test": 10, "length_mean": 6, "length_max": 12}
-        | {"guests": 6, "strangers": 2, "text": 24, "audio": 16, "visual": 20},
+        "MELD": {"train": 40, "dev": 8, "test": 12, "length_mean": 6, "length_max": 12}
+        | {"guests": 10, "strangers": 3, "text": 24, "audio": 16, "visual": 20},
         "IEMOCAP": {"train": 8, "dev": 4, "test": 3, "length_mean": 12, "length_max": 20}
         | {"length_sd": 4, "text": 24, "audio": 16, "visual": 20},
     },
     "small": {
-        "MELD": {"train": 240, "dev": 40, "test": 80, "length_mean": 9.6, "length_max": 24}
-        | {"guests": 54, "strangers": 12, "text": 48, "audio": 32, "visual": 40},
-        "IEMOCAP": {"train": 40, "dev": 8, "test": 16, "length_mean": 24, "length_max": 40}
+        "MELD": {"train": 400, "dev": 50, "test": 100, "length_mean": 9.6, "length_max": 24}
+        | {"guests": 98, "strangers": 16, "text": 48, "audio": 32, "visual": 40},
+        "IEMOCAP": {"train": 48, "dev": 8, "test": 16, "length_mean": 24, "length_max": 40}
         | {"length_sd": 8, "text": 48, "audio": 32, "visual": 40},
     },
     "paper": {
