@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
 
 from mlsan.model.fusion import partners
+from mlsan.model.layers import GRUParameters
 from mlsan.model.network import MultiEMO
 
 State = Mapping[str, Tensor]
+CELLS = ("g", "p", "e")
 
 
 class PublishedStateError(ValueError):
@@ -24,7 +25,9 @@ def read_published(path: Path) -> dict[str, Tensor]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # A foreign file may break the reader in many ways.
         raise PublishedStateError(
             f"{path}: not a file of weights alone; save it with "
             "torch.save(model.state_dict(), path)"
@@ -47,11 +50,7 @@ def load_published(model: MultiEMO, state: State) -> None:
         raise PublishedStateError(
             f"the published model has three modalities, not {model.modalities}"
         )
-    used: set[str] = set()
-    ours = _translate(model, state, used)
-    unknown = [n for n in state if n not in used and not n.startswith(_unused(model))]
-    if unknown:
-        raise PublishedStateError(f"unexpected in the state dict: {', '.join(sorted(unknown))}")
+    ours = translate(model, state)
     target = dict(model.named_parameters())
     for name, value in ours.items():
         if value.shape != target[name].shape:
@@ -64,18 +63,20 @@ def load_published(model: MultiEMO, state: State) -> None:
             target[name].copy_(value)
 
 
-def _unused(model: MultiEMO) -> tuple[str, ...]:
-    """Prefixes of the parameters that the published implementation holds and never uses."""
-    idle = [f"{m}_dialoguernn." for m in model.modalities if m not in model.spoken]
-    if not model.config.bidirectional:
-        idle += [
-            f"{m}_dialoguernn.{part}." for m in model.spoken for part in ("dialog_rnn_r", "linear")
-        ]
-    return tuple(idle)
+def _context_names(modality: str) -> set[str]:
+    """All names of one modality's DialogueRNN, whether its form uses them or not."""
+    cell = [f"{c}_cell.{kind}" for c in CELLS for kind in GRUParameters._fields]
+    cell.append("attention.scalar.weight")
+    ways = {f"dialog_rnn_{way}.dialogue_cell.{name}" for way in "fr" for name in cell}
+    return {f"{modality}_dialoguernn.{name}" for name in ways | {"linear.weight", "linear.bias"}}
 
 
-def _translate(model: MultiEMO, state: State, used: set[str]) -> dict[str, Tensor]:
-    """Published tensors under our names; notes in `used` which published ones were read."""
+def translate(model: MultiEMO, state: State) -> dict[str, Tensor]:
+    """Published tensors under the names, and in the stacking, of our parameters.
+
+    Raises `PublishedStateError` for a name that is missing or unknown.
+    """
+    used: set[str] = set()
 
     def get(name: str) -> Tensor:
         if name not in state:
@@ -112,8 +113,8 @@ def _translate(model: MultiEMO, state: State, used: set[str]) -> dict[str, Tenso
         for way in directions
         for m in model.spoken
     ]
-    for cell in ("g", "p", "e"):
-        for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+    for cell in CELLS:
+        for kind in GRUParameters._fields:
             ours[f"context.{cell}.{kind}"] = stack([f"{c}.{cell}_cell.{kind}" for c in cells])
     ours["context.attend"] = stack([f"{c}.attention.scalar.weight" for c in cells]).flatten(1)
     if model.config.bidirectional:
@@ -143,4 +144,8 @@ def _translate(model: MultiEMO, state: State, used: set[str]) -> dict[str, Tenso
         put(f"{layer}.expand", [f"{t}.ff.linear_W1" for t in theirs])
         put(f"{layer}.contract", [f"{t}.ff.linear_W2" for t in theirs])
         put(f"{layer}.last_norm", [f"{t}.add_norm_3.layer_norm" for t in theirs])
+    unused = set().union(*(_context_names(m) for m in model.modalities))
+    unknown = set(state) - used - unused
+    if unknown:
+        raise PublishedStateError(f"unexpected in the state dict: {', '.join(sorted(unknown))}")
     return ours

@@ -1,0 +1,116 @@
+"""Small random batches, configs and published-style weights for the model's tests."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mlsan.config import MODALITIES, Benchmark, ModelConfig
+from mlsan.corpus.types import Batch
+
+SIZES = {"text": 5, "audio": 4, "visual": 6}
+LENGTHS = (4, 7, 1, 5, 7)
+PARTIES = {"MELD": 4, "IEMOCAP": 2}
+CLASSES, SPEAKERS = 3, 6
+
+
+def batch(
+    lengths: Sequence[int] = LENGTHS,
+    parties: int = 4,
+    sizes: dict[str, int] = SIZES,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> Batch:
+    """Random dialogues; every speaker code from 0 (unknown) up occurs."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (max(lengths), len(lengths))
+    mask = torch.arange(shape[0])[:, None] < torch.tensor(lengths)
+
+    def integers(below: int) -> Tensor:
+        return torch.randint(below, shape, generator=generator) * mask
+
+    return Batch(
+        feature={
+            m: torch.randn(*shape, n, generator=generator, dtype=dtype) * mask[..., None]
+            for m, n in sizes.items()
+        },
+        party=integers(parties),
+        speaker=integers(SPEAKERS),
+        label=torch.where(mask, integers(CLASSES), -1),
+        mask=mask,
+    )
+
+
+def select(of: Batch, dialogues: Sequence[int]) -> Batch:
+    """These dialogues in this order, padded to the longest of them."""
+    chosen = list(dialogues)
+    turns = int(of.mask[:, chosen].sum(0).max())
+
+    def cut(x: Tensor) -> Tensor:
+        return x[:turns, chosen]
+
+    return Batch(
+        feature={m: cut(x) for m, x in of.feature.items()},
+        party=cut(of.party),
+        speaker=cut(of.speaker),
+        label=cut(of.label),
+        mask=cut(of.mask),
+    )
+
+
+def config(form: Benchmark = "MELD", **changes) -> ModelConfig:
+    """A tiny model in the form that the published code has for this benchmark."""
+    both = form == "IEMOCAP"
+    tiny = {
+        "d": 8,
+        "heads": 2,
+        "layers": 2,
+        "feedforward": 12,
+        "classifier": 8 if both else 16,
+        "bidirectional": both,
+        "text_context": both,
+        "speaker_dim": 3,
+    }
+    return ModelConfig(**(tiny | changes))
+
+
+def published_state(form: Benchmark, seed: int = 0) -> dict[str, Tensor]:
+    """Random weights under the published names, in float64, for `config(form)` and `SIZES`."""
+    c = config(form)
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def linear(name: str, inputs: int, outputs: int) -> None:
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (outputs, inputs), (outputs,)
+
+    for m in MODALITIES:
+        linear(f"{m}_fc", SIZES[m], c.d)
+        linear(f"{m}_dialoguernn.linear", 2 * c.d, c.d)
+        for way in "fr":
+            stem = f"{m}_dialoguernn.dialog_rnn_{way}.dialogue_cell"
+            shapes[f"{stem}.attention.scalar.weight"] = (1, c.d)
+            for cell, inputs in (("g", 2 * c.d), ("p", 2 * c.d), ("e", c.d)):
+                for side, width in (("ih", inputs), ("hh", c.d)):
+                    shapes[f"{stem}.{cell}_cell.weight_{side}"] = (3 * c.d, width)
+                    shapes[f"{stem}.{cell}_cell.bias_{side}"] = (3 * c.d,)
+        for n in range(c.layers):
+            stem = f"multiattn.multiattn_{m}.multiattn_layers.{n}"
+            for k in (1, 2):
+                for h in range(c.heads):
+                    for role in ("query", "key", "value"):
+                        head = f"{stem}.attn_{k}.attention_heads.{h}.{role}_matrix"
+                        linear(head, c.d, c.d // c.heads)
+                linear(f"{stem}.attn_{k}.projection_matrix", c.d, c.d)
+            for k in (1, 2, 3):
+                norm = f"{stem}.add_norm_{k}.layer_norm"
+                shapes[f"{norm}.weight"] = shapes[f"{norm}.bias"] = (c.d,)
+            linear(f"{stem}.ff.linear_W1", c.d, c.feedforward)
+            linear(f"{stem}.ff.linear_W2", c.feedforward, c.d)
+    linear("fc", 3 * c.d, c.d)
+    linear("mlp.linear_1", c.d, c.classifier)
+    linear("mlp.linear_2", c.classifier, CLASSES)
+
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.randn(shape, generator=generator, dtype=torch.float64) * 0.5
+        for name, shape in shapes.items()
+    }
