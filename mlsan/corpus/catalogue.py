@@ -7,14 +7,13 @@ from mlsan.config import BENCHMARKS, Benchmark
 from mlsan.corpus.errors import CorpusError
 from mlsan.corpus.layout import read_corpus
 from mlsan.corpus.simulate import simulated_folder, simulation
-from mlsan.corpus.splits import Dev
 from mlsan.corpus.types import Corpus
 
-Opener = Callable[[str, Path | None, Path, Dev], dict[Benchmark, Corpus]]
+Opener = Callable[[str, Path | None, Path, str], dict[Benchmark, Corpus]]
 
 
 def open_simulated(
-    profile: str, data: Path | None, cache: Path, dev: Dev
+    profile: str, data: Path | None, cache: Path, dev: str
 ) -> dict[Benchmark, Corpus]:
     """sim-meld and sim-iemocap in the profile's size, generated under `cache` at the first call."""
     return {
@@ -29,7 +28,7 @@ def open_simulated(
 
 
 def open_multiemo(
-    profile: str, data: Path | None, cache: Path, dev: Dev
+    profile: str, data: Path | None, cache: Path, dev: str
 ) -> dict[Benchmark, Corpus]:
     """Feature files in MultiEMO's layout: `data` holds MELD/, IEMOCAP/ or both."""
     if data is None:
@@ -46,7 +45,7 @@ OPENERS: dict[str, Opener] = {"sim": open_simulated, "multiemo": open_multiemo}
 
 
 def open_corpora(
-    corpus: str, profile: str, data: Path | None, cache: Path, dev: Dev = "official"
+    corpus: str, profile: str, data: Path | None, cache: Path, dev: str = "official"
 ) -> dict[Benchmark, Corpus]:
     """The benchmarks that a corpus name stands for.
 

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from mlsan.config import BENCHMARKS, MODALITIES, Benchmark, Modality
 from mlsan.corpus import validate
 from mlsan.corpus.errors import CorpusError, Place
-from mlsan.corpus.splits import Dev, choose_dev
+from mlsan.corpus.splits import DEV_CHOICES, choose_dev
 from mlsan.corpus.types import Corpus, Dialogue
 from mlsan.corpus.unpickle import load_pickle
 
@@ -42,14 +42,17 @@ class Conversations:
     test: list[str]
 
 
-def read_corpus(folder: Path, benchmark: Benchmark, name: str, dev: Dev = "official") -> Corpus:
+def read_corpus(folder: Path, benchmark: str, name: str, dev: str = "official") -> Corpus:
     """The corpus in `folder`, validated, features as float32.
 
     A missing feature file drops its modality and leaves a note. Raises CorpusError, naming file,
     dialogue, utterance and mend, for whatever cannot be used.
     """
     if benchmark not in BENCHMARKS:
-        raise CorpusError(f"benchmark {benchmark!r} is unknown. Use one of {', '.join(BENCHMARKS)}")
+        allowed = ", ".join(BENCHMARKS)
+        raise CorpusError(f"benchmark {benchmark!r} is unknown. Use one of {allowed}.")
+    if dev not in DEV_CHOICES:
+        raise CorpusError(f"dev={dev!r} is unknown. Use one of {', '.join(DEV_CHOICES)}.")
     files = read_files(folder)
     talk = read_conversations(folder / SPEAKERS, files[SPEAKERS], benchmark)
     feature = {
@@ -99,14 +102,17 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
     Raises CorpusError where the folder, Speakers.pkl or all feature files are missing or closed.
     """
-    if not folder.is_dir():
-        raise CorpusError(f"{folder}: there is no such folder. Give the folder of {SPEAKERS}.")
     files = {}
+    try:
+        present = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        problem = f"cannot be read as a folder ({error.strerror})"
+        raise Place(folder).error(problem, f"Give the folder of {SPEAKERS}") from error
     for file in (SPEAKERS, *FEATURES.values(), IDENTITIES, DEV, SIMULATION):
+        if file not in present:
+            continue
         try:
             files[file] = (folder / file).read_bytes()
-        except FileNotFoundError:
-            continue
         except OSError as error:
             problem = f"cannot be read ({error.strerror})"
             raise Place(folder / file).error(problem, "Change its permissions") from error
@@ -182,7 +188,9 @@ def read_names(
         }
     if benchmark != "IEMOCAP" or not all(_ACTOR.match(key) for key in talk.label):
         return {}
-    return {key: tuple(actor(key, p) for p in talk.party[key]) for key in talk.label}
+    return {
+        key: tuple(actor(key, party) for party in talk.party[key].tolist()) for key in talk.label
+    }
 
 
 def actor(dialogue: str, party: int) -> str:

@@ -1,7 +1,7 @@
 """Which training dialogues are held out to choose the epoch: the dev split."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from mlsan.corpus import validate
 from mlsan.corpus.errors import CorpusError, Place
 
 Dev = Literal["official", "random"]
+DEV_CHOICES: tuple[Dev, ...] = get_args(Dev)
 
 # MELD's dev dialogues in the published files, where the utterance ids do not tell.
 _MELD_DEV = range(1039, 1153)
@@ -47,8 +48,6 @@ def choose_dev(
     """
     if dev == "random":
         return random_dev(train)
-    if dev != "official":
-        raise CorpusError(f"dev={dev!r} is unknown. Use official or random.")
     if listed is not None:
         return listed_dev(place, train, listed), None
     found = meld_dev(train, utterances) if benchmark == "MELD" else _IEMOCAP_DEV & set(train)
@@ -57,7 +56,7 @@ def choose_dev(
 
 def listed_dev(place: Place, train: list[str], listed: Any) -> set[str]:
     """The sidecar's dialogues."""
-    found = set(validate.split(place, listed, dict.fromkeys(train), "dev"))
+    found = set(validate.split(place, listed, train, "dev", "is not a training dialogue"))
     if found == set(train):
         raise place.error("lists every training dialogue", "Leave some of them to train on")
     return found

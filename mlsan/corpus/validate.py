@@ -1,6 +1,6 @@
 """What a corpus must be: each function turns one raw value into a checked one or says why not."""
 
-from collections.abc import Collection, Iterable, Mapping, Sized
+from collections.abc import Collection, Iterable, Sized
 from typing import Any
 
 import numpy as np
@@ -146,7 +146,9 @@ def same_size(place: Place, size: int, first: int, other: str) -> None:
         )
 
 
-def split(place: Place, value: Any, known: Mapping[str, Any], what: str) -> list[str]:
+def split(
+    place: Place, value: Any, known: Collection[str], what: str, otherwise: str = "has no labels"
+) -> list[str]:
     """Dialogue ids of a split, each known and listed once; sets are put in order."""
     if isinstance(value, set | frozenset):
         value = sorted(value)
@@ -155,9 +157,8 @@ def split(place: Place, value: Any, known: Mapping[str, Any], what: str) -> list
         raise place.error(f"the {what} split is empty", "List at least one dialogue")
     for key in ids:
         if key not in known:
-            raise place.error(
-                f"{what} names dialogue {key}, which has no labels", "Mend the list of ids"
-            )
+            problem = f"{what} names dialogue {key}, which {otherwise}"
+            raise place.error(problem, "Mend the list of ids")
     if twice := sorted({key for key in ids if ids.count(key) > 1}):
         raise place.error(f"{what} names dialogue {twice[0]} twice", "List each dialogue once")
     return ids

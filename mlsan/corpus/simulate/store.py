@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from jaxtyping import Float, Int
 
 from mlsan.config import MODALITIES, PARTIES, Modality
@@ -28,25 +29,26 @@ TRUTH = "truth.npz"
 def simulated_folder(settings: Simulation, cache: Path) -> Path:
     """The folder of this corpus under `cache`, generated first where it is not there whole.
 
-    Its name carries a digest of the settings and of the generator's code. It appears all at once
-    (written beside, then renamed), so several processes may ask at the same time.
+    Its name carries a digest of the settings and of the generator's code. It is written beside
+    and renamed when whole; of several processes that ask at the same time one writes.
     """
     folder = cache / f"sim-{settings.benchmark.lower()}-{digest(settings)}"
-    if all((folder / file).is_file() for file in (*FEATURES.values(), TRUTH, SIMULATION)):
-        return folder
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".sim-") as scratch:
-        new = Path(scratch) / "corpus"
-        new.mkdir()
-        write(settings, new)
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            os.rename(new, folder)
-        except OSError:
-            # Somebody else was faster; equal settings give equal bytes.
-            if not (folder / SIMULATION).is_file():
-                raise
+    with FileLock(cache / ".simulate.lock"):
+        if not all((folder / file).is_file() for file in files(settings)):
+            with tempfile.TemporaryDirectory(dir=cache, prefix=".sim-") as scratch:
+                new = Path(scratch) / "corpus"
+                new.mkdir()
+                write(settings, new)
+                shutil.rmtree(folder, ignore_errors=True)
+                os.rename(new, folder)
     return folder
+
+
+def files(settings: Simulation) -> tuple[str, ...]:
+    """What a whole generated corpus consists of."""
+    dev = (DEV,) if settings.benchmark == "IEMOCAP" else ()
+    return (SPEAKERS, *FEATURES.values(), IDENTITIES, *dev, TRUTH, SIMULATION)
 
 
 def digest(settings: Simulation) -> str:

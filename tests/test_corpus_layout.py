@@ -1,0 +1,362 @@
+"""Folders in the published layout become corpora, or errors that say what to mend."""
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+from corpus_files import iemocap, meld, write
+
+from mlsan.corpus import CorpusError, open_corpora, read_corpus
+
+
+def ids(dialogues):
+    return [d.id for d in dialogues]
+
+
+def test_meld_is_read_whole(tmp_path):
+    corpus = read_corpus(write(tmp_path, meld()), "MELD", "tiny")
+    assert ids(corpus.train) == list("012345")
+    assert ids(corpus.dev) == ["6", "7"]
+    assert ids(corpus.test) == ["8", "9"]
+    assert corpus.sizes == {"text": 4, "audio": 3, "visual": 2}
+    assert corpus.notes == ()
+    assert not corpus.simulated
+    assert not corpus.named
+    second = corpus.train[1]
+    assert second.label.tolist() == [1, 2, 3]
+    assert second.party.tolist() == [0, 1, 0]
+    np.testing.assert_allclose(second.feature["audio"][2], [102.0, 102.1, 102.2])
+    assert all(rows.dtype == np.float32 for rows in second.feature.values())
+
+
+def test_iemocap_names_its_actors_and_holds_out_the_usual_dialogues(tmp_path):
+    corpus = read_corpus(write(tmp_path, iemocap()), "IEMOCAP", "tiny")
+    assert ids(corpus.train) == ["Ses01F_impro01"]
+    assert ids(corpus.dev) == ["Ses01M_impro01", "Ses03F_impro01"]  # the usual dev dialogues
+    assert corpus.test[0].speaker == ("Ses05_M", "Ses05_F", "Ses05_F")
+    assert corpus.test[0].party.tolist() == [0, 1, 1]
+    assert corpus.named
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_lists_arrays_and_protocols_read_alike(tmp_path, protocol):
+    files = meld()
+    plain = read_corpus(write(tmp_path / "a", files), "MELD", "tiny")
+    ids_, speakers, labels, *rest = files["Speakers.pkl"]
+    files["Speakers.pkl"] = (
+        ids_,
+        {key: np.array(rows, dtype=np.float32) for key, rows in speakers.items()},
+        {np.int64(key): np.array(row) for key, row in labels.items()},
+        *rest,
+    )
+    files["AudioFeatures.pkl"] = {k: v.tolist() for k, v in files["AudioFeatures.pkl"].items()}
+    files["TextFeatures.pkl"] = {k: list(v) for k, v in files["TextFeatures.pkl"].items()}
+    other = read_corpus(write(tmp_path / "b", files, protocol), "MELD", "tiny")
+    for one, two in zip(plain.train, other.train, strict=True):
+        assert one.id == two.id
+        np.testing.assert_array_equal(one.label, two.label)
+        np.testing.assert_array_equal(one.party, two.party)
+        for modality in one.feature:
+            np.testing.assert_array_equal(one.feature[modality], two.feature[modality])
+
+
+def test_a_missing_modality_is_dropped_and_noted(tmp_path):
+    folder = write(tmp_path, meld())
+    (folder / "VisualFeatures.pkl").unlink()
+    corpus = read_corpus(folder, "MELD", "tiny")
+    assert corpus.modalities == ("text", "audio")
+    assert corpus.notes == (
+        "visual: VisualFeatures.pkl is absent; the models run on text and audio",
+    )
+
+
+def test_names_come_from_the_sidecar(tmp_path):
+    folder = write(tmp_path, meld())
+    names = {str(k): ["Ann", None, "", "Bo"][: k % 3 + 2] for k in range(10)}
+    (folder / "identities.json").write_text(json.dumps(names))
+    corpus = read_corpus(folder, "MELD", "tiny")
+    assert corpus.named
+    assert corpus.train[2].speaker == ("Ann", "", "", "Bo")
+
+
+def test_the_dev_sidecar_wins(tmp_path):
+    folder = write(tmp_path, meld())
+    (folder / "dev.json").write_text("[0, 3]")
+    assert ids(read_corpus(folder, "MELD", "tiny").dev) == ["0", "3"]
+
+
+def test_melds_published_keys_tell_dev_where_ids_do_not(tmp_path):
+    files = meld()
+    shift = {8: 1153, 9: 1154, 6: 1039, 7: 1152}
+    *tables, train, test, last = files["Speakers.pkl"]
+    moved = [{shift.get(k, k): v for k, v in table.items()} for table in tables]
+    moved[0] = {k: [f"utt{t}" for t in range(len(v))] for k, v in moved[0].items()}
+    files["Speakers.pkl"] = (
+        *moved,
+        [shift.get(k, k) for k in train],
+        [shift.get(k, k) for k in test],
+        last,
+    )
+    for name in ("TextFeatures.pkl", "AudioFeatures.pkl", "VisualFeatures.pkl"):
+        files[name] = {shift.get(k, k): v for k, v in files[name].items()}
+    corpus = read_corpus(write(tmp_path, files), "MELD", "tiny")
+    assert ids(corpus.dev) == ["1039", "1152"]
+
+
+@pytest.mark.parametrize(("first_dev", "dev"), [(6, "random"), (9, "official")])
+def test_a_random_dev_split_is_fixed_and_noted(tmp_path, first_dev, dev):
+    folder = write(tmp_path, meld(first_dev))
+    corpora = [read_corpus(folder, "MELD", "tiny", dev) for _ in range(2)]
+    assert ids(corpora[0].dev) == ids(corpora[1].dev)
+    assert len(corpora[0].dev) == 1
+    assert len(corpora[0].train) == 7
+    assert corpora[0].notes == ("dev: a random 1 of 8 train dialogues",)
+
+
+def test_the_fingerprint_follows_every_byte_and_the_dev_split(tmp_path):
+    folder = write(tmp_path, meld())
+    first = read_corpus(folder, "MELD", "tiny").fingerprint
+    assert read_corpus(folder, "MELD", "other name").fingerprint == first
+    assert read_corpus(folder, "MELD", "tiny", "random").fingerprint != first
+    (folder / "notes.txt").write_text("not a file of the corpus")
+    assert read_corpus(folder, "MELD", "tiny").fingerprint == first
+    file = folder / "AudioFeatures.pkl"
+    data = bytearray(file.read_bytes())
+    data[data.index(np.float64(100.1).tobytes())] ^= 1  # the lowest bit of one number
+    file.write_bytes(data)
+    assert read_corpus(folder, "MELD", "tiny").fingerprint != first
+
+
+def test_simulation_json_marks_a_simulated_corpus(tmp_path):
+    folder = write(tmp_path, meld())
+    (folder / "simulation.json").write_text("{}")
+    assert read_corpus(folder, "MELD", "tiny").simulated
+
+
+def test_dialogues_in_no_split_are_noted(tmp_path):
+    files = meld()
+    *head, _, last = files["Speakers.pkl"]
+    files["Speakers.pkl"] = (*head, [9], last)
+    corpus = read_corpus(write(tmp_path, files), "MELD", "tiny")
+    assert corpus.notes == ("1 dialogues are in no split and are not used",)
+
+
+# -- what cannot be used: (file, spoil(value) -> value, what the message says) --
+
+
+def at(index, change):
+    """Change one entry of the tuple in Speakers.pkl."""
+
+    def spoil(value):
+        return tuple(change(entry) if i == index else entry for i, entry in enumerate(value))
+
+    return spoil
+
+
+def put(key, row):
+    """Replace one dialogue's entry."""
+    return lambda table: {**table, key: row}
+
+
+def without(key):
+    return lambda table: {k: v for k, v in table.items() if k != key}
+
+
+def spoilt(turn, column, number):
+    """One number of dialogue 2 replaced."""
+
+    def change(table):
+        rows = table[2].copy()
+        rows[turn, column] = number
+        return {**table, 2: rows}
+
+    return change
+
+
+ROW = [1] + [0] * 8
+SPOILT = {
+    "a dialogue less": (
+        "TextFeatures.pkl",
+        without(3),
+        r"Text.*lacks 1 dialogues \(3\).*same list",
+    ),
+    "a dialogue more": (
+        "TextFeatures.pkl",
+        put(77, [[0.0]]),
+        r"TextFeatures.*no labels for, 1 dialogues \(77\)",
+    ),
+    "speakers lack a dialogue": ("Speakers.pkl", at(1, without(4)), r"Speakers.*lacks.*\(4\)"),
+    "rows missing": ("AudioFeatures.pkl", put(2, np.zeros((3, 3))), r"Audio.*dialogue 2: 3 .*4 la"),
+    "speakers missing": ("Speakers.pkl", at(1, put(2, [ROW])), r"dialogue 2: 1 speakers for 4"),
+    "ids missing": ("Speakers.pkl", at(0, put(2, [])), r"dialogue 2: 0 utterance ids for 4"),
+    "NaN": (
+        "AudioFeatures.pkl",
+        spoilt(3, 1, np.nan),
+        r"dialogue 2, utterance 3: feature 1 is nan",
+    ),
+    "Inf": ("VisualFeatures.pkl", spoilt(0, 1, -np.inf), r"Visual.*utterance 0: feature 1 is -inf"),
+    "too large": ("VisualFeatures.pkl", spoilt(0, 0, 1e300), r"utterance 0: feature 0 is inf"),
+    "label too large": (
+        "Speakers.pkl",
+        at(2, put(2, [0, 1, 7, 0])),
+        r"Speakers.*dialogue 2, utterance 2: label 7.*Use 0 to 6: neutral",
+    ),
+    "label negative": ("Speakers.pkl", at(2, put(0, [0, -1])), r"utterance 1: label -1"),
+    "label a fraction": ("Speakers.pkl", at(2, put(0, [0, 0.5])), r"utterance 1: label 0.5"),
+    "label a NaN": ("Speakers.pkl", at(2, put(0, [0, np.nan])), r"utterance 1: label .*nan"),
+    "label a word": ("Speakers.pkl", at(2, put(0, ["joy", 1])), r"utterance 0: label 'joy'"),
+    "two speakers": (
+        "Speakers.pkl",
+        at(1, put(0, [ROW, [1, 1] + [0] * 7])),
+        r"dialogue 0, utterance 1: speaker row \[1, 1, .*not one-hot.*single 1 among 9",
+    ),
+    "no speaker": ("Speakers.pkl", at(1, put(0, [[0] * 9, ROW])), r"utterance 0: .*not one-hot"),
+    "short row": ("Speakers.pkl", at(1, put(0, [[1, 0], ROW])), r"utterance 0: .*not one-hot"),
+    "letters": ("Speakers.pkl", at(1, put(0, ["M", "F"])), r"speaker 'M'.*one-hot rows of 9"),
+    "ragged within": (
+        "AudioFeatures.pkl",
+        put(0, [[1.0, 2.0, 3.0], [1.0, 2.0]]),
+        r"Audio.*dialogue 0, utterance 1: a feature row of shape \(2,\) beside one of \(3,\)",
+    ),
+    "ragged inside a row": (
+        "AudioFeatures.pkl",
+        put(0, [[1.0, [2.0, 3.0]], [1.0]]),
+        r"utterance 0: a ragged feature row",
+    ),
+    "ragged between": (
+        "AudioFeatures.pkl",
+        put(4, np.zeros((3, 5))),
+        r"Audio.*dialogue 4: 5 features an utterance, but dialogue 0 has 3",
+    ),
+    "words as features": ("AudioFeatures.pkl", put(0, [["a"], ["b"]]), r"utterance 0: features of"),
+    "empty dialogue": (
+        "Speakers.pkl",
+        at(2, put(0, [])),
+        r"Speakers.*dialogue 0: the dialogue is empty",
+    ),
+    "overlap": (
+        "Speakers.pkl",
+        at(8, lambda _: [8, 5]),
+        r"1 dialogues are in train and in test.*5",
+    ),
+    "unknown id": ("Speakers.pkl", at(7, lambda _: [0, 99]), r"train names dialogue 99"),
+    "twice": ("Speakers.pkl", at(7, lambda _: [0, 1, 1]), r"train names dialogue 1 twice"),
+    "no test": ("Speakers.pkl", at(8, lambda _: []), r"the test split is empty"),
+    "no tuple": (
+        "Speakers.pkl",
+        lambda value: {"a": 1},
+        r"Speakers.*holds a dict of 1.*tuple of 9",
+    ),
+    "short tuple": ("Speakers.pkl", lambda value: value[:8], r"holds a tuple of 8"),
+    "no table": (
+        "TextFeatures.pkl",
+        lambda value: [1, 2],
+        r"Text.*features are list.*Store a dict",
+    ),
+    "ids that read alike": ("TextFeatures.pkl", put("3", [[0.0]]), r"two ids that read the same"),
+    "truncated": ("TextFeatures.pkl", lambda v: pickle.dumps(v)[:-9], r"Text.*not a whole pickle"),
+    "no pickle": ("Speakers.pkl", lambda value: b"hello", r"Speakers.*not a whole pickle"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT)
+def test_what_is_wrong_is_named(tmp_path, case):
+    name, spoil, message = SPOILT[case]
+    files = meld()
+    files[name] = spoil(files[name])
+    with pytest.raises(CorpusError, match=message):
+        read_corpus(write(tmp_path, files), "MELD", "tiny")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("identities.json", '{"0": ["A", "B"]}', r"identities.json: it lacks 9 dialogues"),
+        ("identities.json", "{", r"identities.json: is not JSON"),
+        ("identities.json", "[1]", r"identities.json: names are list"),
+        ("dev.json", '["99"]', r"dev.json: dev names dialogue 99"),
+        ("dev.json", "[8]", r"dev.json: dev names dialogue 8, which is not a training"),
+        ("dev.json", "[]", r"dev.json: the dev split is empty"),
+        ("dev.json", "[0, 1, 2, 3, 4, 5, 6, 7]", r"dev.json: lists every training dialogue"),
+    ],
+)
+def test_sidecars_that_do_not_fit_are_named(tmp_path, name, content, message):
+    folder = write(tmp_path, meld())
+    (folder / name).write_text(content)
+    with pytest.raises(CorpusError, match=message):
+        read_corpus(folder, "MELD", "tiny")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (["A"], r"dialogue 4: 1 names for 3 labels"),
+        (["A", 5, "B"], r"dialogue 4, utterance 1: name 5"),
+    ],
+)
+def test_names_that_do_not_fit_are_named(tmp_path, row, message):
+    folder = write(tmp_path, meld())
+    names = {str(k): ["A"] * (k % 3 + 2) for k in range(10)} | {"4": row}
+    (folder / "identities.json").write_text(json.dumps(names))
+    with pytest.raises(CorpusError, match=message):
+        read_corpus(folder, "MELD", "tiny")
+
+
+def test_iemocap_takes_no_other_letters(tmp_path):
+    files = iemocap()
+    files["Speakers.pkl"] = at(1, put("Ses05F_impro03", ["M", "X", "F"]))(files["Speakers.pkl"])
+    with pytest.raises(CorpusError, match=r"Ses05F_impro03, utterance 1: speaker 'X'. Use M or F"):
+        read_corpus(write(tmp_path, files), "IEMOCAP", "tiny")
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path):
+    with pytest.raises(CorpusError, match=r"nowhere: cannot be read as a folder"):
+        read_corpus(tmp_path / "nowhere", "MELD", "tiny")
+    with pytest.raises(CorpusError, match=r"Speakers.pkl: is absent"):
+        read_corpus(tmp_path, "MELD", "tiny")
+    write(tmp_path, {"Speakers.pkl": meld()["Speakers.pkl"]})
+    with pytest.raises(CorpusError, match=r"no feature file.*TextFeatures.pkl"):
+        read_corpus(tmp_path, "MELD", "tiny")
+    (tmp_path / "TextFeatures.pkl").mkdir()
+    with pytest.raises(CorpusError, match=r"TextFeatures.pkl: cannot be read"):
+        read_corpus(tmp_path, "MELD", "tiny")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_closed_files_are_named(tmp_path):
+    folder = write(tmp_path, meld())
+    (folder / "AudioFeatures.pkl").chmod(0)
+    with pytest.raises(CorpusError, match=r"AudioFeatures.pkl: cannot be read \(Permission"):
+        read_corpus(folder, "MELD", "tiny")
+
+
+def test_unknown_choices_list_the_allowed_ones(tmp_path):
+    folder = write(tmp_path, meld())
+    with pytest.raises(CorpusError, match="MELD, IEMOCAP"):
+        read_corpus(folder, "DailyDialog", "tiny")
+    with pytest.raises(CorpusError, match="official, random"):
+        read_corpus(folder, "MELD", "tiny", "best")
+    with pytest.raises(CorpusError, match=r"'sims' is unknown\. Use one of sim, multiemo"):
+        open_corpora("sims", "smoke", None, tmp_path)
+    with pytest.raises(CorpusError, match=r"'tiny' is unknown\. Use one of smoke, small, paper"):
+        open_corpora("sim", "tiny", None, tmp_path)
+
+
+def test_a_folder_of_one_or_both_benchmarks_is_opened(tmp_path):
+    write(tmp_path / "IEMOCAP", iemocap())
+    assert list(open_corpora("multiemo", "small", tmp_path, tmp_path / "build")) == ["IEMOCAP"]
+    write(tmp_path / "MELD", meld())
+    both = open_corpora("multiemo", "small", tmp_path, tmp_path / "build", dev="random")
+    assert list(both) == ["MELD", "IEMOCAP"]
+    assert both["MELD"].notes == ("dev: a random 1 of 8 train dialogues",)
+
+
+def test_a_data_folder_that_does_not_fit_is_named(tmp_path):
+    with pytest.raises(CorpusError, match="needs DATA"):
+        open_corpora("multiemo", "small", None, tmp_path)
+    with pytest.raises(CorpusError, match="no such folder"):
+        open_corpora("multiemo", "small", tmp_path / "nowhere", tmp_path)
+    with pytest.raises(CorpusError, match="neither MELD/ nor IEMOCAP/"):
+        open_corpora("multiemo", "small", write(tmp_path / "MELD", meld()), tmp_path)
