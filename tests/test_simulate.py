@@ -126,8 +126,8 @@ def test_the_truth_explains_the_features_up_to_noise(cache):
     truth, (_, settings) = read_truth(folder), read_simulated(folder)
     for modality, expression in truth.expression.items():
         noise = expression.feature - truth.shown(modality) @ expression.loading
-        assert noise.std() == pytest.approx(settings.noise, rel=0.05)
-        assert abs(noise.mean()) < 0.02
+        assert noise.std() == pytest.approx(settings.unit * settings.noise, rel=0.05)
+        assert abs(noise.mean()) < 0.01
 
 
 def test_truth_names_the_speakers_of_the_corpus(cache):

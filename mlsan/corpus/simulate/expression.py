@@ -59,7 +59,9 @@ def express_in(
         (len(label), settings.sizes[modality]), dtype=np.float32
     )
     shown = gain[speaker] * latent + shift[speaker]
-    feature = (shown @ loading).astype(np.float32) + np.float32(settings.noise) * noise
+    feature = (shown @ loading).astype(np.float32) + np.float32(
+        settings.unit * settings.noise
+    ) * noise
     return Expression(prototype, latent, gain, shift, loading, feature)
 
 
@@ -111,4 +113,4 @@ def loadings(settings: Simulation, modality: Modality) -> Float[np.ndarray, "cha
     second = (first + draw.integers(1, settings.channels, size=size)) % settings.channels
     loading[first, column] = draw.choice([-1.0, 1.0], size=size)
     loading[second, column] = 0.5 * draw.choice([-1.0, 1.0, 0.0, 0.0], size=size)
-    return loading
+    return settings.unit * loading

@@ -66,6 +66,7 @@ class Simulation(Frozen):
     contrast: float = Field(0.46, gt=0, description="of the emotions' prototypes in voice and face")
     text_contrast: float = Field(0.38, gt=0, description="the same in text")
     noise: float = Field(0.5, gt=0, description="of what features add to the channels")
+    unit: float = Field(0.3, gt=0, description="features' size: a channel's 1 as they measure it")
     # -- style at heterogeneity 1 --
     shift: float = Field(2.0, ge=0, description="of a speaker's baseline")
     log_gain: float = Field(0.6, ge=0, description="of a speaker's log-gain, by channel")
