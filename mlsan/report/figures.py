@@ -15,6 +15,8 @@ from mlsan.config import EMOTIONS, RunConfig
 from mlsan.report import paper
 from mlsan.report.style import DOUBLE, EMOTION, MODALITY, SYSTEM
 
+Number = int | float
+
 
 def heterogeneity(plane: pd.DataFrame, gap: pd.Series) -> Figure:
     """Fig. 1 as data: two speakers' same emotions in each space of `emotion_plane`.
@@ -295,7 +297,7 @@ def architecture(run: RunConfig, sizes: Mapping[str, int]) -> Figure:
     return figure
 
 
-def _box(axis: Axes, x: float, y: float, width: float, height: float, text: str, shade) -> None:
+def _box(axis: Axes, x: Number, y: Number, width: Number, height: Number, text: str, shade) -> None:
     style = "round,pad=0,rounding_size=0.8"
     axis.add_patch(
         FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=shade, edgecolor="0.3")

@@ -1,0 +1,189 @@
+"""Scores, summaries and probes against numbers worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mlsan.corpus import open_corpora
+from mlsan.evaluation import confusion, difference, interval, mean_sd, per_class, probe, scores
+from mlsan.evaluation.heterogeneity import (
+    emotion_plane,
+    emotion_probe,
+    leading_speakers,
+    repetition,
+    speaker_gap,
+    speaker_names,
+    standardise_by_speaker,
+    training_features,
+)
+from mlsan.evaluation.qualitative import case_dialogue, case_study, feature_map, speaker_weights
+from mlsan.evaluation.stages import stages
+from mlsan.training import run_config
+from mlsan.training.loop import new_model, speaker_code, weighted_f1
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    return open_corpora("sim", "smoke", None, tmp_path_factory.mktemp("corpora"))
+
+
+@pytest.fixture(scope="module")
+def trained(corpora):
+    corpus = corpora["MELD"]
+    run = run_config("MELD", "smoke", "ML-SAN", 0)
+    return run, corpus, new_model(run, corpus, speaker_code(run, corpus).size).eval()
+
+
+LABEL = np.array([0, 0, 0, 1, 1, 2])
+FOUND = np.array([0, 0, 1, 1, 0, 0])
+
+
+def test_scores_by_hand():
+    # class 0: P 2/4, R 2/3, F1 4/7; class 1: P 1/2, R 1/2, F1 1/2; class 2: 0
+    f1 = np.array([4 / 7, 1 / 2, 0])
+    found = scores(LABEL, FOUND)
+    assert found["wf1"] == pytest.approx(100 * (3 * f1[0] + 2 * f1[1]) / 6)
+    assert found["macro_f1"] == pytest.approx(100 * f1.mean())
+    assert found["accuracy"] == pytest.approx(50)
+    table = per_class(LABEL, FOUND, ("a", "b", "c"))
+    assert table["f1"].to_numpy() == pytest.approx(100 * f1)
+    assert list(table["support"]) == [3, 2, 1]
+
+
+def test_the_training_loop_scores_as_evaluation_does():
+    label, found = torch.as_tensor(LABEL), torch.as_tensor(FOUND)
+    assert weighted_f1(label, found) == scores(LABEL, FOUND)["wf1"]
+
+
+def test_confusion_rows_are_shares_of_the_true_emotion():
+    counts, share = confusion(LABEL, FOUND, ("a", "b", "c", "never"))
+    assert counts.tolist() == [[2, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert share.sum(axis=1) == pytest.approx([1, 1, 1, 0])
+
+
+def runs_table():
+    rows = [("ML-SAN", s, x) for s, x in enumerate((62.0, 64.0, np.nan))]
+    rows += [("MultiEMO", s, x) for s, x in enumerate((61.0, 61.0, 60.0))]
+    return pd.DataFrame(rows, columns=["system", "seed", "test_wf1"])
+
+
+def test_a_failed_run_is_counted_and_not_averaged():
+    summary = mean_sd(runs_table(), ["system"], ["test_wf1"]).set_index("system")
+    assert summary.loc["ML-SAN", "test_wf1_mean"] == 63
+    assert summary.loc["ML-SAN", "test_wf1_sd"] == pytest.approx(2**0.5)
+    assert list(summary["n"]) == [2, 3]
+    assert list(summary["failed"]) == [1, 0]
+
+
+def test_differences_are_paired_by_seed():
+    assert difference(runs_table(), "test_wf1", "ML-SAN", "MultiEMO").tolist() == [1, 3]
+    assert difference(runs_table(), "test_wf1", "ML-SAN", "UniMSE").size == 0
+
+
+def test_the_interval_is_students():
+    low, high = interval(np.array([1.0, 2.0, 3.0]))
+    assert (low + high) / 2 == pytest.approx(2)
+    assert (high - low) / 2 == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
+    assert np.isnan(interval(np.array([1.0]))).all()
+    assert interval(np.array([2.0, 2.0])) == (2, 2)
+
+
+def test_a_probe_finds_a_line_and_nothing_in_noise():
+    draw = np.random.default_rng(0)
+    label = draw.integers(0, 2, 400)
+    features = draw.standard_normal((400, 5))
+    told = features.copy()
+    told[:, 2] += 6 * label
+    assert probe(told[:200], label[:200], told[200:], label[200:]) > 97
+    assert probe(features[:200], label[:200], features[200:], label[200:]) < 65
+
+
+def test_standardising_by_speaker_undoes_a_shift_and_a_gain():
+    draw = np.random.default_rng(0)
+    speaker = np.repeat(["a", "b"], 200)
+    plain = draw.standard_normal((400, 3)).astype(np.float32)
+    styled = plain * np.where(speaker == "a", 3, 0.5)[:, None] + (speaker == "a")[:, None] * 7
+    found = standardise_by_speaker(styled.astype(np.float32), speaker)
+    assert np.abs(found - standardise_by_speaker(plain, speaker)).max() < 1e-4
+    one = standardise_by_speaker(plain[:1], speaker[:1])
+    assert np.isfinite(one).all()
+
+
+def test_undoing_style_brings_two_speakers_together(corpora):
+    corpus = corpora["MELD"]
+    raw = training_features(corpus, "audio")
+    shifted = raw.copy()
+    pair = leading_speakers(corpus, 2)
+    speaker = np.array([n for d in corpus.train for n in speaker_names(corpus, d)])
+    shifted[speaker == pair[0]] += 3 * raw.std(axis=0)
+    plane = emotion_plane({"as is": raw, "apart": shifted}, corpus, pair, emotions=1)
+    assert set(plane["speaker"]) == set(pair)
+    assert list(plane["space"].unique()) == ["as is", "apart"]
+    assert speaker_gap(plane).gt(0).all()
+
+
+def test_repetition_counts_each_partys_next_emotion(corpora):
+    found = repetition(corpora["IEMOCAP"])
+    assert 0 < found["by chance"] < found["same emotion again"] < 1
+
+
+def test_an_emotion_probe_scores_a_corpus(corpora):
+    corpus = corpora["IEMOCAP"]
+    raw = emotion_probe(corpus, corpus.modalities)
+    standardised = emotion_probe(corpus, corpus.modalities, standardise_by_speaker)
+    assert 0 < raw <= 100
+    assert standardised != raw
+
+
+def test_stages_keep_utterances_in_order(trained):
+    run, corpus, model = trained
+    seen = stages(run, corpus, model, corpus.test)
+    count = sum(map(len, corpus.test))
+    assert list(seen.at) == ["raw", "calibrated", "context", "gated"]
+    assert np.array_equal(seen.label, np.concatenate([d.label for d in corpus.test]))
+    assert np.array_equal(
+        seen.at["raw"]["text"], np.concatenate([d.feature["text"] for d in corpus.test])
+    )
+    assert seen.z.shape == (count, run.model.d)
+    assert list(seen.speaker[: len(corpus.test[0])]) == list(corpus.test[0].speaker)
+
+
+def test_an_untrained_calibration_does_nothing_and_a_trained_one_is_measured(trained):
+    run, corpus, model = trained
+    speakers = leading_speakers(corpus, 2)
+    before = speaker_weights(run, corpus, model, speakers)
+    calibrated = before["modality"] != "text"
+    assert (before.loc[calibrated, ["scale", "shift"]] == 0).all(axis=None)
+    assert before.loc[~calibrated, "scale"].isna().all()
+    assert before["gate"].between(0, 1).all()
+    assert list(before["speaker"].unique()) == ["unknown", *speakers]
+
+
+def test_the_case_is_where_two_systems_differ_most():
+    def predictions(found):
+        ids = ["a"] * 2 + ["b"] * 3 + ["c"] * 9
+        table = pd.DataFrame({"split": "test", "dialogue": ids, "predicted": found})
+        other = pd.DataFrame({"split": ["dev"], "dialogue": ["a"], "predicted": [0]})
+        return pd.concat([other, table], ignore_index=True)
+
+    one, other = predictions([0] * 14), predictions([1, 1, 1, 1, 0, *[1] * 9])
+    assert case_dialogue(one, other, range(2, 4)) == "a"
+    assert case_dialogue(one, other, range(1, 20)) == "c"
+    assert case_dialogue(one, other, range(50, 60)) == "c"
+
+
+def test_modality_shares_of_a_case_add_up(trained):
+    run, corpus, model = trained
+    dialogue = corpus.test[0]
+    case = case_study({"ML-SAN": run}, {"ML-SAN": model}, corpus, dialogue)
+    assert len(case) == len(dialogue)
+    assert case.filter(like="weight_").sum(axis=1).to_numpy() == pytest.approx(1)
+
+
+def test_a_feature_map_has_a_place_for_every_utterance(trained):
+    run, corpus, model = trained
+    points = feature_map(run, corpus, model, named=1)
+    assert len(points) == sum(map(len, corpus.test))
+    assert points[["x", "y"]].notna().all(axis=None)
+    assert points["speaker"].nunique() == 2
