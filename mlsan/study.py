@@ -216,7 +216,7 @@ def open_study(
     if jobs not in (None, "") and (not str(jobs).isdecimal() or int(jobs) < 1):
         raise ValueError(f"JOBS={jobs!r} must be a positive number of processes, or left out")
     if data and corpus == "sim":
-        raise ValueError(f"DATA={str(data)!r} means nothing to CORPUS=sim, which makes its own data")
+        raise ValueError(f"DATA={str(data)!r}: CORPUS=sim makes its own data, leave DATA out")
     folder = Path(data).expanduser().resolve() if data else None
     source = Source(corpus, profile, folder, BUILD / "corpora")
     source.open()

@@ -24,7 +24,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
 
 def test_a_path_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot write .*file/inside"):
+    with pytest.raises(OSError, match=r"cannot write .*file/inside"):
         write_atomically(tmp_path / "file" / "inside", "text")
 
 

@@ -111,8 +111,12 @@ def test_a_drawing_shows_the_parts_that_are_on():
 
 @pytest.mark.parametrize(
     ("mean", "sd", "text"),
-    [(66.344, 0.04, "66.34 ± 0.04"), (66.3, None, "66.30"), (66.3, np.nan, "66.30")]
-    + [(np.nan, np.nan, "–")],
+    [
+        (66.344, 0.04, "66.34 ± 0.04"),
+        (66.3, None, "66.30"),
+        (66.3, np.nan, "66.30"),
+        (np.nan, np.nan, "–"),
+    ],
 )
 def test_a_score_is_written_with_its_spread(mean, sd, text):
     assert plus_minus(mean, sd) == text

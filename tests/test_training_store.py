@@ -201,7 +201,7 @@ def test_damage_fails_its_own_run_only(corpus, cache, tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_read_only_store_is_named(corpus, tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(OSError, match="cannot write .* make the folder writable"):
+    with pytest.raises(OSError, match=r"cannot write .* make the folder writable"):
         train_run(tiny(epochs=1), corpus, tmp_path)
 
 
