@@ -17,7 +17,7 @@ from mlsan.training.profiles import (
 
 def test_profile_paper_is_the_published_setting():
     for benchmark, published in PAPER.items():
-        found = run_config(benchmark, "paper", "ML-SAN", 0)
+        found = run_config(benchmark, "paper", "ML-SAN", 0, device="cpu")
         assert found == published
     assert PAPER["MELD"].train.batch == 128
     assert PAPER["IEMOCAP"].loss.lam == 0.2
@@ -71,3 +71,10 @@ def test_plans_cover_seeds_and_share_runs():
     assert len(set(main) & set(ablation)) == len(seeds)
     assert {run.loss.lam for run in curve} == {0.0, *SCALES["small"].lambdas}
     assert set(main_runs("IEMOCAP", "small", True)) & set(curve)
+
+
+def test_only_profile_paper_looks_for_a_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert run_config("MELD", "paper", "ML-SAN", 0).train.device == "cuda"
+    assert run_config("MELD", "paper", "ML-SAN", 0, device="cpu").train.device == "cpu"
+    assert run_config("MELD", "small", "ML-SAN", 0).train.device == "cpu"
