@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mlsan.model.layers import StackedGRUCell, StackedLinear, uniform_
 from mlsan.model.layout import Layout, Move, Walk
+from mlsan.model.products import stacked_linear
 from mlsan.model.recurrence import parties, reader
 
 
@@ -60,8 +61,8 @@ class DialogueRNN(nn.Module):
 
         # The utterance's part of both cells' gates does not recur: one product for all turns.
         weight_ih = torch.cat([g.weight_ih, p.weight_ih])
-        bias_ih = torch.cat([g.bias_ih, p.bias_ih]).unsqueeze(1)
-        gi = torch.baddbmm(bias_ih, x.repeat(2, 1, 1), weight_ih[..., :d].transpose(1, 2))
+        bias_ih = torch.cat([g.bias_ih, p.bias_ih])
+        gi = stacked_linear(x.repeat(2, 1, 1), weight_ih[..., :d], bias_ih)
         q = parties(
             gi,
             weight_ih[..., d:],
@@ -72,7 +73,7 @@ class DialogueRNN(nn.Module):
             walks[0].padding,
             walks[0].counts,
         )
-        gi = torch.baddbmm(e.bias_ih.unsqueeze(1), q, e.weight_ih.transpose(1, 2))
+        gi = stacked_linear(q, e.weight_ih, e.bias_ih)
         out = reader(gi, e.weight_hh, e.bias_hh, walks[0].counts)
         return [_put(x, w, rows) for x, w in zip(out.split(modalities), walks, strict=True)]
 

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mlsan.model.products import stacked_linear
+
 
 def uniform_(parameter: Tensor, fan_in: int) -> Tensor:
     """PyTorch's own default for linear and recurrent layers: U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
@@ -23,7 +25,7 @@ class StackedLinear(nn.Module):
     def forward(
         self, x: Float[Tensor, "stream utterance inputs"]
     ) -> Float[Tensor, "stream utterance outputs"]:
-        return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.transpose(1, 2))
+        return stacked_linear(x, self.weight, self.bias)
 
 
 class StackedLayerNorm(nn.Module):

@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mlsan.model.products import stacked_linear
+
 
 def gru(
     gi: Float[Tensor, "stream dialogue gates"],
@@ -53,10 +55,9 @@ class _Reader(torch.autograd.Function):
         state = gi.new_zeros(streams, counts[0], d)
         before, after, gh_n = (gi.new_empty(streams, places, d) for _ in range(3))
         gates = torch.empty_like(gi)
-        weight_t, bias = weight.transpose(1, 2), bias.unsqueeze(1)
         for n, at in _steps(counts):
             state = state[:, :n]
-            gh = torch.baddbmm(bias, state, weight_t)
+            gh = stacked_linear(state, weight, bias)
             before[:, at] = state
             state, gates[:, at] = gru(gi[:, at], gh, state)
             after[:, at] = state
@@ -75,8 +76,8 @@ class _Reader(torch.autograd.Function):
             total = grad[:, at] + carried[:, :n]
             dgi[:, at], step, direct = gru_backward(total, gates[:, at], gh_n[:, at], before[:, at])
             dgh[:, at] = step
-            carried[:, :n] = torch.baddbmm(direct, step, weight)
-        return dgi, torch.bmm(dgh.transpose(1, 2), before), dgh.sum(1), None
+            carried[:, :n] = direct + stacked_linear(step, weight.transpose(1, 2))
+        return dgi, stacked_linear(dgh.transpose(1, 2), before.transpose(1, 2)), dgh.sum(1), None
 
 
 class _Parties(torch.autograd.Function):
@@ -99,8 +100,7 @@ class _Parties(torch.autograd.Function):
         shares = gi.new_empty(streams, places)
         g = c = gi.new_zeros(streams, counts[0], d)
         total = gi.new_full((streams, counts[0]), -torch.inf)
-        weight_xt, weight_ht = weight_x.transpose(1, 2), weight_h.transpose(1, 2)
-        bias_h, attend_ = bias_h.unsqueeze(1), attend.unsqueeze(2)
+        attend_ = attend.unsqueeze(2)
         # One flat table of states, so that each turn's look-up is a plain row selection.
         table = q.view(-1, d)
         for n, at in _steps(counts):
@@ -108,8 +108,8 @@ class _Parties(torch.autograd.Function):
             x, h = xs[:, at], hs[:, at]
             torch.cat([speaker, c[:, :n]], out=x)
             torch.cat([g[:, :n], speaker], out=h)
-            gh = torch.baddbmm(bias_h, h, weight_ht)
-            new, gates[:, at] = gru(torch.baddbmm(gi[:, at], x, weight_xt), gh, h)
+            gh = stacked_linear(h, weight_h, bias_h)
+            new, gates[:, at] = gru(gi[:, at] + stacked_linear(x, weight_x), gh, h)
             gh_n[:, at] = gh[..., 2 * d :]
             g, updated = new[:streams], new[streams:]
             if spoken is not None:
@@ -161,16 +161,16 @@ class _Parties(torch.autograd.Function):
                 torch.cat([dg_now, dupdated]), gates[:, at], gh_n[:, at], h
             )
             dgi[:, at], dgh[:, at] = step_x, step_h
-            dx = torch.bmm(step_x, weight_x)
-            dh = torch.baddbmm(direct, step_h, weight_h)
+            dx = stacked_linear(step_x, weight_x.transpose(1, 2))
+            dh = direct + stacked_linear(step_h, weight_h.transpose(1, 2))
             dg[:, :n] = dh[:streams]
             dc[:, :n] = dc[:, :n] * (1 - share.unsqueeze(2)) + dx[streams:]
             dspeaker = dx[:streams] + dh[streams:]
             if keep is not None:
                 dspeaker += keep
             table.index_add_(0, previous[:, at].flatten(), dspeaker.view(-1, d))
-        dweight_x = torch.bmm(dgi.transpose(1, 2), xs)
-        dweight_h = torch.bmm(dgh.transpose(1, 2), hs)
+        dweight_x = stacked_linear(dgi.transpose(1, 2), xs.transpose(1, 2))
+        dweight_h = stacked_linear(dgh.transpose(1, 2), hs.transpose(1, 2))
         return dgi, dweight_x, dweight_h, dgh.sum(1), dattend, None, None, None
 
 
@@ -210,4 +210,6 @@ def parties(
     spoken = None if padding is None else ~padding
     with torch.autocast(gi.device.type, enabled=False):
         gi = gi.to(weight_x.dtype)
-        return _Parties.apply(gi, weight_x, weight_h, bias_h, attend, flat, spoken, counts)
+        return _Parties.apply(
+            gi, weight_x.contiguous(), weight_h, bias_h, attend, flat, spoken, counts
+        )
