@@ -22,21 +22,33 @@ def gru(
     gi: Float[Tensor, "stream dialogue gates"],
     gh: Float[Tensor, "stream dialogue gates"],
     h: Float[Tensor, "stream dialogue feature"],
-) -> tuple[Float[Tensor, "stream dialogue feature"], Float[Tensor, "stream dialogue gates"]]:
-    """New state and the gates (r, z, n), from the products of input (gi) and state (gh)."""
+    gates: Float[Tensor, "stream dialogue gates"],
+) -> Float[Tensor, "stream dialogue feature"]:
+    """New state from the products of input (gi) and state (gh); writes r, z, n into `gates`."""
     d = h.shape[-1]
-    rz = torch.sigmoid(gi[..., : 2 * d] + gh[..., : 2 * d])
-    n = torch.tanh(torch.addcmul(gi[..., 2 * d :], rz[..., :d], gh[..., 2 * d :]))
-    return torch.lerp(n, h, rz[..., d:]), torch.cat([rz, n], -1)
+    rz, n = gates[..., : 2 * d], gates[..., 2 * d :]
+    torch.add(gi[..., : 2 * d], gh[..., : 2 * d], out=rz).sigmoid_()
+    torch.addcmul(gi[..., 2 * d :], rz[..., :d], gh[..., 2 * d :], out=n).tanh_()
+    return torch.lerp(n, h, rz[..., d:])
 
 
-def gru_backward(grad, gates, gh_n, h):
-    """Gradients by gi, by gh and by h directly (not through gh), of the loss given by new state."""
+def gru_backward(
+    grad: Float[Tensor, "stream dialogue feature"],
+    gates: Float[Tensor, "stream dialogue gates"],
+    gh_n: Float[Tensor, "stream dialogue feature"],
+    h: Float[Tensor, "stream dialogue feature"],
+    dgi: Float[Tensor, "stream dialogue gates"],
+    dgh: Float[Tensor, "stream dialogue gates"],
+) -> Float[Tensor, "stream dialogue feature"]:
+    """From the slope by the new state, that by h on the direct way; writes those by gi and gh."""
     r, z, n = gates.chunk(3, -1)
-    dn = grad * (1 - z) * (1 - n * n)
-    dz = grad * (h - n) * z * (1 - z)
-    dr = dn * gh_n * r * (1 - r)
-    return torch.cat([dr, dz, dn], -1), torch.cat([dr, dz, dn * r], -1), grad * z
+    dr, dz, dn = dgi.chunk(3, -1)
+    torch.mul(grad * (1 - z), 1 - n * n, out=dn)
+    torch.mul(grad * (h - n), z * (1 - z), out=dz)
+    torch.mul(dn * gh_n, r * (1 - r), out=dr)
+    dgh.copy_(dgi)
+    dgh[..., dn.shape[-1] * 2 :].mul_(r)
+    return grad * z
 
 
 def _steps(counts: tuple[int, ...]) -> list[tuple[int, slice]]:
@@ -59,7 +71,7 @@ class _Reader(torch.autograd.Function):
             state = state[:, :n]
             gh = stacked_linear(state, weight, bias)
             before[:, at] = state
-            state, gates[:, at] = gru(gi[:, at], gh, state)
+            state = gru(gi[:, at], gh, state, gates[:, at])
             after[:, at] = state
             gh_n[:, at] = gh[..., 2 * d :]
         ctx.save_for_backward(before, gates, gh_n, weight)
@@ -74,9 +86,11 @@ class _Reader(torch.autograd.Function):
         carried = grad.new_zeros(grad.shape[0], ctx.counts[0], grad.shape[2])
         for n, at in reversed(_steps(ctx.counts)):
             total = grad[:, at] + carried[:, :n]
-            dgi[:, at], step, direct = gru_backward(total, gates[:, at], gh_n[:, at], before[:, at])
-            dgh[:, at] = step
-            carried[:, :n] = direct + stacked_linear(step, weight.transpose(1, 2))
+            direct = gru_backward(
+                total, gates[:, at], gh_n[:, at], before[:, at], dgi[:, at], dgh[:, at]
+            )
+            back = stacked_linear(dgh[:, at], weight.transpose(1, 2))
+            torch.add(direct, back, out=carried[:, :n])
         return dgi, stacked_linear(dgh.transpose(1, 2), before.transpose(1, 2)), dgh.sum(1), None
 
 
@@ -109,7 +123,7 @@ class _Parties(torch.autograd.Function):
             torch.cat([speaker, c[:, :n]], out=x)
             torch.cat([g[:, :n], speaker], out=h)
             gh = stacked_linear(h, weight_h, bias_h)
-            new, gates[:, at] = gru(gi[:, at] + stacked_linear(x, weight_x), gh, h)
+            new = gru(gi[:, at] + stacked_linear(x, weight_x), gh, h, gates[:, at])
             gh_n[:, at] = gh[..., 2 * d :]
             g, updated = new[:streams], new[streams:]
             if spoken is not None:
@@ -157,12 +171,11 @@ class _Parties(torch.autograd.Function):
             dg_now = torch.addcmul(dg_now, da.unsqueeze(2), attend.unsqueeze(1))
             dattend += torch.bmm(da.unsqueeze(1), g).squeeze(1)
             dtotal[:, :n] = dtotal[:, :n] * (1 - share) - dshare
-            step_x, step_h, direct = gru_backward(
-                torch.cat([dg_now, dupdated]), gates[:, at], gh_n[:, at], h
-            )
-            dgi[:, at], dgh[:, at] = step_x, step_h
+            step_x, step_h = dgi[:, at], dgh[:, at]
+            grad_new = torch.cat([dg_now, dupdated])
+            direct = gru_backward(grad_new, gates[:, at], gh_n[:, at], h, step_x, step_h)
             dx = stacked_linear(step_x, weight_x.transpose(1, 2))
-            dh = direct + stacked_linear(step_h, weight_h.transpose(1, 2))
+            dh = stacked_linear(step_h, weight_h.transpose(1, 2)).add_(direct)
             dg[:, :n] = dh[:streams]
             dc[:, :n] = dc[:, :n] * (1 - share.unsqueeze(2)) + dx[streams:]
             dspeaker = dx[:streams] + dh[streams:]
