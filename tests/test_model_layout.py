@@ -25,16 +25,17 @@ def test_rows_are_dialogue_major(mask_padding):
 def test_previous_is_where_the_party_last_spoke(mask_padding):
     b = batch()
     lay = layout(b, mask_padding)
-    party, real = lay.rows(b.party).tolist(), lay.rows(b.mask).tolist()
+    party = lay.rows(b.party).tolist()
     extent = LENGTHS if mask_padding else (max(LENGTHS),) * len(LENGTHS)
     dialogue = np.repeat(np.arange(len(extent)), extent)
     for walk in lay.walks:
         order = walk.rows.tolist()
+        assert sorted(order) == torch.arange(len(party))[lay.rows(b.mask)].tolist()
         for place, row in enumerate(order):
             earlier = [
                 p
                 for p, other in enumerate(order[:place])
-                if dialogue[other] == dialogue[row] and party[other] == party[row] and real[other]
+                if dialogue[other] == dialogue[row] and party[other] == party[row]
             ]
             assert walk.previous[place] == (earlier[-1] if earlier else len(order))
 
@@ -47,12 +48,16 @@ def test_walks_run_forward_and_backward():
     assert backward.rows.tolist() == [4, 1, 3, 0, 2]
 
 
-def test_only_the_forward_walk_goes_over_padding():
-    forward, backward = layout(batch(lengths=(2, 3)), mask_padding=False).walks
-    assert forward.counts == (2, 2, 2)
-    assert forward.padding.tolist() == [False] * 4 + [True, False]
-    assert backward.counts == (2, 2, 1)
-    assert backward.padding is None
+def test_the_tour_goes_over_padding_and_hears_party_0_there():
+    b = batch(lengths=(1, 1, 4))
+    b.party[:] = torch.tensor([[0, 1, 1], [0, 0, 0], [0, 0, 1], [0, 0, 1]])
+    lay = layout(b, mask_padding=False)
+    assert lay.walks[0].rows.tolist() == [8, 0, 4, 9, 10, 11]
+    assert lay.tour.counts == (3, 3, 3, 3)
+    assert lay.tour.move.index.tolist() == [8, 0, 4, 9, 1, 5, 10, 2, 6, 11, 3, 7]
+    # Dialogue 0 hears its one utterance on; dialogue 1, whose party 0 never spoke, hears nothing.
+    assert lay.tour.heard.tolist() == [0, 1, 2, 3, 1, 6, 4, 1, 6, 5, 1, 6]
+    assert layout(b).tour is None
 
 
 @pytest.mark.parametrize("mask_padding", [True, False])

@@ -23,24 +23,13 @@ def test_parties():
     # Two streams, two dialogues of 4 and 2 turns; places (t, b): 00 01 10 11 20 30.
     previous = torch.tensor([[6, 6, 6, 1, 0, 4], [6, 6, 0, 6, 2, 6]])
     shapes = (4, 6, 9), (4, 9, 3), (4, 9, 3), (4, 9), (2, 3)
-    assert torch.autograd.gradcheck(
-        lambda *x: parties(*x, previous, None, (2, 2, 1, 1)), inputs(*shapes)
-    )
-
-
-def test_parties_with_padding():
-    previous = torch.tensor([[6, 6, 0, 1, 2, 1]])
-    padding = torch.tensor([False, False, False, True, False, True])
-    shapes = (2, 6, 9), (2, 9, 3), (2, 9, 3), (2, 9), (1, 3)
-    assert torch.autograd.gradcheck(
-        lambda *x: parties(*x, previous, padding, (2, 2, 2)), inputs(*shapes)
-    )
+    assert torch.autograd.gradcheck(lambda *x: parties(*x, previous, (2, 2, 1, 1)), inputs(*shapes))
 
 
 def test_attention_over_the_past_cannot_overflow():
     gi, weight_x, weight_h, bias, attend = inputs((2, 3, 9), (2, 9, 3), (2, 9, 3), (2, 9), (1, 3))
     previous = torch.tensor([[3, 0, 1]])
-    q = parties(gi, weight_x, weight_h, bias, attend * 1e6, previous, None, (1, 1, 1))
+    q = parties(gi, weight_x, weight_h, bias, attend * 1e6, previous, (1, 1, 1))
     grads = torch.autograd.grad(q.sum(), (gi, weight_x, weight_h, bias, attend))
     assert q.isfinite().all()
     assert all(g.isfinite().all() for g in grads)

@@ -38,44 +38,58 @@ class DialogueRNN(nn.Module):
         self, u: Float[Tensor, "modality row feature"], layout: Layout
     ) -> Float[Tensor, "modality row feature"]:
         """Rows in, rows out."""
-        walks, modalities = layout.walks, len(u)
-        if all(w.counts == walks[0].counts for w in walks):
-            ways = self._run(u, walks, slice(None))
+        q = self._party_states(u, layout)
+        if layout.tour is None:
+            e = self._read(q, layout.walks[0].counts, slice(None)).split(len(u))
+            ways = [Move(w.rows, w.places).back(x) for x, w in zip(e, layout.walks, strict=True)]
         else:
-            ways = [
-                self._run(u, (w,), slice(i * modalities, (i + 1) * modalities))[0]
-                for i, w in enumerate(walks)
-            ]
+            ways = self._read_with_padding(q, layout)
         if self.join is None:
             return torch.relu(self.dropout(ways[0]))
         return torch.relu(self.dropout(self.join(torch.cat(ways, -1))))
 
-    def _run(
-        self, u: Float[Tensor, "modality row feature"], walks: tuple[Walk, ...], streams: slice
-    ) -> list[Float[Tensor, "modality row feature"]]:
-        """Walks of equal course, side by side; rows that a walk leaves out are 0."""
-        modalities, rows, d = u.shape
-        x = torch.cat([_take(u, w) for w in walks])
-        previous = torch.stack([w.previous for w in walks]).repeat_interleave(modalities, 0)
-        g, p, e = (cell.parameters_of(streams) for cell in (self.g, self.p, self.e))
-
+    def _party_states(
+        self, u: Float[Tensor, "modality row feature"], layout: Layout
+    ) -> Float[Tensor, "stream place feature"]:
+        """The speaker's q after each utterance, all walks side by side."""
+        modalities, _, d = u.shape
+        x = torch.cat([_take(u, w) for w in layout.walks])
+        previous = torch.stack([w.previous for w in layout.walks])
+        g, p = self.g, self.p
         # The utterance's part of both cells' gates does not recur: one product for all turns.
         weight_ih = torch.cat([g.weight_ih, p.weight_ih])
         bias_ih = torch.cat([g.bias_ih, p.bias_ih])
-        gi = stacked_linear(x.repeat(2, 1, 1), weight_ih[..., :d], bias_ih)
-        q = parties(
-            gi,
+        return parties(
+            stacked_linear(x.repeat(2, 1, 1), weight_ih[..., :d], bias_ih),
             weight_ih[..., d:],
             torch.cat([g.weight_hh, p.weight_hh]),
             torch.cat([g.bias_hh, p.bias_hh]),
-            self.attend[streams],
-            previous,
-            walks[0].padding,
-            walks[0].counts,
+            self.attend,
+            previous.repeat_interleave(modalities, 0),
+            layout.walks[0].counts,
         )
-        gi = stacked_linear(q, e.weight_ih, e.bias_ih)
-        out = reader(gi, e.weight_hh, e.bias_hh, walks[0].counts)
-        return [_put(x, w, rows) for x, w in zip(out.split(modalities), walks, strict=True)]
+
+    def _read(
+        self, q: Float[Tensor, "stream place feature"], counts: tuple[int, ...], streams: slice
+    ) -> Float[Tensor, "stream place feature"]:
+        """e after each utterance, by some of the streams."""
+        e = self.e
+        gi = stacked_linear(q, e.weight_ih[streams], e.bias_ih[streams])
+        return reader(gi, e.weight_hh[streams], e.bias_hh[streams], counts)
+
+    def _read_with_padding(
+        self, q: Float[Tensor, "stream place feature"], layout: Layout
+    ) -> list[Float[Tensor, "modality row feature"]]:
+        """As published: forward, e goes on over padding; backward, it is 0 there."""
+        tour, modalities = layout.tour, len(q) // len(layout.walks)
+        forward, *backward = q.split(modalities)
+        silent = q.new_zeros(modalities, 1, q.shape[2])
+        heard = torch.cat([forward, silent], 1).index_select(1, tour.heard)
+        ways = [tour.move.back(self._read(heard, tour.counts, slice(modalities)))]
+        for x, walk in zip(backward, layout.walks[1:], strict=True):
+            e = self._read(x, walk.counts, slice(modalities, None))
+            ways.append(torch.zeros_like(ways[0]).index_copy(1, walk.rows, e))
+        return ways
 
 
 def _take(x: Float[Tensor, "modality row feature"], walk: Walk) -> Tensor:
@@ -83,10 +97,3 @@ def _take(x: Float[Tensor, "modality row feature"], walk: Walk) -> Tensor:
     if walk.places is None:
         return x.index_select(1, walk.rows)
     return Move(walk.rows, walk.places)(x)
-
-
-def _put(x: Float[Tensor, "modality place feature"], walk: Walk, rows: int) -> Tensor:
-    """Back to rows; [modality, row, feature]."""
-    if walk.places is None:
-        return x.new_zeros(len(x), rows, x.shape[2]).index_copy(1, walk.rows, x)
-    return Move(walk.rows, walk.places).back(x)

@@ -1,7 +1,5 @@
 """Layers that run several streams of one shape (modalities, directions) as one batched product."""
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -43,17 +41,11 @@ class StackedLayerNorm(nn.Module):
         return torch.addcmul(self.bias.unsqueeze(1), x, self.weight.unsqueeze(1))
 
 
-class GRUParameters(NamedTuple):
-    """One GRU cell for each stream, in PyTorch's layout (gates r, z, n)."""
-
-    weight_ih: Float[Tensor, "stream gates inputs"]
-    weight_hh: Float[Tensor, "stream gates feature"]
-    bias_ih: Float[Tensor, "stream gates"]
-    bias_hh: Float[Tensor, "stream gates"]
-
-
 class StackedGRUCell(nn.Module):
-    """Holds the parameters of one GRU cell for each stream; `recurrence` runs it."""
+    """Parameters of one GRU cell for each stream, in PyTorch's layout (gates r, z, n).
+
+    `recurrence` runs it.
+    """
 
     def __init__(self, streams: int, inputs: int, d: int):
         super().__init__()
@@ -61,7 +53,3 @@ class StackedGRUCell(nn.Module):
         self.weight_hh = nn.Parameter(uniform_(torch.empty(streams, 3 * d, d), d))
         self.bias_ih = nn.Parameter(uniform_(torch.empty(streams, 3 * d), d))
         self.bias_hh = nn.Parameter(uniform_(torch.empty(streams, 3 * d), d))
-
-    def parameters_of(self, streams: slice) -> GRUParameters:
-        """Those of some streams."""
-        return GRUParameters(*(getattr(self, name)[streams] for name in GRUParameters._fields))

@@ -3,8 +3,9 @@
 A batch arrives as a padded [turn, dialogue] grid. Everything outside recurrence and attention is
 the same for every utterance, so it runs on *rows*: the present positions, dialogue after dialogue.
 With padding masked, only real utterances are present. In the published form every position is:
-the forward recurrence goes on over padding, and attention sees it as keys. (As a query padding
-does not matter, for the result is dropped.) That difference is made here and nowhere else.
+the forward reader of DialogueRNN goes on over padding, and attention sees it as keys. (As a query
+it does not matter, for the result is dropped; nor does the global state there, for no party's
+state changes any more.)
 """
 
 from dataclasses import dataclass
@@ -51,18 +52,27 @@ class _Select(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Walk:
-    """One direction of the recurrence, step by step, longest dialogue first within a step."""
+    """One direction through the real utterances, by step, longest dialogue first in each step."""
 
     rows: Int[Tensor, "place"]
     """Row handled at each place."""
     places: Int[Tensor, "row"] | None
-    """Its inverse; None where rows are left out."""
+    """Its inverse; None where there are other rows, of padding."""
     previous: Int[Tensor, "place"]
     """Place where the same party of the same dialogue spoke last; `len(rows)` if it never did."""
-    padding: Bool[Tensor, "place"] | None
-    """True at places that are padding; None where there is none."""
     counts: tuple[int, ...]
     """Dialogues still going on at each step."""
+
+
+@dataclass(frozen=True)
+class Tour:
+    """The forward direction through all rows, padding included, as the published reader goes."""
+
+    move: Move
+    """Rows to the places of the tour."""
+    heard: Int[Tensor, "place"]
+    """Place in the forward walk whose party state is read: on padding that of party 0."""
+    counts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,8 @@ class Layout:
     """True on rows that are padding; None where there is none."""
     walks: tuple[Walk, ...]
     """Forward, and backward if asked for."""
+    tour: Tour | None
+    """None where no padding is present."""
     buckets: tuple[Bucket, ...]
     queries: Move
     """Utterances to query cells, bucket after bucket."""
@@ -113,14 +125,15 @@ class Layout:
         dialogue = np.repeat(np.arange(dialogues), extent)
         turn = np.arange(extent.sum()) - start[dialogue]
         padded = turn >= length[dialogue]
-        walks = [_walk(extent, length, start, party, mask, len(turn), backward=False)]
+        course = _Course.of(length)
+        walks = [_walk(course, start, len(turn), party, mask, backward=False)]
         if bidirectional:
-            # The backward direction is 0 on padding, so that it need not go there.
-            walks.append(_walk(length, length, start, party, mask, len(turn), backward=True))
+            walks.append(_walk(course, start, len(turn), party, mask, backward=True))
 
         groups = _groups(length, SLACK.get(device.type, 512))
-        keys = None
+        keys = tour = None
         if padded.any():
+            tour = _tour(course, start, turns, party, mask)
             index = np.concatenate([(start[g][:, None] + np.arange(turns)).ravel() for g in groups])
             keys = Move(*(_tensor(x, device) for x in (index, np.argsort(index))))
         return cls(
@@ -128,6 +141,7 @@ class Layout:
             real=_tensor(np.flatnonzero(~padded), device) if padded.any() else None,
             padding=_tensor(padded, device) if padded.any() else None,
             walks=tuple(walks),
+            tour=tour,
             buckets=tuple(_bucket(extent[g], length[g], device) for g in groups),
             queries=_queries(groups, length, device),
             keys=keys,
@@ -153,42 +167,79 @@ def _tensor(x: np.ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(x)).to(device, non_blocking=True)
 
 
+@dataclass(frozen=True)
+class _Course:
+    """Places of a walk: at each step the dialogues still going on, longest first."""
+
+    length: Int[np.ndarray, "dialogue"]
+    order: Int[np.ndarray, "dialogue"]
+    counts: Int[np.ndarray, "step"]
+    step: Int[np.ndarray, "place"]
+    dialogue: Int[np.ndarray, "place"]
+    place: Int[np.ndarray, "step dialogue"]
+    """Place of each step of each dialogue; meaningless after its end."""
+
+    @classmethod
+    def of(cls, length: Int[np.ndarray, "dialogue"]) -> "_Course":
+        order = np.argsort(-length, kind="stable")
+        counts = (length[:, None] > np.arange(length.max())).sum(0)
+        step = np.repeat(np.arange(len(counts)), counts)
+        first = np.cumsum(counts) - counts
+        dialogue = order[np.arange(len(step)) - first[step]]
+        return cls(length, order, counts, step, dialogue, first[:, None] + np.argsort(order))
+
+
 def _walk(
-    extent: Int[np.ndarray, "dialogue"],
-    length: Int[np.ndarray, "dialogue"],
+    course: _Course,
     start: Int[np.ndarray, "dialogue"],
+    total: int,
     party: Int[Tensor, "turn dialogue"],
     mask: Bool[Tensor, "turn dialogue"],
-    total: int,
     backward: bool,
 ) -> Walk:
-    """The first `extent` turns of each dialogue, or its `length` turns from the last to the first.
-
-    `start` is the first row of each dialogue, of `total` rows.
-
-    Places are time-major: at each step the dialogues still going on, longest first.
+    """From each dialogue's first turn to its last, or back. Of `total` rows, its own begin at
+    `start`.
     """
     device = party.device
-    order = np.argsort(-extent, kind="stable")
-    counts = (extent[:, None] > np.arange(extent.max())).sum(0)
-    step = np.repeat(np.arange(len(counts)), counts)
-    first = np.cumsum(counts) - counts
-    who = order[np.arange(len(step)) - first[step]]
-    turn = length[who] - 1 - step if backward else step
-    padded = step >= length[who]
-
-    steps, whose = _tensor(step, device), _tensor(who, device)
-    speaks = torch.full((len(counts), len(extent)), -1, device=device, dtype=party.dtype)
-    speaks[steps, whose] = party[_tensor(turn, device), whose]
-    last = _last_spoken(speaks, mask[: len(counts)])[steps, whose]
-    place = _tensor(first[:, None] + np.argsort(order), device)
-    rows = start[who] + turn
+    turn = course.step
+    if backward:
+        turn = course.length[course.dialogue] - 1 - turn
+    rows = start[course.dialogue] + turn
+    step, dialogue = _tensor(course.step, device), _tensor(course.dialogue, device)
+    speaks = torch.full(course.place.shape, -1, device=device, dtype=party.dtype)
+    speaks[step, dialogue] = party[_tensor(turn, device), dialogue]
+    last = _last_spoken(speaks, mask[: len(speaks)])[step, dialogue]
+    place = _tensor(course.place, device)[last.clamp_min(0), dialogue]
     return Walk(
         rows=_tensor(rows, device),
         places=_tensor(np.argsort(rows), device) if len(rows) == total else None,
-        previous=torch.where(last >= 0, place[last.clamp_min(0), whose], len(step)),
-        padding=_tensor(padded, device) if padded.any() else None,
-        counts=tuple(counts.tolist()),
+        previous=torch.where(last >= 0, place, len(rows)),
+        counts=tuple(course.counts.tolist()),
+    )
+
+
+def _tour(
+    course: _Course,
+    start: Int[np.ndarray, "dialogue"],
+    turns: int,
+    party: Int[Tensor, "turn dialogue"],
+    mask: Bool[Tensor, "turn dialogue"],
+) -> Tour:
+    """All `turns` of all dialogues, in the walk's order of dialogues."""
+    device = party.device
+    dialogues = len(course.order)
+    step, dialogue = np.repeat(np.arange(turns), dialogues), np.tile(course.order, turns)
+    rows = start[dialogue] + step
+    place = _tensor(course.place, device)
+    number = torch.arange(turns, device=device).unsqueeze(1)
+    last = torch.where((party == 0) & mask, number, -1).amax(0)
+    silent = place[last.clamp_min(0), torch.arange(dialogues, device=device)]
+    silent = torch.where(last >= 0, silent, len(course.step))
+    heard = torch.where(mask, place, silent)[_tensor(step, device), _tensor(dialogue, device)]
+    return Tour(
+        move=Move(_tensor(rows, device), _tensor(np.argsort(rows), device)),
+        heard=heard,
+        counts=(dialogues,) * turns,
     )
 
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from mlsan.model.fusion import partners
-from mlsan.model.layers import GRUParameters
 from mlsan.model.network import MultiEMO
 
 State = Mapping[str, Tensor]
 CELLS = ("g", "p", "e")
+KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class PublishedStateError(ValueError):
@@ -65,7 +65,7 @@ def load_published(model: MultiEMO, state: State) -> None:
 
 def _context_names(modality: str) -> set[str]:
     """All names of one modality's DialogueRNN, whether its form uses them or not."""
-    cell = [f"{c}_cell.{kind}" for c in CELLS for kind in GRUParameters._fields]
+    cell = [f"{c}_cell.{kind}" for c in CELLS for kind in KINDS]
     cell.append("attention.scalar.weight")
     ways = {f"dialog_rnn_{way}.dialogue_cell.{name}" for way in "fr" for name in cell}
     return {f"{modality}_dialoguernn.{name}" for name in ways | {"linear.weight", "linear.bias"}}
@@ -114,7 +114,7 @@ def translate(model: MultiEMO, state: State) -> dict[str, Tensor]:
         for m in model.spoken
     ]
     for cell in CELLS:
-        for kind in GRUParameters._fields:
+        for kind in KINDS:
             ours[f"context.{cell}.{kind}"] = stack([f"{c}.{cell}_cell.{kind}" for c in cells])
     ours["context.attend"] = stack([f"{c}.attention.scalar.weight" for c in cells]).flatten(1)
     if model.config.bidirectional:

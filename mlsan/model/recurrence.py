@@ -11,7 +11,7 @@ the ones still going on are always the first `counts[t]`.
 from itertools import accumulate
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -104,7 +104,7 @@ class _Parties(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, gi, weight_x, weight_h, bias_h, attend, previous, spoken, counts):
+    def forward(ctx, gi, weight_x, weight_h, bias_h, attend, previous, counts):
         streams2, places, d3 = gi.shape
         streams, d = streams2 // 2, d3 // 3
         # q after each place; the last row is the state of a party that has not spoken.
@@ -125,27 +125,21 @@ class _Parties(torch.autograd.Function):
             gh = stacked_linear(h, weight_h, bias_h)
             new = gru(gi[:, at] + stacked_linear(x, weight_x), gh, h, gates[:, at])
             gh_n[:, at] = gh[..., 2 * d :]
-            g, updated = new[:streams], new[streams:]
-            if spoken is not None:
-                updated = torch.where(spoken[at, None], updated, speaker)
-            q[:, at] = updated
+            g, q[:, at] = new[:streams], new[streams:]
             a = torch.bmm(g, attend_).squeeze(2)
             total = total[:, :n]
             share = torch.sigmoid(a - total)
             c = torch.lerp(c[:, :n], g, share.unsqueeze(2))
             total = torch.logaddexp(total, a)
             shares[:, at] = share
-        ctx.save_for_backward(
-            xs, hs, gates, gh_n, shares, weight_x, weight_h, attend, previous, spoken
-        )
+        ctx.save_for_backward(xs, hs, gates, gh_n, shares, weight_x, weight_h, attend, previous)
         ctx.counts = counts
         return q[:, :places]
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        saved = ctx.saved_tensors
-        xs, hs, gates, gh_n, shares, weight_x, weight_h, attend, previous, spoken = saved
+        xs, hs, gates, gh_n, shares, weight_x, weight_h, attend, previous = ctx.saved_tensors
         streams, _, d = grad.shape
         counts = ctx.counts
         dq = torch.cat([grad, grad.new_zeros(streams, 1, d)], 1)
@@ -160,11 +154,6 @@ class _Parties(torch.autograd.Function):
             _, z, new = gates[:streams, at].chunk(3, -1)
             g = torch.lerp(new, h[:streams], z)
             c = xs[streams:, at]
-            dupdated = dq[:, at]
-            keep = None
-            if spoken is not None:
-                keep = dupdated.masked_fill(spoken[at, None], 0)
-                dupdated = dupdated - keep
             dshare = ((g - c) * dc[:, :n]).sum(2) * share * (1 - share)
             da = torch.addcmul(dshare, dtotal[:, :n], share)
             dg_now = dg[:, :n] + dc[:, :n] * share.unsqueeze(2)
@@ -172,19 +161,17 @@ class _Parties(torch.autograd.Function):
             dattend += torch.bmm(da.unsqueeze(1), g).squeeze(1)
             dtotal[:, :n] = dtotal[:, :n] * (1 - share) - dshare
             step_x, step_h = dgi[:, at], dgh[:, at]
-            grad_new = torch.cat([dg_now, dupdated])
+            grad_new = torch.cat([dg_now, dq[:, at]])
             direct = gru_backward(grad_new, gates[:, at], gh_n[:, at], h, step_x, step_h)
             dx = stacked_linear(step_x, weight_x.transpose(1, 2))
             dh = stacked_linear(step_h, weight_h.transpose(1, 2)).add_(direct)
             dg[:, :n] = dh[:streams]
             dc[:, :n] = dc[:, :n] * (1 - share.unsqueeze(2)) + dx[streams:]
             dspeaker = dx[:streams] + dh[streams:]
-            if keep is not None:
-                dspeaker += keep
             table.index_add_(0, previous[:, at].flatten(), dspeaker.view(-1, d))
         dweight_x = stacked_linear(dgi.transpose(1, 2), xs.transpose(1, 2))
         dweight_h = stacked_linear(dgh.transpose(1, 2), hs.transpose(1, 2))
-        return dgi, dweight_x, dweight_h, dgh.sum(1), dattend, None, None, None
+        return dgi, dweight_x, dweight_h, dgh.sum(1), dattend, None, None
 
 
 def reader(
@@ -205,7 +192,6 @@ def parties(
     bias_h: Float[Tensor, "cell gates"],
     attend: Float[Tensor, "stream feature"],
     previous: Int[Tensor, "stream place"],
-    padding: Bool[Tensor, "place"] | None,
     counts: tuple[int, ...],
 ) -> Float[Tensor, "stream place feature"]:
     """The speaker's state q after each utterance.
@@ -215,14 +201,10 @@ def parties(
 
     The S cells of g come first, then those of q. `gi` holds u's part of the gates; `weight_x`
     acts on q_s (for g) and c (for q). q_s before its update is what it was after s last spoke,
-    at place `previous`: no other party's state is touched. At `padding` places g rolls on, and
-    the state read is that of party 0, unchanged.
+    at place `previous`: no other party's state is touched.
     """
     streams, places = previous.shape
     flat = previous + torch.arange(streams, device=previous.device)[:, None] * (places + 1)
-    spoken = None if padding is None else ~padding
     with torch.autocast(gi.device.type, enabled=False):
-        gi = gi.to(weight_x.dtype)
-        return _Parties.apply(
-            gi, weight_x.contiguous(), weight_h, bias_h, attend, flat, spoken, counts
-        )
+        gi, weight_x = gi.to(weight_x.dtype), weight_x.contiguous()
+        return _Parties.apply(gi, weight_x, weight_h, bias_h, attend, flat, counts)
