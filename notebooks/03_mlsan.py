@@ -36,12 +36,13 @@ check_parameters(globals())
 study = open_study("03_mlsan", PROFILE, CORPUS, DATA, JOBS)
 
 # %%
+import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
 from mlsan.corpus import SpeakerCode, collate
 from mlsan.evaluation import difference, interval
-from mlsan.model import build_model, drop_identities
+from mlsan.model import MultiEMO, build_model, drop_identities
 from mlsan.model.speaker import FiLM, Gate, known_cross_entropy
 from mlsan.report import use_style
 from mlsan.report.figures import architecture
@@ -61,8 +62,6 @@ run = study.config(benchmark, "ML-SAN")
 figure2 = architecture(run, corpus.sizes)
 
 # %% tags=["nbval-ignore-output"]
-import pandas as pd
-
 settings = run.model.model_dump(mode="json")
 plain = pd.DataFrame({"setting": settings.keys(), "value": map(str, settings.values())})
 note = f"As run on {benchmark}; the other benchmark differs in depth and context."
@@ -97,7 +96,7 @@ a, c = torch.tensor([2.0, 0.5, 1.5]), torch.tensor([1.0, -2.0, 0.3])
 shown = a * u + c
 undone = (1 / a) * shown + (-c / a)
 assert torch.allclose(undone, u)
-print("shown", shown.tolist(), "undone", [round(x, 4) for x in undone.tolist()])
+print("shown", [round(x, 2) for x in shown.tolist()])
 
 # %% [markdown]
 # ## Interaction: the speaker gate (Eq. 3)
@@ -153,6 +152,12 @@ print("some speakers became unknown, the others stayed who they were")
 config = run_config(corpus.benchmark, "smoke", "MultiEMO", 0).model
 config = config.model_copy(update={"modalities": corpus.modalities})
 off = build_model(config, corpus.sizes, 9, 7, speakers=code.size, seed=0).eval()
+torch.manual_seed(0)
+multiemo = MultiEMO(config, corpus.sizes, 9, 7).eval()
+assert torch.equal(off(batch).logits, multiemo(batch).logits)
+print("all three off: the outputs of MultiEMO, to the bit")
+
+# %%
 full = config.model_copy(update={"film": True, "gate": True, "aux": True})
 on = build_model(full, corpus.sizes, 9, 7, speakers=code.size, seed=0).eval()
 shared = {name: w for name, w in on.state_dict().items() if name in off.state_dict()}
