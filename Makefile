@@ -9,7 +9,7 @@ VENV := .venv
 TORCH_INDEX :=
 
 profiles := smoke small paper
-corpora := sim multiemo
+corpora := sim multiemo meld-text
 variables := PROFILE CORPUS DATA JOBS PYTHON VENV TORCH_INDEX
 
 # What can be refused is refused here, before minutes go into building the environment.
@@ -20,8 +20,16 @@ one_of = $(if $(and $(filter 1,$(words $($1))),$(filter $($1),$2)),,\
     $(error $1=$($1) is not known. $1 is one of: $2))
 $(call one_of,PROFILE,$(profiles))
 $(call one_of,CORPUS,$(corpora))
-ifeq ($(CORPUS)$(if $(DATA),,-),multiemo-)
-$(error CORPUS=multiemo needs DATA=DIR, the folder that holds MELD/, IEMOCAP/ or both)
+ifeq ($(CORPUS)$(if $(DATA)$(wildcard data/multiemo)$(filter data,$(MAKECMDGOALS)),,-),multiemo-)
+$(error CORPUS=multiemo needs DATA=DIR, the folder that holds MELD/, IEMOCAP/ or both; or run \
+`make data CORPUS=multiemo` first)
+endif
+ifneq ($(filter data,$(MAKECMDGOALS)),)
+$(if $(filter-out sim,$(CORPUS)),,$(error `make data` needs CORPUS=multiemo or CORPUS=meld-text; \
+CORPUS=sim makes its own data))
+endif
+ifneq ($(filter check-data,$(MAKECMDGOALS)),)
+$(if $(DATA),,$(error `make check-data` needs DATA=DIR, a folder MELD/ or IEMOCAP/, or their parent))
 endif
 
 python := $(VENV)/bin/python
@@ -35,16 +43,16 @@ export PYTHONNOUSERSITE := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help paper test lab notebooks lock clean
+.PHONY: help paper data check-data test lab notebooks lock clean
 
 help: ## List what there is
 	@echo 'make GOAL [VARIABLE=value ...]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  PROFILE      $(profiles)  [$(PROFILE)]'
 	@echo '  CORPUS       $(corpora)  [$(CORPUS)]'
-	@echo '  DATA         folder of feature files, for CORPUS=multiemo'
+	@echo '  DATA         folder of feature files  [data/CORPUS]'
 	@echo '  JOBS         how many runs train at a time  [one a core]'
 	@echo '  PYTHON       the Python to build the environment with, 3.11 or later'
 	@echo '  TORCH_INDEX  a further package index, e.g. one with CPU-only builds of torch'
@@ -52,6 +60,14 @@ help: ## List what there is
 paper: $(environment) ## Train, run the notebooks, write every table and figure
 	$(python) -m mlsan paper --profile '$(PROFILE)' --corpus '$(CORPUS)' \
 	  $(if $(DATA),--data '$(DATA)') $(if $(JOBS),--jobs '$(JOBS)')
+
+data: $(environment) ## Fetch real data and verify it: CORPUS=multiemo or CORPUS=meld-text
+	$(if $(filter meld-text,$(CORPUS)),$(pip) install --quiet $(index) --constraint requirements.lock \
+	  --no-build-isolation --editable '.[text]')
+	$(python) -m mlsan data --corpus '$(CORPUS)' $(if $(DATA),--data '$(DATA)')
+
+check-data: $(environment) ## Say whether the feature files in DATA can be used, and how
+	$(python) -m mlsan check-data --data '$(DATA)'
 
 test: $(environment) ## Lint, unit tests, and every notebook against its committed output
 	$(python) -m ruff check

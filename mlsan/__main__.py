@@ -1,4 +1,7 @@
-"""`python -m mlsan paper`: train, run the notebooks, write every table and figure."""
+"""`python -m mlsan paper`: train, run the notebooks, write every table and figure.
+
+`data` fetches a corpus and `check-data` looks at one.
+"""
 
 import argparse
 import sys
@@ -7,9 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mlsan.corpus import OPENERS
+from mlsan.corpus import DATA, OPENERS, Corpus, read_any
 from mlsan.report import Session, check, committed, compare, read_manifest
 from mlsan.report.notebooks import NotebookError, execute
+from mlsan.report.tables import corpora_table
 from mlsan.study import NOTEBOOKS, PLANS, ROOT, Study, open_study
 from mlsan.training import PROFILES, code_digest
 
@@ -20,10 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status: 0 all well, 1 something is missing, 2 wrong settings."""
     options = _parser().parse_args(arguments)
     try:
-        study = open_study("paper", options.profile, options.corpus, options.data, options.jobs)
-        return paper(study)
+        return COMMANDS[options.command](options)
     except (ValueError, OSError) as error:
-        print(f"make paper: {error}", file=sys.stderr)
+        print(f"make {options.command}: {error}", file=sys.stderr)
         return 2
 
 
@@ -35,7 +38,54 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--corpus", default="sim", help=" | ".join(OPENERS))
     run.add_argument("--data", type=Path, help="folder with MELD/, IEMOCAP/ or both")
     run.add_argument("--jobs", help="worker processes; default: every core")
+    fetch = commands.add_parser("data", help="fetch real data, verify it and put it in place")
+    fetch.add_argument("--corpus", required=True, help="multiemo | meld-text")
+    fetch.add_argument("--data", type=Path, help=f"the folder; default: below {DATA.name}/")
+    fetch.add_argument("--url", help="another address of the same files")
+    look = commands.add_parser("check-data", help="say whether a folder can be used, and how")
+    look.add_argument("--data", type=Path, required=True, help="MELD/, IEMOCAP/ or their parent")
     return parser
+
+
+def run_paper(options: argparse.Namespace) -> int:
+    """`make paper`"""
+    return paper(open_study("paper", options.profile, options.corpus, options.data, options.jobs))
+
+
+def run_data(options: argparse.Namespace) -> int:
+    """`make data`"""
+    from mlsan.corpus.obtain import obtain  # nothing else needs the network's libraries
+
+    given = options.data.expanduser().resolve() if options.data else None
+    folder = obtain(options.corpus, given, options.url, say)
+    data = f" DATA={folder}" if folder != DATA / options.corpus else ""
+    say(f"Next: make paper CORPUS={options.corpus}{data}", style="bold")
+    return 0
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """`make check-data`"""
+    corpora = read_any(options.data.expanduser().resolve())
+    say(corpora_table(corpora).shown.to_markdown(index=False))
+    for corpus in corpora.values():
+        for line in usage(corpus):
+            say(f"{corpus.benchmark}: {line}")
+    return 0
+
+
+def usage(corpus: Corpus) -> list[str]:
+    """What the models will make of a corpus."""
+    features = ", ".join(f"{m} ({size})" for m, size in corpus.sizes.items())
+    speakers = "identity (there are names)" if corpus.named else "role (there are no names)"
+    return [
+        f"modalities: {features}",
+        f"a speaker is: {speakers}",
+        f"{len(corpus.dev)} of {len(corpus.dev) + len(corpus.train)} training dialogues are dev",
+        *(f"note: {note}" for note in corpus.notes),
+    ]
+
+
+COMMANDS = {"paper": run_paper, "data": run_data, "check-data": run_check}
 
 
 def paper(study: Study) -> int:

@@ -16,6 +16,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DIRECT = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+TEXT = PROJECT["optional-dependencies"]["text"]
 # Each may import only itself and what stands before it.
 LAYERS = ("files", "config", "corpus", "model", "training", "evaluation", "report", "study")
 
@@ -68,6 +69,10 @@ def test_lock_agrees_with_the_project() -> None:
     assert lock()["torch"] == "2.13.0"
 
 
+def test_text_extra_adds_to_the_lock() -> None:
+    assert not pins(TEXT).keys() & lock().keys()
+
+
 def test_lock_is_the_same_for_every_machine() -> None:
     assert not [name for name in lock() if name.startswith(("nvidia", "cuda", "triton"))]
     assert normal(PROJECT["name"]) not in lock()
@@ -95,7 +100,8 @@ def test_everything_imported_is_pinned() -> None:
     used = {name.split(".")[0] for path in sources for name in imports(path)}
     makers = packages_distributions()
     outside = used - {"mlsan", *sys.stdlib_module_names, *(path.stem for path in sources)}
-    missing = {name for name in outside if not {*map(normal, makers[name])} & {*pins(DIRECT)}}
+    pinned = {*pins(DIRECT), *pins(TEXT)}
+    missing = {n for n in outside if not {*map(normal, makers.get(n, [n]))} & pinned}
     assert missing == set()
 
 
@@ -143,6 +149,8 @@ def test_what_is_built_is_ignored(path: str) -> None:
         (["paper", "CORPUS=meld"], "CORPUS is one of: sim multiemo"),
         (["paper", "PROFLE=smoke"], "Unknown variable: PROFLE. There are: PROFILE CORPUS"),
         (["paper", "CORPUS=multiemo"], "needs DATA=DIR"),
+        (["data"], "needs CORPUS=multiemo or CORPUS=meld-text"),
+        (["check-data"], "needs DATA=DIR"),
     ],
 )
 def test_make_refuses_before_any_work(arguments: list[str], message: str) -> None:
@@ -155,5 +163,6 @@ def test_make_refuses_before_any_work(arguments: list[str], message: str) -> Non
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_lists_what_there_is() -> None:
     listed = make().stdout
-    for goal in ("paper", "test", "lab", "notebooks", "lock", "clean", "help"):
+    goals = ("paper", "data", "check-data", "test", "lab", "notebooks", "lock", "clean", "help")
+    for goal in goals:
         assert re.search(rf"^  {goal} +\w", listed, re.MULTILINE), goal

@@ -1,17 +1,20 @@
 """Corpora: read in one layout, checked, split, and cut into batches.
 
 `open_corpora` gives the corpora that a name stands for, `read_corpus` one folder; `SpeakerCode`
-and `batches` turn dialogues into what a model takes. `simulate` makes the embedded corpora.
+and `batches` turn dialogues into what a model takes. `simulate` makes the embedded corpora,
+`write_layout` a folder from a table and arrays.
 """
 
 from mlsan.corpus.batch import batches, collate
-from mlsan.corpus.catalogue import OPENERS, open_corpora
+from mlsan.corpus.catalogue import DATA, OPENERS, open_corpora, read_any
 from mlsan.corpus.errors import CorpusError
 from mlsan.corpus.layout import read_corpus
 from mlsan.corpus.speakers import SpeakerCode, role_names
 from mlsan.corpus.types import Batch, Corpus, Dialogue
+from mlsan.corpus.write import write_layout
 
 __all__ = [
+    "DATA",
     "OPENERS",
     "Batch",
     "Corpus",
@@ -21,6 +24,8 @@ __all__ = [
     "batches",
     "collate",
     "open_corpora",
+    "read_any",
     "read_corpus",
     "role_names",
+    "write_layout",
 ]

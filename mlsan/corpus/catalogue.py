@@ -1,14 +1,20 @@
 """Which corpora there are: one name, one opener."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from mlsan.config import BENCHMARKS, Benchmark
 from mlsan.corpus.errors import CorpusError
-from mlsan.corpus.layout import read_corpus
+from mlsan.corpus.layout import PROVENANCE, SPEAKERS, read_corpus
+from mlsan.corpus.meld_text import NOTE
+from mlsan.corpus.published import assert_transcripts
 from mlsan.corpus.simulate import simulated_folder, simulation
+from mlsan.corpus.transcripts import TRANSCRIPTS, holds_transcripts
 from mlsan.corpus.types import Corpus
 
+# Where `make data` puts what it fetches, one folder a corpus; `make clean` leaves it alone.
+DATA = Path(__file__).parents[2] / "data"
 Opener = Callable[[str, Path | None, Path, str], dict[Benchmark, Corpus]]
 
 
@@ -30,18 +36,58 @@ def open_simulated(
 def open_multiemo(
     profile: str, data: Path | None, cache: Path, dev: str
 ) -> dict[Benchmark, Corpus]:
-    """Feature files in MultiEMO's layout: `data` holds MELD/, IEMOCAP/ or both."""
-    if data is None:
-        raise CorpusError("corpus multiemo needs DATA, the folder that holds MELD/ or IEMOCAP/.")
-    if not data.is_dir():
-        raise CorpusError(f"{data}: there is no such folder. Set DATA to the one with MELD/.")
-    found = [benchmark for benchmark in BENCHMARKS if (data / benchmark).is_dir()]
+    """Feature files in MultiEMO's layout: `data` holds MELD/, IEMOCAP/ or both.
+
+    With MELD's transcripts beside them, in transcripts/, labels and roles are held against those.
+    """
+    folder = data or DATA / "multiemo"
+    if data is None and not folder.is_dir():
+        raise CorpusError(
+            "corpus multiemo needs DATA, the folder that holds MELD/ or IEMOCAP/; or run "
+            "`make data CORPUS=multiemo` to fetch the published files."
+        )
+    corpora = read_folder(folder, dev)
+    if "MELD" in corpora and holds_transcripts(folder / TRANSCRIPTS):
+        assert_transcripts(corpora["MELD"], folder)
+    return corpora
+
+
+def read_folder(folder: Path, dev: str = "official") -> dict[Benchmark, Corpus]:
+    """What there is in a folder that holds MELD/, IEMOCAP/ or both."""
+    if not folder.is_dir():
+        raise CorpusError(f"{folder}: there is no such folder. Set DATA to the one with MELD/.")
+    found = [benchmark for benchmark in BENCHMARKS if (folder / benchmark).is_dir()]
     if not found:
-        raise CorpusError(f"{data}: holds neither MELD/ nor IEMOCAP/. Set DATA to their parent.")
-    return {b: read_corpus(data / b, b, b, dev) for b in found}
+        raise CorpusError(f"{folder}: holds neither MELD/ nor IEMOCAP/. Set DATA to their parent.")
+    return {b: read_corpus(folder / b, b, b, dev) for b in found}
 
 
-OPENERS: dict[str, Opener] = {"sim": open_simulated, "multiemo": open_multiemo}
+def read_any(folder: Path) -> dict[Benchmark, Corpus]:
+    """The same for a folder that may also be MELD/ or IEMOCAP/ itself."""
+    if not (folder / SPEAKERS).exists():
+        return read_folder(folder)
+    if folder.name not in BENCHMARKS:
+        allowed = " or ".join(BENCHMARKS)
+        raise CorpusError(f"{folder}: says not which benchmark it is. Name it {allowed}.")
+    return {folder.name: read_corpus(folder, folder.name, folder.name)}
+
+
+def open_meld_text(
+    profile: str, data: Path | None, cache: Path, dev: str
+) -> dict[Benchmark, Corpus]:
+    """MELD's transcripts as sentence embeddings: what `make data CORPUS=meld-text` built."""
+    folder = (data or DATA / "meld-text") / "MELD"
+    if not (folder / PROVENANCE).is_file():
+        raise CorpusError(f"{folder}: is not built. Run `make data CORPUS=meld-text` first.")
+    corpus = read_corpus(folder, "MELD", "MELD-text", dev)
+    return {"MELD": replace(corpus, notes=(NOTE, *corpus.notes))}
+
+
+OPENERS: dict[str, Opener] = {
+    "sim": open_simulated,
+    "multiemo": open_multiemo,
+    "meld-text": open_meld_text,
+}
 
 
 def open_corpora(

@@ -3,7 +3,8 @@
 Speakers.pkl is a tuple (utterance ids, speakers, labels, _, _, _, _, train ids, test ids[, _])
 of dicts from dialogue id to one entry per utterance; Text-, Audio- and VisualFeatures.pkl are
 such dicts of feature rows. Sidecars, all optional: identities.json (dialogue id -> names),
-dev.json (ids of the dev dialogues), simulation.json (marks a generated corpus).
+dev.json (ids of the dev dialogues), provenance.json (how features were made; only fingerprinted),
+simulation.json (marks a generated corpus).
 """
 
 import hashlib
@@ -27,6 +28,7 @@ from mlsan.corpus.unpickle import load_pickle
 SPEAKERS = "Speakers.pkl"
 FEATURES: dict[Modality, str] = {m: f"{m.capitalize()}Features.pkl" for m in MODALITIES}
 IDENTITIES, DEV, SIMULATION = "identities.json", "dev.json", "simulation.json"
+PROVENANCE = "provenance.json"
 
 _ACTOR = re.compile(r"Ses0(\d)[FM]_")
 
@@ -108,7 +110,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
     except OSError as error:
         problem = f"cannot be read as a folder ({error.strerror})"
         raise Place(folder).error(problem, f"Give the folder of {SPEAKERS}") from error
-    for file in (SPEAKERS, *FEATURES.values(), IDENTITIES, DEV, SIMULATION):
+    for file in (SPEAKERS, *FEATURES.values(), IDENTITIES, DEV, PROVENANCE, SIMULATION):
         if file not in present:
             continue
         try:

@@ -1,0 +1,139 @@
+"""From a table of utterances and arrays of features to a checked folder in MultiEMO's layout."""
+
+import json
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Num
+
+from mlsan.config import EMOTIONS, PARTIES, Benchmark, Modality
+from mlsan.corpus.errors import CorpusError, Place
+from mlsan.corpus.layout import DEV, FEATURES, IDENTITIES, PROVENANCE, SPEAKERS, read_corpus
+from mlsan.corpus.transcripts import person, roles
+from mlsan.corpus.types import Corpus
+
+REQUIRED = ("dialogue", "split", "speaker", "emotion")
+SPLITS = ("train", "dev", "test")
+
+
+def write_layout(
+    folder: Path,
+    benchmark: Benchmark,
+    table: pd.DataFrame,
+    features: Mapping[Modality, Num[np.ndarray, "utterance _"]],
+    provenance: Mapping[str, Any] | None = None,
+    name_of: Callable[[str], str] = person,
+) -> Corpus:
+    """Write a corpus of one's own to `folder`, and return it as the reader reads it.
+
+    `table` has one row an utterance, in the order in which they were said, with the columns
+    `dialogue`; `split` (train, dev or test, one a dialogue; without dev, 5 % of train is drawn);
+    `speaker`; `emotion` (a name from EMOTIONS[benchmark]); for IEMOCAP also `party` (M or F); and
+    optionally `utterance`, a name of its own. Arrays in `features` have one row for each row of
+    `table`. `name_of` gives the identity behind a speaker, "" where that is no one person;
+    `provenance` is any JSON that says how the features were made, and becomes part of the
+    corpus's fingerprint.
+
+    Everything is written beside the folder, read back and checked, and only then put in place of
+    what was there. Raises CorpusError naming row, value and mend.
+    """
+    place = Place(folder)
+    check_table(place, table, benchmark)
+    for modality, rows in features.items():
+        if len(rows) != len(table):
+            problem = f"{len(rows)} rows of {modality} features for {len(table)} utterances"
+            raise place.error(problem, "Give one row per row of the table, in the same order")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        new = Path(scratch) / folder.name
+        new.mkdir()
+        for file, content in contents(table, benchmark, features, name_of).items():
+            (new / file).write_bytes(content)
+        if provenance is not None:
+            (new / PROVENANCE).write_text(json.dumps(provenance, indent=2, sort_keys=True) + "\n")
+        try:
+            corpus = read_corpus(new, benchmark, folder.name)
+        except CorpusError as error:
+            raise CorpusError(str(error).replace(str(new), str(folder))) from error
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(new, folder)
+    return corpus
+
+
+def check_table(place: Place, table: pd.DataFrame, benchmark: Benchmark) -> None:
+    """Raise CorpusError for what the reader could not name by its row in the table."""
+    columns = (*REQUIRED, "party") if benchmark == "IEMOCAP" else REQUIRED
+    if missing := [name for name in columns if name not in table]:
+        raise place.error(f"the table has no column {missing[0]!r}", f"It needs {columns}")
+    for column, allowed in (("split", SPLITS), ("emotion", EMOTIONS[benchmark])):
+        wrong = ~table[column].isin(allowed)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            problem = f"row {row} of the table has {column} {table[column].iloc[row]!r}"
+            raise place.error(problem, f"Use one of {', '.join(allowed)}")
+    if not table["speaker"].map(lambda name: isinstance(name, str)).all():
+        raise place.error("a speaker is not text", 'Give every utterance a speaker, "" if unknown')
+    grouped = table.groupby("dialogue", sort=False)
+    if (mixed := grouped["split"].nunique() > 1).any():
+        problem = f"dialogue {mixed.idxmax()} is in more than one split"
+        raise place.error(problem, "Give a dialogue's utterances one split")
+    most = grouped["speaker"].nunique()
+    if benchmark == "MELD" and most.max() > PARTIES["MELD"]:
+        problem = f"dialogue {most.idxmax()} has {most.max()} speakers"
+        raise place.error(problem, f"The layout has room for {PARTIES['MELD']}")
+
+
+def contents(
+    table: pd.DataFrame,
+    benchmark: Benchmark,
+    features: Mapping[Modality, Num[np.ndarray, "utterance _"]],
+    name_of: Callable[[str], str],
+) -> dict[str, bytes]:
+    """File name to bytes."""
+    table = table.reset_index(drop=True)
+    groups = {
+        int(key) if isinstance(key, int | np.integer) else str(key): rows
+        for key, rows in table.groupby("dialogue", sort=False)
+    }
+    split = {key: rows["split"].iloc[0] for key, rows in groups.items()}
+    emotion = {name: index for index, name in enumerate(EMOTIONS[benchmark])}
+    train = [key for key in groups if split[key] != "test"]
+    test = [key for key in groups if split[key] == "test"]
+    speakers = (
+        {key: utterance_ids(key, rows) for key, rows in groups.items()},
+        {key: parties(rows, benchmark) for key, rows in groups.items()},
+        {key: rows["emotion"].map(emotion).tolist() for key, rows in groups.items()},
+        *({}, {}, {}, {}),
+        train,
+        test,
+    )
+    files = {SPEAKERS: pickle.dumps(speakers, protocol=4)}
+    for modality, values in features.items():
+        blocks = {key: np.asarray(values)[rows.index] for key, rows in groups.items()}
+        files[FEATURES[modality]] = pickle.dumps(blocks, protocol=4)
+    names = {str(key): [name_of(name) for name in rows["speaker"]] for key, rows in groups.items()}
+    files[IDENTITIES] = json.dumps(names).encode()
+    if dev := [str(key) for key in groups if split[key] == "dev"]:
+        files[DEV] = json.dumps(dev).encode()
+    return files
+
+
+def utterance_ids(key: int | str, rows: pd.DataFrame) -> list[str]:
+    """Names of a dialogue's utterances: the table's own, else dialogue and position."""
+    if "utterance" in rows:
+        return rows["utterance"].astype(str).tolist()
+    return [f"{key}_utt{turn}" for turn in range(len(rows))]
+
+
+def parties(rows: pd.DataFrame, benchmark: Benchmark) -> list[Any]:
+    """Letters for IEMOCAP, one-hot rows by order of first appearance for MELD."""
+    if benchmark == "IEMOCAP":
+        return rows["party"].tolist()
+    return np.eye(PARTIES["MELD"], dtype=int)[roles(rows["speaker"])].tolist()

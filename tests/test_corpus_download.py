@@ -1,0 +1,225 @@
+"""Downloads against a server on this machine that is slow, cut off, wrong or gone."""
+
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from test_corpus_transcripts import HEADER, ROWS
+from test_corpus_transcripts import write as write_transcripts
+
+from mlsan.corpus import download
+from mlsan.corpus.download import (
+    DownloadError,
+    Patience,
+    Remote,
+    blob_id,
+    fetch_all,
+    fetch_transcripts,
+    join_identities,
+)
+from mlsan.corpus.transcripts import FILES
+from mlsan.files import sha256
+
+CONTENT = bytes(range(256)) * 4000  # about a megabyte
+REMOTE = Remote("MELD/x.pkl", hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest())
+HASTE = Patience(timeout=0.3, retries=2, pause=0.01)
+
+
+@dataclass
+class Server:
+    """What the server has and how it misbehaves, one entry of `faults` a GET."""
+
+    files: dict[str, bytes]
+    faults: list[str] = field(default_factory=list)
+    ranges: bool = True
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server({"/MELD/x.pkl": CONTENT})
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_HEAD(self) -> None:
+            self.answer(body=False)
+
+        def do_GET(self) -> None:
+            state.asked.append((self.path, self.headers.get("Range", "")))
+            self.answer(body=True)
+
+        def answer(self, body: bool) -> None:
+            fault = state.faults.pop(0) if body and state.faults else ""
+            content = state.files.get(self.path)
+            if content is None or fault.isdecimal():
+                self.send_error(int(fault or 404))
+                return
+            wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            start = int(wanted[1]) if wanted and state.ranges else 0
+            self.send_response(206 if start else 200)
+            if start:
+                total = len(content)
+                self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+            content = content[start:]
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if not body:
+                return
+            if fault == "cut":
+                content = content[: len(content) // 2]
+            if fault == "slow":
+                self.wfile.write(content[:1000])
+                time.sleep(1)
+                return
+            self.wfile.write(content)
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.daemon_threads = True
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    state.url = f"http://127.0.0.1:{http.server_port}/"
+    yield state
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+def bring(folder: Path, server: Server, **settings: object) -> list[str]:
+    return fetch_all([REMOTE], folder, server.url, patience=HASTE, **settings)
+
+
+def there(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.rglob("*") if p.is_file() and p.name[0] != ".")
+
+
+def test_blob_ids_are_gits(tmp_path):
+    (tmp_path / "x").write_bytes(b"test content\n")
+    assert blob_id(tmp_path / "x") == "d670460b4b4aece5915caf5c68d12f560a9fe3e4"
+
+
+def test_a_file_comes_whole_and_with_progress(tmp_path, server):
+    seen = []
+    assert bring(tmp_path, server, progress=lambda *args: seen.append(args)) == ["MELD/x.pkl"]
+    assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
+    assert there(tmp_path) == ["x.pkl"]
+    assert seen[-1] == ("MELD/x.pkl", len(CONTENT), len(CONTENT))
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+
+
+def test_what_is_there_is_accepted_and_not_asked_for(tmp_path, server):
+    (tmp_path / "MELD").mkdir()
+    (tmp_path / "MELD/x.pkl").write_bytes(CONTENT)
+    assert bring(tmp_path, server) == []
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("fault", ["cut", "slow", "503", "429"])
+def test_a_passing_fault_is_outlasted(tmp_path, server, fault):
+    server.faults = [fault]
+    bring(tmp_path, server)
+    assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
+    assert len(server.asked) == 2
+
+
+def test_an_interrupted_file_is_resumed_by_the_next_run(tmp_path, server):
+    (tmp_path / "MELD").mkdir()
+    (tmp_path / "MELD/x.pkl.part").write_bytes(CONTENT[:300_000])
+    bring(tmp_path, server)
+    assert server.asked == [("/MELD/x.pkl", "bytes=300000-")]
+    assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_gives_it_all_again(tmp_path, server):
+    server.ranges = False
+    (tmp_path / "MELD").mkdir()
+    (tmp_path / "MELD/x.pkl.part").write_bytes(b"z" * 300_000)
+    bring(tmp_path, server)
+    assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
+
+
+def test_lasting_cuts_give_up_and_keep_what_came(tmp_path, server):
+    server.faults = ["503"] * 10
+    (tmp_path / "MELD").mkdir()
+    (tmp_path / "MELD/x.pkl.part").write_bytes(CONTENT[:1000])
+    with pytest.raises(DownloadError, match=r"gave up after 3 attempts .*503"):
+        bring(tmp_path, server)
+    assert there(tmp_path) == ["x.pkl.part"]
+    assert (tmp_path / "MELD/x.pkl.part").stat().st_size == 1000
+
+
+def test_failures_with_progress_between_them_do_not_add_up(tmp_path, server):
+    server.faults = ["cut"] * 6  # more than HASTE.retries
+    bring(tmp_path, server)
+    assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
+
+
+def test_an_altered_file_is_set_aside_and_named(tmp_path, server):
+    server.files["/MELD/x.pkl"] = CONTENT[:-1] + b"!"
+    for expected in (["x.pkl.rejected"], ["x.pkl.rejected", "x.pkl.rejected1"]):
+        with pytest.raises(DownloadError, match=r"not the published file .*x\.pkl\.rejected"):
+            bring(tmp_path, server)
+        assert there(tmp_path) == expected
+    server.files["/MELD/x.pkl"] = CONTENT
+    bring(tmp_path, server)
+    assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
+
+
+def test_a_placed_file_that_is_wrong_is_set_aside_and_fetched(tmp_path, server):
+    (tmp_path / "MELD").mkdir()
+    (tmp_path / "MELD/x.pkl").write_bytes(b"version https://git-lfs")
+    assert bring(tmp_path, server) == ["MELD/x.pkl"]
+    assert there(tmp_path) == ["x.pkl", "x.pkl.rejected"]
+
+
+def test_a_missing_file_is_named_at_once(tmp_path, server):
+    server.files.clear()
+    with pytest.raises(DownloadError, match=r"/MELD/x\.pkl: the server answered 404"):
+        bring(tmp_path, server)
+    assert there(tmp_path) == []
+
+
+def test_no_server_is_said_so(tmp_path, server):
+    with pytest.raises(DownloadError, match="gave up after 3 attempts"):
+        fetch_all([REMOTE], tmp_path, "http://127.0.0.1:9/", patience=HASTE)
+
+
+def test_a_full_disk_is_noticed_first(tmp_path, server, monkeypatch):
+    usage = type(download.shutil.disk_usage("/"))(10**9, 10**9, 1000)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DownloadError, match=r"1,024,000 bytes are to be fetched, .* 1,000 free"):
+        bring(tmp_path, server)
+    assert server.asked == []
+
+
+def test_transcripts_come_verified_and_give_names(tmp_path, server):
+    server.files = {f"/{FILES[s]}": (HEADER + rows).encode() for s, rows in ROWS.items()}
+    digests = {s: sha256(server.files[f"/{file}"]) for s, file in FILES.items()}
+    join_identities(tmp_path, server.url, digests)
+    names = json.loads((tmp_path / "MELD/identities.json").read_text())
+    assert names["0"] == ["Monica", "Monica", ""]
+    assert len(server.asked) == 3
+    join_identities(tmp_path, server.url, digests)
+    assert len(server.asked) == 3
+
+
+def test_altered_transcripts_are_refused(tmp_path, server):
+    server.files = {f"/{file}": b"altered" for file in FILES.values()}
+    with pytest.raises(DownloadError, match=r"train_sent_emo\.csv could not be fetched"):
+        fetch_transcripts(tmp_path, server.url, retries=0)
+    assert there(tmp_path) == []
+
+
+def test_placed_transcripts_need_no_server(tmp_path):
+    digests = write_transcripts(tmp_path / "transcripts")
+    join_identities(tmp_path, "http://127.0.0.1:9/", digests)
+    assert (tmp_path / "MELD/identities.json").exists()

