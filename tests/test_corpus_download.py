@@ -14,7 +14,8 @@ import pytest
 from test_corpus_transcripts import HEADER, ROWS
 from test_corpus_transcripts import write as write_transcripts
 
-from mlsan.corpus import download
+from mlsan.__main__ import main
+from mlsan.corpus import download, obtain
 from mlsan.corpus.download import (
     DownloadError,
     Patience,
@@ -223,3 +224,20 @@ def test_placed_transcripts_need_no_server(tmp_path):
     digests = write_transcripts(tmp_path / "transcripts")
     join_identities(tmp_path, "http://127.0.0.1:9/", digests)
     assert (tmp_path / "MELD/identities.json").exists()
+
+
+def test_the_command_fetches_and_shows_how_far_it_is(tmp_path, server, monkeypatch, capsys):
+    monkeypatch.setattr(download, "BLOBS", {REMOTE.path: REMOTE.blob})
+    monkeypatch.setattr(obtain, "join_identities", lambda folder: None)
+    monkeypatch.setattr(obtain, "read_published", lambda folder: {})
+    command = ["data", "--corpus", "multiemo", "--data", str(tmp_path), "--url", server.url]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "MELD/x.pkl" in said
+    assert "1.0/1.0 MB" in said
+    assert f"make paper CORPUS=multiemo DATA={tmp_path}" in said
+    server.files.clear()
+    assert main([*command[:-1], server.url]) == 0
+    (tmp_path / "MELD/x.pkl").unlink()
+    assert main(command) == 2
+    assert "make data: http://127.0.0.1" in capsys.readouterr().err

@@ -46,14 +46,18 @@ def model_folder() -> Path:
 
 
 def embed(texts: Sequence[str], weights: Path) -> Float[np.ndarray, "utterance feature"]:
-    """A sentence embedding of each text on its own, of length 1."""
+    """A sentence embedding of each text on its own, of length 1.
+
+    Equal texts get equal rows to the last bit: each is embedded once.
+    """
     # Read by the libraries as they are imported: never ask the network.
     os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     from sentence_transformers import SentenceTransformer  # optional, and slow to import
 
     model = SentenceTransformer(str(weights), device="cpu", local_files_only=True)
-    rows = model.encode(list(texts), batch_size=64, normalize_embeddings=True)
-    return np.asarray(rows, dtype=np.float32)
+    place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    rows = model.encode(list(place), batch_size=64, normalize_embeddings=True)
+    return np.asarray(rows, dtype=np.float32)[[place[text] for text in texts]]
 
 
 def provenance(weights: Path, size: int) -> dict[str, object]:

@@ -15,10 +15,20 @@ def probe(
     test_target: Shaped[np.ndarray, "tested"],
     strength: float = 1.0,
 ) -> float:
-    """Weighted F1 in percent of a logistic regression on standardised features.
+    """Weighted F1 in percent of `probe_predictions`."""
+    predicted = probe_predictions(train, train_target, test, strength)
+    return 100 * float(f1_score(test_target, predicted, average="weighted", zero_division=0))
+
+
+def probe_predictions(
+    train: Float[np.ndarray, "utterance feature"],
+    train_target: Shaped[np.ndarray, "utterance"],
+    test: Float[np.ndarray, "tested feature"],
+    strength: float = 1.0,
+) -> Shaped[np.ndarray, "tested"]:
+    """What a logistic regression on standardised features predicts.
 
     `strength` is scikit-learn's C, the inverse weight of the L2 penalty.
     """
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
-    predicted = classifier.fit(train, train_target).predict(test)
-    return 100 * float(f1_score(test_target, predicted, average="weighted", zero_division=0))
+    return classifier.fit(train, train_target).predict(test)
