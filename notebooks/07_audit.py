@@ -73,7 +73,7 @@ against = probe_and_models(probed, runs) if probed else pd.DataFrame()
 against.round(2)
 
 # %% [markdown]
-# A probe near the models says that the table ranks text features more than models. On simulated corpora the text carries little by construction, so there the distance is large; that is a fact about the simulator and no finding.
+# A probe near the models says that the table ranks text features more than models. On simulated corpora how much the text carries is a setting of the simulator, so there the distance is no finding.
 #
 # ## The same words in training and in test
 #

@@ -211,6 +211,12 @@ def test_transcripts_come_verified_and_give_names(tmp_path, server):
     assert len(server.asked) == 3
     join_identities(tmp_path, server.url, digests)
     assert len(server.asked) == 3
+    (tmp_path / "transcripts" / FILES["dev"]).write_text("spoiled")
+    fetch_transcripts(tmp_path, server.url, digests)
+    assert (tmp_path / "transcripts" / f"{FILES['dev']}.rejected").read_text() == "spoiled"
+    assert (tmp_path / "transcripts" / FILES["dev"]).read_bytes() == server.files[
+        f"/{FILES['dev']}"
+    ]
 
 
 def test_altered_transcripts_are_refused(tmp_path, server):

@@ -29,7 +29,7 @@ from mlsan.corpus.transcripts import (
     identities,
     read_transcripts,
 )
-from mlsan.files import write_atomically
+from mlsan.files import sha256, write_atomically
 
 CHUNK = 1 << 14  # bytes; less than this is lost when a connection breaks
 Progress = Callable[[str, int, int | None], None]  # file, bytes there, bytes in all if known
@@ -253,8 +253,10 @@ def fetch_transcripts(
     target = folder / TRANSCRIPTS
     registry = {file: f"sha256:{digests[split]}" for split, file in FILES.items()}
     store = pooch.create(target, url, registry=registry, retry_if_failed=retries)
-    for file in registry:
+    for split, file in FILES.items():
         try:
+            if (target / file).is_file() and sha256((target / file).read_bytes()) != digests[split]:
+                os.replace(target / file, rejected(target / file))
             store.fetch(file)
         except (OSError, ValueError) as error:
             raise DownloadError(
