@@ -197,8 +197,9 @@ def _walk(
     mask: Bool[Tensor, "turn dialogue"],
     backward: bool,
 ) -> Walk:
-    """From each dialogue's first turn to its last, or back. Of `total` rows, its own begin at
-    `start`.
+    """From each dialogue's first turn to its last, or back.
+
+    `start` is the first row of each dialogue; `total` counts the rows, padding included.
     """
     device = party.device
     turn = course.step

@@ -1,8 +1,8 @@
 """The two loops over turns that DialogueRNN needs, with their derivatives written out.
 
 Autograd would keep dozens of small tensors a turn and add up each recurrent weight's gradient
-turn by turn. Written out, a turn is two small products, and a weight's gradient is one large
-product after the loop; that halves the step time, and the cost of a turn no longer grows.
+turn by turn. Written out, a turn is a few small products, and a weight's gradient is one large
+product after the loop.
 
 Places are time-major (`Walk`): a turn's dialogues are neighbours, longest dialogue first, so that
 the ones still going on are always the first `counts[t]`.
