@@ -27,7 +27,7 @@ class Progress:
         self.outcome: dict[RunConfig, str] = {}
         self.console = Console(stderr=True)
         self.live = self.console.is_terminal or self.console.is_jupyter
-        self.started = time.monotonic()
+        self.first: tuple[float, int] | None = None
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -96,10 +96,10 @@ class Progress:
         return counts + f"{failed} failed, {left} left" + "".join(f" | {run}" for run in running)
 
     def _line(self) -> str:
-        behind = sum(self.at_start.values())
-        done, total = self._epochs_done(), self._total()
-        spent = time.monotonic() - self.started
-        if done == behind:
+        now, done = time.monotonic(), self._epochs_done()
+        if self.first is None and done > sum(self.at_start.values()):
+            self.first = now, done  # workers are up: only from here on does the pace say anything
+        if self.first is None or done == self.first[1]:
             return self._state()
-        minutes = (total - done) * spent / (done - behind) / 60
-        return f"{self._state()} | {minutes:.1f} min left"
+        pace = (now - self.first[0]) / (done - self.first[1])
+        return f"{self._state()} | {(self._total() - done) * pace / 60:.1f} min left"
