@@ -22,6 +22,7 @@ def runs(systems, benchmark="MELD", scores=(60.0, 62.0), lam=0.5):
     return pd.DataFrame(
         [
             {
+                "corpus": f"sim-{benchmark.lower()}",
                 "benchmark": benchmark,
                 "system": system,
                 "speaker": "" if system == "MultiEMO" else "identity",
@@ -42,13 +43,13 @@ def test_table0_counts_what_the_reader_read(tmp_path):
     table = corpora_table(corpora)
     counts = table.data.set_index("count")
     corpus = corpora["MELD"]
-    assert counts.loc["utterances", "MELD train"] == sum(map(len, corpus.train))
+    assert counts.loc["utterances", "sim-meld train"] == sum(map(len, corpus.train))
     labels = [f"label {e}" for e in EMOTIONS["MELD"]]
-    assert counts.loc[labels, "MELD test"].sum() == counts.loc["utterances", "MELD test"]
+    assert counts.loc[labels, "sim-meld test"].sum() == counts.loc["utterances", "sim-meld test"]
     # the held-out session has two actors of its own
-    assert counts.loc["speakers unseen in training", "IEMOCAP test"] == 2
-    unseen = counts.loc["utterances of unseen speakers", "IEMOCAP test"]
-    assert unseen == counts.loc["utterances", "IEMOCAP test"]
+    assert counts.loc["speakers unseen in training", "sim-iemocap test"] == 2
+    unseen = counts.loc["utterances of unseen speakers", "sim-iemocap test"]
+    assert unseen == counts.loc["utterances", "sim-iemocap test"]
     assert table.shown.isna().sum().sum() == 0
 
 
@@ -64,9 +65,9 @@ def test_table1_says_what_was_measured_and_what_is_quoted():
     assert data.drop(measured)[["wf1_mean", "best_test_wf1_mean"]].isna().all(axis=None)
     shown = table.shown.set_index("system")
     assert shown.loc["UniMSE", "ours"] == "quoted"
-    assert shown.loc["UniMSE", "MELD ours, dev-selected"] == "–"
+    assert shown.loc["UniMSE", "sim-meld, dev-selected"] == "–"
     assert shown.loc["ML-SAN", "ours"] == "2 seeds, speaker: identity"
-    assert shown.loc["MultiEMO", "MELD ours, dev-selected"] == "61.00 ± 1.41"
+    assert shown.loc["MultiEMO", "sim-meld, dev-selected"] == "61.00 ± 1.41"
 
 
 def test_table1_counts_failed_runs():

@@ -11,7 +11,7 @@ from mlsan.corpus import Corpus
 from mlsan.evaluation import difference, interval, mean_sd
 from mlsan.report import paper
 
-BY = ["benchmark", "system", "speaker"]
+BY = ["corpus", "benchmark", "system", "speaker"]
 
 
 class Table(NamedTuple):
@@ -51,7 +51,7 @@ def corpora_table(corpora: Mapping[Benchmark, Corpus]) -> Table:
             emotions = EMOTIONS[benchmark]
             counts = np.bincount(label, minlength=len(emotions))
             column |= {f"label {e}": int(n) for e, n in zip(emotions, counts, strict=True)}
-            columns[f"{benchmark} {split}"] = column
+            columns[f"{corpus.name} {split}"] = column
     data = pd.DataFrame(columns).rename_axis("count").reset_index()
     shown = data.set_index("count").map(lambda n: "–" if pd.isna(n) else f"{n:,.10g}").reset_index()
     return Table(data, shown)
@@ -64,16 +64,17 @@ def main_table(runs: pd.DataFrame) -> Table:
     """
     ours = mean_sd(runs, BY, ["test_wf1", "best_test_wf1"]).set_index(["benchmark", "system"])
     rows = [
-        _measured(ours, benchmark, system, printed[benchmark])
-        for benchmark in runs["benchmark"].unique()
+        {"corpus": corpus, **_measured(ours, benchmark, system, printed[benchmark])}
+        for corpus, benchmark in runs[["corpus", "benchmark"]].drop_duplicates().to_numpy()
         for system, printed in paper.TABLE1.items()
     ]
     data = pd.DataFrame(rows)
     shown = {"system": list(paper.TABLE1)}
     for benchmark, part in data.groupby("benchmark", sort=False):
+        ours = part["corpus"].iloc[0]
         shown |= {
-            f"{benchmark} ours, dev-selected": _cells(part, "wf1"),
-            f"{benchmark} ours, best test epoch": _cells(part, "best_test_wf1"),
+            f"{ours}, dev-selected": _cells(part, "wf1"),
+            f"{ours}, best test epoch": _cells(part, "best_test_wf1"),
             f"{benchmark} paper": _cells(part, "paper"),
         }
     shown["ours"] = _origin(data)
@@ -122,9 +123,9 @@ def ablation_table(runs: pd.DataFrame) -> Table:
     """
     ours = mean_sd(runs, BY, ["test_wf1"]).set_index(["benchmark", "system"])
     rows = []
-    for benchmark, part in runs.groupby("benchmark", sort=False):
+    for (corpus, benchmark), part in runs.groupby(["corpus", "benchmark"], sort=False):
         for system, printed in paper.TABLE2.items():
-            row = {"benchmark": benchmark, "system": system}
+            row = {"corpus": corpus, "benchmark": benchmark, "system": system}
             found = ours.loc[(benchmark, system)]
             row |= {"speaker": found["speaker"], "seeds": found["n"], "failed": found["failed"]}
             row |= {"wf1_mean": found["test_wf1_mean"], "wf1_sd": found["test_wf1_sd"]}
@@ -139,9 +140,10 @@ def ablation_table(runs: pd.DataFrame) -> Table:
     data = pd.DataFrame(rows)
     shown = {"system": list(paper.TABLE2)}
     for benchmark, part in data.groupby("benchmark", sort=False):
+        ours = part["corpus"].iloc[0]
         shown |= {
-            f"{benchmark} ours": _cells(part, "wf1"),
-            f"{benchmark} Δ ours [95 %]": [
+            ours: _cells(part, "wf1"),
+            f"{ours} Δ [95 %]": [
                 "–" if pd.isna(d) else f"{d:+.2f} [{low:+.2f}, {high:+.2f}]"
                 for d, low, high in part[["delta", "delta_low", "delta_high"]].to_numpy()
             ],
