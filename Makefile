@@ -40,6 +40,9 @@ pip = $(python) -m pip --disable-pip-version-check
 # Nothing of the caller's own Python reaches the environment or its kernels.
 unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
 export PYTHONNOUSERSITE := 1
+# Runs and notebooks share the cores by process; threads of their own would only fight, and sums
+# would depend on how many there are.
+export OMP_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help

@@ -158,7 +158,9 @@ def ablation_table(runs: pd.DataFrame) -> Table:
 def lambda_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Fig. 6's data: for each benchmark and lambda the mean weighted F1 and its 95 % interval."""
     rows = []
-    for (benchmark, lam), part in runs.groupby(["benchmark", "lam"]):
+    # Stable sorting keeps the benchmarks in the order in which they were run.
+    grouped = runs.sort_values("lam", kind="stable").groupby(["benchmark", "lam"], sort=False)
+    for (benchmark, lam), part in grouped:
         scores = part["test_wf1"].dropna().to_numpy(dtype=float)
         low, high = interval(scores)
         row = {"benchmark": benchmark, "lam": lam, "seeds": len(scores)}
