@@ -1,5 +1,7 @@
 """Scores, summaries and probes against numbers worked out by hand."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -187,3 +189,16 @@ def test_a_feature_map_has_a_place_for_every_utterance(trained):
     assert len(points) == sum(map(len, corpus.test))
     assert points[["x", "y"]].notna().all(axis=None)
     assert points["speaker"].nunique() == 2
+
+
+def test_where_nobody_is_named_a_stage_has_roles(trained):
+    run, corpus, _ = trained
+    nameless = dataclasses.replace(
+        corpus,
+        train=tuple(dataclasses.replace(d, speaker=None) for d in corpus.train),
+        test=tuple(dataclasses.replace(d, speaker=None) for d in corpus.test),
+    )
+    run = run_config("MELD", "smoke", "ML-SAN", 0, named=False)
+    model = new_model(run, nameless, speaker_code(run, nameless).size)
+    seen = stages(run, nameless, model, nameless.test)
+    assert set(seen.speaker) == {f"role {p}" for d in nameless.test for p in d.party}

@@ -121,3 +121,11 @@ def test_a_drawing_shows_the_parts_that_are_on():
 )
 def test_a_score_is_written_with_its_spread(mean, sd, text):
     assert plus_minus(mean, sd) == text
+
+
+def test_table1_says_what_a_speaker_was_told_as():
+    named = runs(["MultiEMO", "ML-SAN"], "IEMOCAP")
+    unnamed = runs(["MultiEMO", "ML-SAN"], "MELD").replace("identity", "role")
+    both = main_table(pd.concat([unnamed, named])).shown.set_index("system")
+    assert both.loc["ML-SAN", "ours"] == "2 seeds, speaker: role (MELD), identity (IEMOCAP)"
+    assert both.loc["MultiEMO", "ours"] == "2 seeds"

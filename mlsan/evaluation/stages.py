@@ -9,6 +9,7 @@ from torch import nn
 
 from mlsan.config import Modality, RunConfig
 from mlsan.corpus import Corpus, Dialogue, batches
+from mlsan.evaluation.heterogeneity import speaker_names
 from mlsan.training.loop import speaker_code
 
 
@@ -18,7 +19,7 @@ class Stages:
 
     `at[stage][modality]` for the stages raw, calibrated (Eq. 2), context (after DialogueRNN) and
     gated (Eq. 3); `z` is what the classifier reads. `code` is what the model is told of the
-    speaker (0 unknown), `speaker` the name, "" where the corpus has none.
+    speaker (0 unknown), `speaker` the name, or the role where the corpus names nobody.
     """
 
     label: Int[np.ndarray, "utterance"]
@@ -43,11 +44,10 @@ def stages(
         }
         for stage, found in outputs[0].stages.items()
     }
-    names = [name for d in dialogues for name in (d.speaker or [""] * len(d))]
     return Stages(
         label=np.concatenate([d.label for d in dialogues]),
         code=np.concatenate(codes),
-        speaker=np.array([name or "" for name in names]),
+        speaker=np.array([name for d in dialogues for name in speaker_names(corpus, d)]),
         logits=torch.cat([o.logits for o in outputs]).numpy(),
         z=torch.cat([o.z for o in outputs]).numpy(),
         at=at,

@@ -110,7 +110,10 @@ def _origin(data: pd.DataFrame) -> list[str]:
         text = first["ours"]
         if text == "measured":
             text = f"{first['seeds']} seeds"
-            text += "".join(f", speaker: {kind}" for kind in dict.fromkeys(part["speaker"]) if kind)
+            told = part.groupby("speaker", sort=False)["benchmark"].agg(" and ".join)
+            where = {kind: f" ({names})" if len(told) > 1 else "" for kind, names in told.items()}
+            kinds = [f"{kind}{names}" for kind, names in where.items() if kind]
+            text += ", speaker: " + ", ".join(kinds) if kinds else ""
             text += f", {part['failed'].sum()} failed" if part["failed"].sum() else ""
         texts.append(text)
     return texts
