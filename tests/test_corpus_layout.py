@@ -105,10 +105,9 @@ def test_melds_published_keys_tell_dev_where_ids_do_not(tmp_path):
     assert ids(corpus.dev) == ["1039", "1152"]
 
 
-@pytest.mark.parametrize(("first_dev", "dev"), [(6, "random"), (9, "official")])
-def test_a_random_dev_split_is_fixed_and_noted(tmp_path, first_dev, dev):
-    folder = write(tmp_path, meld(first_dev))
-    corpora = [read_corpus(folder, "MELD", "tiny", dev) for _ in range(2)]
+def test_a_random_dev_split_is_fixed_and_noted(tmp_path):
+    folder = write(tmp_path, meld(first_dev=9))
+    corpora = [read_corpus(folder, "MELD", "tiny") for _ in range(2)]
     assert ids(corpora[0].dev) == ids(corpora[1].dev)
     assert len(corpora[0].dev) == 1
     assert len(corpora[0].train) == 7
@@ -119,7 +118,9 @@ def test_the_fingerprint_follows_every_byte_and_the_dev_split(tmp_path):
     folder = write(tmp_path, meld())
     first = read_corpus(folder, "MELD", "tiny").fingerprint
     assert read_corpus(folder, "MELD", "other name").fingerprint == first
-    assert read_corpus(folder, "MELD", "tiny", "random").fingerprint != first
+    (folder / "dev.json").write_text("[0]")
+    assert read_corpus(folder, "MELD", "tiny").fingerprint != first
+    (folder / "dev.json").unlink()
     (folder / "notes.txt").write_text("not a file of the corpus")
     assert read_corpus(folder, "MELD", "tiny").fingerprint == first
     file = folder / "AudioFeatures.pkl"
@@ -336,8 +337,6 @@ def test_unknown_choices_list_the_allowed_ones(tmp_path):
     folder = write(tmp_path, meld())
     with pytest.raises(CorpusError, match="MELD, IEMOCAP"):
         read_corpus(folder, "DailyDialog", "tiny")
-    with pytest.raises(CorpusError, match="official, random"):
-        read_corpus(folder, "MELD", "tiny", "best")
     with pytest.raises(CorpusError, match=r"'sims' is unknown\. Use one of sim, multiemo"):
         open_corpora("sims", "smoke", None, tmp_path)
     with pytest.raises(CorpusError, match=r"'tiny' is unknown\. Use one of smoke, small, paper"):
@@ -348,9 +347,8 @@ def test_a_folder_of_one_or_both_benchmarks_is_opened(tmp_path):
     write(tmp_path / "IEMOCAP", iemocap())
     assert list(open_corpora("multiemo", "small", tmp_path, tmp_path / "build")) == ["IEMOCAP"]
     write(tmp_path / "MELD", meld())
-    both = open_corpora("multiemo", "small", tmp_path, tmp_path / "build", dev="random")
+    both = open_corpora("multiemo", "small", tmp_path, tmp_path / "build")
     assert list(both) == ["MELD", "IEMOCAP"]
-    assert both["MELD"].notes == ("dev: a random 1 of 8 train dialogues",)
 
 
 def test_a_data_folder_that_does_not_fit_is_named(tmp_path):

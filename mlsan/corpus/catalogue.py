@@ -15,27 +15,22 @@ from mlsan.corpus.types import Corpus
 
 # Where `make data` puts what it fetches, one folder a corpus; `make clean` leaves it alone.
 DATA = Path(__file__).parents[2] / "data"
-Opener = Callable[[str, Path | None, Path, str], dict[Benchmark, Corpus]]
+Opener = Callable[[str, Path | None, Path], dict[Benchmark, Corpus]]
 
 
-def open_simulated(
-    profile: str, data: Path | None, cache: Path, dev: str
-) -> dict[Benchmark, Corpus]:
+def open_simulated(profile: str, data: Path | None, cache: Path) -> dict[Benchmark, Corpus]:
     """sim-meld and sim-iemocap in the profile's size, generated under `cache` at the first call."""
     return {
         benchmark: read_corpus(
             simulated_folder(simulation(benchmark, profile), cache),
             benchmark,
             f"sim-{benchmark.lower()}",
-            dev,
         )
         for benchmark in BENCHMARKS
     }
 
 
-def open_multiemo(
-    profile: str, data: Path | None, cache: Path, dev: str
-) -> dict[Benchmark, Corpus]:
+def open_multiemo(profile: str, data: Path | None, cache: Path) -> dict[Benchmark, Corpus]:
     """Feature files in MultiEMO's layout: `data` holds MELD/, IEMOCAP/ or both.
 
     With MELD's transcripts beside them, in transcripts/, labels and roles are held against those.
@@ -46,20 +41,20 @@ def open_multiemo(
             "corpus multiemo needs DATA, the folder that holds MELD/ or IEMOCAP/; or run "
             "`make data CORPUS=multiemo` to fetch the published files."
         )
-    corpora = read_folder(folder, dev)
+    corpora = read_folder(folder)
     if "MELD" in corpora and holds_transcripts(folder / TRANSCRIPTS):
         assert_transcripts(corpora["MELD"], folder)
     return corpora
 
 
-def read_folder(folder: Path, dev: str = "official") -> dict[Benchmark, Corpus]:
+def read_folder(folder: Path) -> dict[Benchmark, Corpus]:
     """What there is in a folder that holds MELD/, IEMOCAP/ or both."""
     if not folder.is_dir():
         raise CorpusError(f"{folder}: there is no such folder. Set DATA to the one with MELD/.")
     found = [benchmark for benchmark in BENCHMARKS if (folder / benchmark).is_dir()]
     if not found:
         raise CorpusError(f"{folder}: holds neither MELD/ nor IEMOCAP/. Set DATA to their parent.")
-    return {b: read_corpus(folder / b, b, b, dev) for b in found}
+    return {b: read_corpus(folder / b, b, b) for b in found}
 
 
 def read_any(folder: Path) -> dict[Benchmark, Corpus]:
@@ -72,14 +67,12 @@ def read_any(folder: Path) -> dict[Benchmark, Corpus]:
     return {folder.name: read_corpus(folder, folder.name, folder.name)}
 
 
-def open_meld_text(
-    profile: str, data: Path | None, cache: Path, dev: str
-) -> dict[Benchmark, Corpus]:
+def open_meld_text(profile: str, data: Path | None, cache: Path) -> dict[Benchmark, Corpus]:
     """MELD's transcripts as sentence embeddings: what `make data CORPUS=meld-text` built."""
     folder = (data or DATA / "meld-text") / "MELD"
     if not (folder / PROVENANCE).is_file():
         raise CorpusError(f"{folder}: is not built. Run `make data CORPUS=meld-text` first.")
-    corpus = read_corpus(folder, "MELD", "MELD-text", dev)
+    corpus = read_corpus(folder, "MELD", "MELD-text")
     return {"MELD": replace(corpus, notes=(NOTE, *corpus.notes))}
 
 
@@ -91,7 +84,7 @@ OPENERS: dict[str, Opener] = {
 
 
 def open_corpora(
-    corpus: str, profile: str, data: Path | None, cache: Path, dev: str = "official"
+    corpus: str, profile: str, data: Path | None, cache: Path
 ) -> dict[Benchmark, Corpus]:
     """The benchmarks that a corpus name stands for.
 
@@ -100,4 +93,4 @@ def open_corpora(
     """
     if corpus not in OPENERS:
         raise CorpusError(f"corpus {corpus!r} is unknown. Use one of {', '.join(OPENERS)}.")
-    return OPENERS[corpus](profile, data, cache, dev)
+    return OPENERS[corpus](profile, data, cache)

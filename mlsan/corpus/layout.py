@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from mlsan.config import BENCHMARKS, MODALITIES, Benchmark, Modality
 from mlsan.corpus import validate
 from mlsan.corpus.errors import CorpusError, Place
-from mlsan.corpus.splits import DEV_CHOICES, choose_dev
+from mlsan.corpus.splits import choose_dev
 from mlsan.corpus.types import Corpus, Dialogue
 from mlsan.corpus.unpickle import load_pickle
 
@@ -44,7 +44,7 @@ class Conversations:
     test: list[str]
 
 
-def read_corpus(folder: Path, benchmark: str, name: str, dev: str = "official") -> Corpus:
+def read_corpus(folder: Path, benchmark: str, name: str) -> Corpus:
     """The corpus in `folder`, validated, features as float32.
 
     A missing feature file drops its modality and leaves a note. Raises CorpusError, naming file,
@@ -53,8 +53,6 @@ def read_corpus(folder: Path, benchmark: str, name: str, dev: str = "official") 
     if benchmark not in BENCHMARKS:
         allowed = ", ".join(BENCHMARKS)
         raise CorpusError(f"benchmark {benchmark!r} is unknown. Use one of {allowed}.")
-    if dev not in DEV_CHOICES:
-        raise CorpusError(f"dev={dev!r} is unknown. Use one of {', '.join(DEV_CHOICES)}.")
     files = read_files(folder)
     talk = read_conversations(folder / SPEAKERS, files[SPEAKERS], benchmark)
     feature = {
@@ -65,7 +63,7 @@ def read_corpus(folder: Path, benchmark: str, name: str, dev: str = "official") 
     speaker = read_names(folder / IDENTITIES, files.get(IDENTITIES), talk, benchmark)
     listed = read_json(folder / DEV, files[DEV]) if DEV in files else None
     dev_ids, dev_note = choose_dev(
-        Place(folder / DEV), talk.train, talk.utterances, listed, benchmark, dev
+        Place(folder / DEV), talk.train, talk.utterances, listed, benchmark
     )
 
     def dialogues(ids: list[str]) -> tuple[Dialogue, ...]:

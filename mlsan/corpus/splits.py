@@ -1,16 +1,13 @@
 """Which training dialogues are held out to choose the epoch: the dev split."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 from mlsan.config import Benchmark
 from mlsan.corpus import validate
 from mlsan.corpus.errors import CorpusError, Place
-
-Dev = Literal["official", "random"]
-DEV_CHOICES: tuple[Dev, ...] = get_args(Dev)
 
 # MELD's dev dialogues in the published files, where the utterance ids do not tell.
 _MELD_DEV = range(1039, 1153)
@@ -39,15 +36,13 @@ def choose_dev(
     utterances: Mapping[str, list[Any]],
     listed: Any,
     benchmark: Benchmark,
-    dev: Dev,
 ) -> tuple[set[str], str | None]:
-    """The dev dialogues among `train`, and a note where they are a random choice.
+    """The dev dialogues among `train`, and a note where nothing says which they are.
 
+    Then they are a fixed random choice. (A run with `dev="random"` draws anew by its seed.)
     `listed` is the content of the sidecar dev.json at `place`, None where there is none.
     Raises CorpusError where the sidecar names other dialogues or nothing would be left to train.
     """
-    if dev == "random":
-        return random_dev(train)
     if listed is not None:
         return listed_dev(place, train, listed), None
     found = meld_dev(train, utterances) if benchmark == "MELD" else _IEMOCAP_DEV & set(train)
