@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,13 @@ from test_corpus_transcripts import write as write_transcripts
 
 from mlsan.__main__ import main
 from mlsan.corpus import CorpusError, meld_text, obtain, open_corpora, published, read_corpus
-from mlsan.corpus.published import BLOBS, URL, assert_sizes, assert_transcripts
+from mlsan.corpus.published import (
+    BLOBS,
+    URL,
+    assert_sizes,
+    assert_transcripts,
+    read_published,
+)
 from mlsan.corpus.transcripts import read_transcripts
 
 
@@ -100,5 +105,18 @@ def test_split_sizes_and_modalities_are_asserted(tmp_path, monkeypatch):
         assert_sizes(corpus, tmp_path / "MELD")
     monkeypatch.setitem(published.SIZES, "MELD", {"train": (6, 18)})
     assert_sizes(corpus, tmp_path / "MELD")
+    monkeypatch.setattr(published, "BENCHMARKS", ("MELD",))
+    monkeypatch.setattr(published, "assert_transcripts", lambda corpus, folder: None)
+    assert list(read_published(tmp_path)) == ["MELD"]
+    (tmp_path / "MELD" / "VisualFeatures.pkl").unlink()
     with pytest.raises(CorpusError, match=r"VisualFeatures\.pkl: is absent"):
-        assert_sizes(replace(corpus, sizes={"text": 4, "audio": 3}), tmp_path / "MELD")
+        read_published(tmp_path)
+
+
+def test_sizes_are_asserted_at_load_where_the_transcripts_lie(tmp_path, monkeypatch):
+    write_files(tmp_path / "MELD", meld())
+    monkeypatch.setattr(published, "assert_transcripts", lambda corpus, folder: None)
+    assert list(open_corpora("multiemo", "small", tmp_path, tmp_path)) == ["MELD"]
+    write_transcripts(tmp_path / "transcripts")
+    with pytest.raises(CorpusError, match="train has 6 dialogues and 18 utterances, not 1038"):
+        open_corpora("multiemo", "small", tmp_path, tmp_path)

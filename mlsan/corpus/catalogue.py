@@ -8,7 +8,7 @@ from mlsan.config import BENCHMARKS, Benchmark
 from mlsan.corpus.errors import CorpusError
 from mlsan.corpus.layout import PROVENANCE, SPEAKERS, read_corpus
 from mlsan.corpus.meld_text import NOTE
-from mlsan.corpus.published import assert_transcripts
+from mlsan.corpus.published import assert_published
 from mlsan.corpus.simulate import simulated_folder, simulation
 from mlsan.corpus.transcripts import TRANSCRIPTS, holds_transcripts
 from mlsan.corpus.types import Corpus
@@ -33,7 +33,8 @@ def open_simulated(profile: str, data: Path | None, cache: Path) -> dict[Benchma
 def open_multiemo(profile: str, data: Path | None, cache: Path) -> dict[Benchmark, Corpus]:
     """Feature files in MultiEMO's layout: `data` holds MELD/, IEMOCAP/ or both.
 
-    With MELD's transcripts beside them, in transcripts/, labels and roles are held against those.
+    With MELD's transcripts beside them, in transcripts/, they are taken for the published ones:
+    labels and roles are held against the transcripts, and splits against the known sizes.
     """
     folder = data or DATA / "multiemo"
     if data is None and not folder.is_dir():
@@ -42,8 +43,8 @@ def open_multiemo(profile: str, data: Path | None, cache: Path) -> dict[Benchmar
             "`make data CORPUS=multiemo` to fetch the published files."
         )
     corpora = read_folder(folder)
-    if "MELD" in corpora and holds_transcripts(folder / TRANSCRIPTS):
-        assert_transcripts(corpora["MELD"], folder)
+    if holds_transcripts(folder / TRANSCRIPTS):
+        assert_published(corpora, folder)
     return corpora
 
 

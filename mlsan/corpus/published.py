@@ -39,12 +39,22 @@ SIZES: dict[Benchmark, dict[str, tuple[int, int]]] = {
 
 
 def read_published(folder: Path) -> dict[Benchmark, Corpus]:
-    """Both corpora, with labels and roles as in the transcripts and splits of the known sizes."""
+    """Both corpora in all three modalities, held against what is known of them."""
     corpora = {b: read_corpus(folder / b, b, b) for b in BENCHMARKS}
-    assert_transcripts(corpora["MELD"], folder)
-    for corpus in corpora.values():
-        assert_sizes(corpus, folder / corpus.benchmark)
+    assert_published(corpora, folder)
+    for benchmark, corpus in corpora.items():
+        if missing := [file for m, file in FEATURES.items() if m not in corpus.sizes]:
+            path = folder / benchmark / missing[0]
+            raise CorpusError(f"{path}: is absent. Fetch the published files again.")
     return corpora
+
+
+def assert_published(corpora: Mapping[Benchmark, Corpus], folder: Path) -> None:
+    """Raise CorpusError unless labels and roles are the transcripts' and splits of known size."""
+    if "MELD" in corpora:
+        assert_transcripts(corpora["MELD"], folder)
+    for benchmark, corpus in corpora.items():
+        assert_sizes(corpus, folder / benchmark)
 
 
 def assert_transcripts(corpus: Corpus, folder: Path, digests: Mapping[str, str] = SHA256) -> None:
@@ -59,7 +69,7 @@ def assert_transcripts(corpus: Corpus, folder: Path, digests: Mapping[str, str] 
 
 
 def assert_sizes(corpus: Corpus, folder: Path) -> None:
-    """Raise CorpusError where a split is not of the published size or a modality is missing."""
+    """Raise CorpusError where a split is not of the published size."""
     for name, expected in SIZES[corpus.benchmark].items():
         dialogues = [d for split in name.split("+") for d in getattr(corpus, split)]
         found = (len(dialogues), sum(map(len, dialogues)))
@@ -69,5 +79,3 @@ def assert_sizes(corpus: Corpus, folder: Path) -> None:
                 f"{expected[0]} and {expected[1]}. Use the published files, with no {SPEAKERS} or "
                 "dev.json of your own."
             )
-    if missing := [file for modality, file in FEATURES.items() if modality not in corpus.sizes]:
-        raise CorpusError(f"{folder / missing[0]}: is absent. Fetch the published files again.")
