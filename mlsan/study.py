@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import nn
 
-from mlsan.config import Benchmark, RunConfig
+from mlsan.config import EMOTIONS, Benchmark, RunConfig
 from mlsan.corpus import OPENERS, Corpus
 from mlsan.corpus.simulate import oracle_calibrated, simulated_folder, simulation
-from mlsan.evaluation import Stages, scores, stages
+from mlsan.evaluation import Stages, per_class, scores, stages
 from mlsan.report import Provenance, save_figure, save_table
 from mlsan.report.tables import Table
 from mlsan.training import (
@@ -180,8 +181,15 @@ class Study:
 
     def scores(self, run: RunConfig, split: str = "test") -> dict[str, float]:
         """Weighted F1, macro F1 and accuracy of the dev-selected predictions."""
+        return scores(*self._labels(run, split))
+
+    def per_class(self, run: RunConfig, split: str = "test") -> pd.DataFrame:
+        """Precision, recall, F1 and support of each emotion, dev-selected predictions."""
+        return per_class(*self._labels(run, split), EMOTIONS[run.benchmark])
+
+    def _labels(self, run: RunConfig, split: str) -> tuple[np.ndarray, np.ndarray]:
         found = self.result(run).predictions.query("split == @split")
-        return scores(found["label"].to_numpy(), found["predicted"].to_numpy())
+        return found["label"].to_numpy(), found["predicted"].to_numpy()
 
 
 PARAMETERS = ("PROFILE", "CORPUS", "DATA", "JOBS")

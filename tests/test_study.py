@@ -51,3 +51,14 @@ def test_each_profile_has_a_folder_of_its_own():
     assert study.executed.name == "sim-smoke"
     assert study.simulated
     assert study.oracle("MELD").name.endswith("oracle-calibrated")
+
+
+def test_all_metrics_come_from_the_same_predictions():
+    study = open_study("03_mlsan", "smoke")
+    run = study.config("MELD", "MultiEMO")
+    table, scores = study.per_class(run), study.scores(run)
+    weighted = (table["f1"] * table["support"]).sum() / table["support"].sum()
+    assert scores["wf1"] == pytest.approx(weighted)
+    assert scores["wf1"] == pytest.approx(study.result(run).summary["test_wf1"])
+    assert scores["macro_f1"] == pytest.approx(table["f1"].mean())
+    assert table["support"].sum() == sum(map(len, study.corpora["MELD"].test))
