@@ -223,7 +223,7 @@ classes = pd.concat(
 )
 by_class = classes.groupby(["benchmark", "emotion", "system"], sort=False).mean()
 assert by_class["f1"].between(0, 100).all()
-by_class.round(1).sort_values(["benchmark", "support"], kind="stable")
+by_class.round(1).sort_values(["benchmark", "support", "emotion"], kind="stable")
 
 # %% [markdown]
 # ## What we learned
