@@ -72,7 +72,9 @@ def _train_all(
     with Progress({run: root / keys[run] for run in missing}) as progress:
         for _ in range(1 + RETRIES):
             left = [run for run in missing if run not in outcomes]
-            workers = Parallel(n_jobs=min(jobs, len(left) or 1), return_as="generator_unordered")
+            if not left:
+                break
+            workers = Parallel(n_jobs=min(jobs, len(left)), return_as="generator_unordered")
             try:
                 for run, outcome in workers(delayed(_attempt)(r, source, root) for r in left):
                     outcomes[run] = outcome
