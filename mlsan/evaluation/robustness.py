@@ -1,0 +1,160 @@
+"""What a trained model loses when test differs from training: absent modalities, noisy features,
+speakers never heard before."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from mlsan.config import Modality, RunConfig
+from mlsan.corpus import Corpus, Dialogue
+from mlsan.evaluation.metrics import scores
+from mlsan.evaluation.stages import stages
+
+NOISE = (0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is done to the test features: a modality absent, or noise on all; clean if neither."""
+
+    absent: Modality | None = None
+    noise: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        if self.absent:
+            return f"no {self.absent}"
+        return f"noise {self.noise:g}" if self.noise else "clean"
+
+
+def without(
+    corpus: Corpus, modality: Modality, generator: np.random.Generator, share: float = 1.0
+) -> Corpus:
+    """The corpus with one modality of a share of its test dialogues absent: features all zero.
+
+    That is what modality dropout in training shows a model. Which dialogues is drawn by
+    `generator`. Raises ValueError for a modality that the corpus lacks, or its only one.
+    """
+    if modality not in corpus.sizes:
+        raise ValueError(f"{corpus.name} has no {modality}; it has {', '.join(corpus.sizes)}")
+    if len(corpus.sizes) == 1:
+        raise ValueError(f"{corpus.name} has nothing but {modality}: without it nothing is left")
+    gone = generator.permutation(len(corpus.test)) < round(share * len(corpus.test))
+    chosen = iter(gone)
+    return _changed(
+        corpus, lambda d: {modality: np.zeros_like(d.feature[modality])} if next(chosen) else {}
+    )
+
+
+def noisy(
+    corpus: Corpus,
+    level: float,
+    generator: np.random.Generator,
+    modalities: Sequence[Modality] = (),
+) -> Corpus:
+    """The corpus with white Gaussian noise on the test features of `modalities` (all, if empty).
+
+    Its standard deviation is `level` times each feature's own over the training utterances.
+    """
+    chosen = tuple(modalities) or corpus.modalities
+    sigma = {
+        m: level * np.std(np.concatenate([d.feature[m] for d in corpus.train]), axis=0)
+        for m in chosen
+    }
+
+    def add(dialogue: Dialogue) -> dict[Modality, np.ndarray]:
+        clean = {m: dialogue.feature[m] for m in chosen}
+        drawn = {m: generator.standard_normal(x.shape, dtype=np.float32) for m, x in clean.items()}
+        return {m: (x + sigma[m] * drawn[m]).astype(x.dtype) for m, x in clean.items()}
+
+    return _changed(corpus, add)
+
+
+def conditions(corpus: Corpus, generator: np.random.Generator) -> dict[Condition, Corpus]:
+    """The corpus clean, with each modality absent in turn, and with noise at each of `NOISE`.
+
+    Drawn once and given to every model, so that all meet the same noise. A corpus of one modality
+    has no absent ones.
+    """
+    modalities = corpus.modalities if len(corpus.sizes) > 1 else ()
+    return {
+        Condition(): corpus,
+        **{Condition(absent=m): without(corpus, m, generator) for m in modalities},
+        **{Condition(noise=level): noisy(corpus, level, generator) for level in NOISE},
+    }
+
+
+def degraded_predictions(
+    run: RunConfig, model: nn.Module, degraded: Mapping[Condition, Corpus]
+) -> pd.DataFrame:
+    """What a trained model predicts in each condition, one row a test utterance.
+
+    Columns: condition, absent ("" for none), noise, dialogue, turn, label, predicted.
+    """
+    tables = []
+    for condition, corpus in degraded.items():
+        seen = stages(run, corpus, model, corpus.test)
+        tables.append(
+            pd.DataFrame(
+                {
+                    "condition": condition.name,
+                    "absent": condition.absent or "",
+                    "noise": condition.noise,
+                    "dialogue": [d.id for d in corpus.test for _ in d.label],
+                    "turn": [turn for d in corpus.test for turn in range(len(d))],
+                    "label": seen.label,
+                    "predicted": seen.logits.argmax(axis=1),
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def robustness(
+    run: RunConfig, model: nn.Module, degraded: Mapping[Condition, Corpus]
+) -> pd.DataFrame:
+    """One row a condition: condition, absent, noise, and test wf1, macro_f1, accuracy (percent)."""
+    predicted = degraded_predictions(run, model, degraded)
+    rows = [
+        dict(zip(("condition", "absent", "noise"), key, strict=True))
+        | scores(part["label"].to_numpy(), part["predicted"].to_numpy())
+        for key, part in predicted.groupby(["condition", "absent", "noise"], sort=False)
+    ]
+    return pd.DataFrame(rows)
+
+
+def by_acquaintance(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Test weighted F1 of a run on all, seen and unseen speakers: part, wf1 (percent), utterances.
+
+    `predictions` is the table of a `Result`. A speaker is seen whose name occurs in training;
+    utterances without a name are neither. A part without utterances has NaN.
+    """
+    test = predictions.query("split == 'test'")
+    named = test["speaker"] != ""
+    parts = {
+        "all": test,
+        "seen": test[named & test["seen"]],
+        "unseen": test[named & ~test["seen"]],
+    }
+    return pd.DataFrame(
+        {
+            "part": name,
+            "wf1": scores(part["label"].to_numpy(), part["predicted"].to_numpy())["wf1"]
+            if len(part)
+            else np.nan,
+            "utterances": len(part),
+        }
+        for name, part in parts.items()
+    )
+
+
+def _changed(corpus: Corpus, change: Callable[[Dialogue], dict[Modality, np.ndarray]]) -> Corpus:
+    """The corpus with some features of each test dialogue replaced. Its fingerprint stays: runs
+    are looked up by the corpus that they were trained on."""
+    test = tuple(dataclasses.replace(d, feature=d.feature | change(d)) for d in corpus.test)
+    return dataclasses.replace(corpus, test=test)
