@@ -8,14 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 
 from mlsan.corpus import DATA, OPENERS, Corpus, read_any
 from mlsan.report import Session, check, committed, compare, read_manifest
 from mlsan.report.notebooks import NotebookError, execute
 from mlsan.report.tables import corpora_table
-from mlsan.study import NOTEBOOKS, PLANS, ROOT, Study, open_study
-from mlsan.training import PROFILES, code_digest
+from mlsan.study import NOTEBOOKS, ROOT, Study, open_study
+from mlsan.training import PLANS, PROFILES, code_digest
 
 say = Console(soft_wrap=True, highlight=False).print
 
@@ -129,9 +130,11 @@ def describe_corpora(study: Study) -> None:
 
 def train(study: Study) -> tuple[list[str], list[str]]:
     """Train all runs of all plans: their keys, and what failed."""
-    runs = study.plan(*PLANS)
-    say(f"Runs: {len(runs)}")
-    table = study.sweep(runs)
+    runs, doses = study.plan(*PLANS), study.doses()
+    say(f"Runs: {len(runs) + len(doses) * len(study.dose_plan())}")
+    table = pd.concat(
+        [study.sweep(runs), *(dose.sweep(dose.dose_plan()) for dose in doses.values())]
+    )
     counts = table["status"].value_counts().to_dict()
     say("  " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     failed = table[table["status"] == "failed"].to_dict("records")

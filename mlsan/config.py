@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Modality = Literal["text", "audio", "visual"]
 Benchmark = Literal["MELD", "IEMOCAP"]
-SpeakerKind = Literal["identity", "role", "shuffled", "constant"]
+SpeakerKind = Literal["identity", "role", "shuffled", "constant", "inferred", "standardised"]
 
 MODALITIES: tuple[Modality, ...] = ("text", "audio", "visual")
 BENCHMARKS: tuple[Benchmark, ...] = ("MELD", "IEMOCAP")
@@ -33,7 +33,8 @@ class Frozen(BaseModel):
 class ModelConfig(Frozen):
     """MultiEMO's sizes (ACL 2023) and ML-SAN's three parts (Eq. 1-4), each on or off.
 
-    `film`, `gate` and `aux` all off is MultiEMO itself.
+    `film`, `gate` and `aux` all off is MultiEMO itself. The other models of Table 1, by `name`,
+    take their sizes from the same fields; each module says which.
     """
 
     name: str = "ml-san"
@@ -48,6 +49,9 @@ class ModelConfig(Frozen):
     text_context: bool = Field(False, description="text passes through DialogueRNN (IEMOCAP)")
     mask_padding: bool = Field(True, description="False: queries attend to padding, as published")
     modalities: tuple[Modality, ...] = MODALITIES
+    # -- DialogueGCN --
+    window: int = Field(10, gt=0, description="utterances to either side that are neighbours")
+    bases: int = Field(30, gt=0, description="matrices that the relations' weights are mixed from")
     # -- ML-SAN --
     film: bool = True
     gate: bool = True
@@ -62,10 +66,18 @@ class ModelConfig(Frozen):
     unknown_rate: float = Field(
         0.1, ge=0, lt=1, description="share of speakers, by dialogue, trained as the unknown one"
     )
+    # -- beyond the paper --
+    infer_from: Literal["dialogue", "past"] = Field(
+        "dialogue", description="utterances that speaker=inferred looks at"
+    )
+    infer_residual: bool = Field(False, description="a small network corrects the closed form")
+    adversary: bool = Field(
+        False, description="a speaker head, its gradient reversed, on the calibrated features"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModelConfig":
-        if self.d % self.heads:
+        if self.name == "ml-san" and self.d % self.heads:
             raise ValueError(f"d={self.d} must be a multiple of heads={self.heads}")
         for field in ("modalities", "film_modalities"):
             given = getattr(self, field)
@@ -79,13 +91,16 @@ class ModelConfig(Frozen):
 class LossConfig(Frozen):
     """L_ERC = swfc*SWFC(z) + hgr*SoftHGR(fused) + ce*CE(logits); Eq. 4 adds lam*L_spk."""
 
-    emotion: Literal["multiemo", "cross-entropy"] = "multiemo"
+    emotion: Literal["multiemo", "cross-entropy", "focal"] = "multiemo"
     swfc: float = Field(0.3, ge=0)
     hgr: float = Field(0.3, ge=0)
     ce: float = Field(0.4, ge=0)
     tau: float = Field(1.4, gt=0, description="temperature of SWFC")
-    gamma: float = Field(2.0, ge=0, description="focus of SWFC")
+    gamma: float = Field(2.0, ge=0, description="focus of SWFC and of the focal loss")
     alpha: float = Field(1.2, ge=0, description="exponent of SWFC's class weights")
+    class_weight: tuple[float, ...] = Field(
+        (), description="of cross-entropy and focal, by label; empty: all alike"
+    )
     lam: float = Field(0.5, ge=0, description="lambda of Eq. 4")
 
 
@@ -106,6 +121,9 @@ class TrainConfig(Frozen):
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: int = Field(1, gt=0, description="CPU threads; part of the run, for equal bits")
+    modality_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of a dialogue's modalities trained as absent"
+    )
 
 
 class RunConfig(Frozen):

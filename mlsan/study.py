@@ -1,7 +1,7 @@
 """The one object that a notebook talks to: corpora, runs, and where tables and figures go."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +16,14 @@ from mlsan.evaluation import Stages, per_class, scores, stages
 from mlsan.report import Provenance, save_figure, save_table
 from mlsan.report.tables import Table
 from mlsan.training import (
+    PLANS,
     PROFILES,
     SCALES,
     Result,
     Source,
-    ablation_runs,
     code_digest,
+    dose_runs,
     find_result,
-    lambda_runs,
-    main_runs,
     run_config,
     run_key,
     sweep,
@@ -35,8 +34,6 @@ ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
 RUNS = BUILD / "runs"
 NOTEBOOKS = ROOT / "notebooks"
-Plan = Callable[[Benchmark, str, bool], list[RunConfig]]
-PLANS: dict[str, Plan] = {"main": main_runs, "ablation": ablation_runs, "lambda": lambda_runs}
 
 
 @dataclass(frozen=True)
@@ -94,6 +91,10 @@ class Study:
                 found.append(f"{benchmark}: without audio and visual FiLM has nothing to do.")
         return " ".join(found)
 
+    def predictions(self, run: RunConfig) -> pd.DataFrame:
+        """One row a dev or test utterance of a finished run."""
+        return self.result(run).predictions
+
     def oracle(self, benchmark: Benchmark) -> Corpus:
         """A simulated corpus with every speaker's style undone exactly."""
         if not self.corpora[benchmark].simulated:
@@ -102,7 +103,7 @@ class Study:
         return oracle_calibrated(simulated_folder(settings, self.source.cache))
 
     def plan(self, *names: str) -> list[RunConfig]:
-        """The runs of some plans (main, ablation, lambda) on every benchmark, each once."""
+        """The runs of some plans (the keys of PLANS) on every benchmark, each once."""
         unknown = [name for name in names if name not in PLANS]
         if unknown:
             raise ValueError(f"unknown plan {unknown[0]!r}; the plans are {', '.join(PLANS)}")
@@ -113,6 +114,18 @@ class Study:
             for run in PLANS[name](benchmark, self.profile, corpus.named)
         ]
         return list(dict.fromkeys(runs))
+
+    def doses(self) -> dict[float, "Study"]:
+        """The study at each heterogeneity of Fig. 8; none where the corpora are real."""
+        if not self.simulated:
+            return {}
+        levels = SCALES[self.profile].doses
+        return {h: replace(self, source=replace(self.source, heterogeneity=h)) for h in levels}
+
+    def dose_plan(self) -> list[RunConfig]:
+        """The runs to train at each dose."""
+        found = [dose_runs(b, self.profile, c.named) for b, c in self.corpora.items()]
+        return [run for runs in found for run in runs]
 
     def config(self, benchmark: Benchmark, system: str, seed: int = 0, **changes) -> RunConfig:
         """One run's config in this study's profile, its speaker as the corpus allows."""

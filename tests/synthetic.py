@@ -38,6 +38,7 @@ def batch(
         speaker=integers(SPEAKERS),
         label=torch.where(mask, integers(CLASSES), -1),
         mask=mask,
+        length=tuple(lengths),
     )
 
 
@@ -55,6 +56,7 @@ def select(of: Batch, dialogues: Sequence[int]) -> Batch:
         speaker=cut(of.speaker),
         label=cut(of.label),
         mask=cut(of.mask),
+        length=tuple(of.length[b] for b in chosen),
     )
 
 

@@ -9,7 +9,7 @@ from mlsan.model.layout import Layout, _groups, pack
 
 
 def layout(b, mask_padding=True, bidirectional=True):
-    return Layout.of(b.mask, b.party, mask_padding, bidirectional)
+    return Layout.of(b.mask, b.party, b.length, mask_padding, bidirectional)
 
 
 @pytest.mark.parametrize("mask_padding", [True, False])

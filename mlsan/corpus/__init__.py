@@ -5,7 +5,7 @@ and `batches` turn dialogues into what a model takes. `simulate` makes the embed
 `write_layout` a folder from a table and arrays.
 """
 
-from mlsan.corpus.batch import batches, collate
+from mlsan.corpus.batch import batches, collate, drop_modalities
 from mlsan.corpus.catalogue import DATA, OPENERS, open_corpora, read_any
 from mlsan.corpus.errors import CorpusError
 from mlsan.corpus.layout import read_corpus
@@ -23,6 +23,7 @@ __all__ = [
     "SpeakerCode",
     "batches",
     "collate",
+    "drop_modalities",
     "open_corpora",
     "read_any",
     "read_corpus",

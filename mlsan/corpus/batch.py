@@ -1,6 +1,7 @@
 """Dialogues side by side: padded, turn-first batches."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ def collate(dialogues: Sequence[Dialogue], codes: Sequence[Int[np.ndarray, "_tur
         speaker=_pad(codes),
         label=_pad([d.label for d in dialogues], value=-1),
         mask=_pad([np.ones(len(d), dtype=bool) for d in dialogues]),
+        length=tuple(len(d) for d in dialogues),
     )
 
 
@@ -39,6 +41,24 @@ def batches(
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         yield collate([dialogues[i] for i in chosen], [codes[i] for i in chosen])
+
+
+def drop_modalities(batch: Batch, rate: float, generator: torch.Generator) -> Batch:
+    """The batch with each modality of each dialogue absent (all 0) with probability `rate`.
+
+    A dialogue always keeps one. Numbers are drawn on the generator's device.
+    """
+    if rate == 0 or len(batch.feature) == 1:
+        return batch
+    drawn = torch.rand(len(batch.feature), len(batch.length), generator=generator)
+    kept = (drawn >= rate) | (drawn == drawn.amax(0))
+    return replace(
+        batch,
+        feature={
+            modality: x * keep.to(x)[:, None]
+            for (modality, x), keep in zip(batch.feature.items(), kept, strict=True)
+        },
+    )
 
 
 def _pad(rows: Sequence[np.ndarray], value: int = 0) -> Tensor:

@@ -18,11 +18,13 @@ DATA = Path(__file__).parents[2] / "data"
 Opener = Callable[[str, Path | None, Path], dict[Benchmark, Corpus]]
 
 
-def open_simulated(profile: str, data: Path | None, cache: Path) -> dict[Benchmark, Corpus]:
+def open_simulated(
+    profile: str, data: Path | None, cache: Path, heterogeneity: float = 1.0
+) -> dict[Benchmark, Corpus]:
     """sim-meld and sim-iemocap in the profile's size, generated under `cache` at the first call."""
     return {
         benchmark: read_corpus(
-            simulated_folder(simulation(benchmark, profile), cache),
+            simulated_folder(simulation(benchmark, profile, heterogeneity=heterogeneity), cache),
             benchmark,
             f"sim-{benchmark.lower()}",
         )
@@ -85,13 +87,18 @@ OPENERS: dict[str, Opener] = {
 
 
 def open_corpora(
-    corpus: str, profile: str, data: Path | None, cache: Path
+    corpus: str, profile: str, data: Path | None, cache: Path, heterogeneity: float = 1.0
 ) -> dict[Benchmark, Corpus]:
     """The benchmarks that a corpus name stands for.
 
-    `data` is the folder of files that the user brings, `cache` that of what is generated. Raises
-    CorpusError for an unknown name and for whatever the files have wrong.
+    `data` is the folder of files that the user brings, `cache` that of what is generated, with
+    the speakers as different as `heterogeneity` says (0 to 1). Raises CorpusError for an unknown
+    name, for whatever the files have wrong, and for a heterogeneity that nobody can set.
     """
     if corpus not in OPENERS:
         raise CorpusError(f"corpus {corpus!r} is unknown. Use one of {', '.join(OPENERS)}.")
+    if corpus == "sim":
+        return open_simulated(profile, data, cache, heterogeneity)
+    if heterogeneity != 1:
+        raise CorpusError(f"corpus {corpus!r} is real: its heterogeneity is what it is. Use sim.")
     return OPENERS[corpus](profile, data, cache)

@@ -31,8 +31,9 @@ class SpeakerCode:
 
         identity: names with at least `min_utterances` there, most talkative first; role: the
         dialogue-local party; shuffled: the identities (roles where nobody is named) given to
-        random utterances; constant: everybody the same. Raises CorpusError where identity is
-        asked of a corpus that does not name its speakers.
+        random utterances; constant: everybody the same; inferred and standardised, whose FiLM
+        needs no code: identities, or roles where nobody is named. Raises CorpusError where
+        identity is asked of a corpus that does not name its speakers.
         """
         if kind == "identity" and not corpus.named:
             raise CorpusError(

@@ -55,13 +55,17 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Batch:
-    """Dialogues padded to the longest: features 0, label -1, party 0, speaker 0 (unknown)."""
+    """Dialogues padded to the longest: features 0, label -1, party 0, speaker 0 (unknown).
+
+    `length` says the same as `mask` without asking the device that the tensors are on.
+    """
 
     feature: dict[Modality, Float[Tensor, "turn dialogue feature"]]
     party: Int[Tensor, "turn dialogue"]
     speaker: Int[Tensor, "turn dialogue"]
     label: Int[Tensor, "turn dialogue"]
     mask: Bool[Tensor, "turn dialogue"]
+    length: tuple[int, ...]
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on `device`; to a GPU it is copied from pinned memory, without waiting."""
@@ -77,4 +81,5 @@ class Batch:
             speaker=move(self.speaker),
             label=move(self.label),
             mask=move(self.mask),
+            length=self.length,
         )

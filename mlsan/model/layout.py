@@ -8,6 +8,7 @@ it does not matter, for the result is dropped; nor does the global state there, 
 state changes any more.)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +95,8 @@ class Layout:
 
     present: Int[Tensor, "row"]
     """Position of each row in the flattened [turn, dialogue] grid."""
+    voice: Int[Tensor, "row"]
+    """A number for each party of each dialogue; padding is -1."""
     real: Int[Tensor, "utterance"] | None
     """The rows that are utterances rather than padding; None where all are."""
     padding: Bool[Tensor, "row"] | None
@@ -113,18 +116,21 @@ class Layout:
         cls,
         mask: Bool[Tensor, "turn dialogue"],
         party: Int[Tensor, "turn dialogue"],
+        length: Sequence[int],
         mask_padding: bool,
         bidirectional: bool,
     ) -> "Layout":
-        """Lay out a batch."""
+        """Lay out a batch; `length` is how many turns `mask` has of each dialogue."""
         device = mask.device
         turns, dialogues = mask.shape
-        length = np.array(mask.sum(0).tolist())
+        length = np.array(length)
         extent = length if mask_padding else np.full(dialogues, turns)
         start = np.cumsum(extent) - extent
         dialogue = np.repeat(np.arange(dialogues), extent)
         turn = np.arange(extent.sum()) - start[dialogue]
         padded = turn >= length[dialogue]
+        present = _tensor(turn * dialogues + dialogue, device)
+        voice = party.flatten()[present] * dialogues + _tensor(dialogue, device)
         course = _Course.of(length)
         walks = [_walk(course, start, len(turn), party, mask, backward=False)]
         if bidirectional:
@@ -137,7 +143,8 @@ class Layout:
             index = np.concatenate([(start[g][:, None] + np.arange(turns)).ravel() for g in groups])
             keys = Move(*(_tensor(x, device) for x in (index, np.argsort(index))))
         return cls(
-            present=_tensor(turn * dialogues + dialogue, device),
+            present=present,
+            voice=voice.masked_fill(~mask.flatten()[present], -1),
             real=_tensor(np.flatnonzero(~padded), device) if padded.any() else None,
             padding=_tensor(padded, device) if padded.any() else None,
             walks=tuple(walks),

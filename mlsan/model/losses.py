@@ -101,6 +101,24 @@ def soft_hgr(fused: list[Float[Tensor, "utterance feature"]]) -> Float[Tensor, "
     return -total / count
 
 
+def emotion_cross_entropy(
+    config: LossConfig,
+    logits: Float[Tensor, "utterance class"],
+    label: Int[Tensor, "utterance"],
+) -> Float[Tensor, ""]:
+    """Cross-entropy, by class weight where the config has some, or in the focal form.
+
+    The focal loss is the mean of (1 - p)^gamma (-log p) w_y, p the true emotion's probability
+    (Lin et al., ICCV 2017).
+    """
+    weight = logits.new_tensor(config.class_weight) if config.class_weight else None
+    if config.emotion != "focal":
+        return cross_entropy(logits, label, weight)
+    surprise = cross_entropy(logits, label, reduction="none")
+    focal = (1 - torch.exp(-surprise)) ** config.gamma * surprise
+    return (focal if weight is None else focal * weight[label]).mean()
+
+
 def total_loss(
     config: LossConfig,
     output: Output,
@@ -111,11 +129,12 @@ def total_loss(
     """L_total = L_ERC + lambda L_spk (Eq. 4) and its parts swfc, hgr, ce and spk, unweighted.
 
     L_ERC is MultiEMO's mix, or cross-entropy alone. A part that has no say is 0. `speaker` is
-    the true speaker, also where its identity was dropped on the way in.
+    the true speaker, also where its identity was dropped on the way in. With an adversary its
+    loss `adv` is added with the same lambda.
     """
     zero = output.logits.new_zeros(())
-    parts = {"swfc": zero, "hgr": zero, "ce": cross_entropy(output.logits, label), "spk": zero}
-    loss = parts["ce"]
+    parts = dict.fromkeys(("swfc", "hgr", "ce", "spk", "adv"), zero)
+    parts["ce"] = loss = emotion_cross_entropy(config, output.logits, label)
     if config.emotion == "multiemo":
         parts["swfc"] = swfc(output.z, label, class_weight, config.tau, config.gamma)
         parts["hgr"] = soft_hgr(list(output.fused.values()))
@@ -123,4 +142,7 @@ def total_loss(
     if output.speaker_logits is not None:
         parts["spk"] = known_cross_entropy(output.speaker_logits, speaker)
         loss = loss + config.lam * parts["spk"]
+    if output.adversary_logits is not None:
+        parts["adv"] = known_cross_entropy(output.adversary_logits, speaker)
+        loss = loss + config.lam * parts["adv"]
     return loss, parts

@@ -11,8 +11,9 @@ from mlsan.config import MODALITIES, Modality, ModelConfig
 from mlsan.corpus.types import Batch
 from mlsan.model.dialogue_rnn import DialogueRNN
 from mlsan.model.fusion import Fusion
+from mlsan.model.inferred import InferredFiLM
 from mlsan.model.layout import Layout
-from mlsan.model.speaker import FiLM, Gate
+from mlsan.model.speaker import Adversary, FiLM, Gate
 
 # Raw features differ in size by modality, hence the nameless axis.
 Features = dict[Modality, Float[Tensor, "utterance _"]]
@@ -27,10 +28,12 @@ class Output:
     """The joint representation that SWFC shapes."""
     fused: Features
     """Each modality's stream after fusion, for SoftHGR."""
-    speaker_logits: Float[Tensor, "utterance speaker"] | None
-    """Auxiliary head (Eq. 4); None where it is off."""
     stages: dict[str, Features]
     """raw, calibrated (after FiLM), context (after DialogueRNN), gated (after Eq. 3)."""
+    speaker_logits: Float[Tensor, "utterance speaker"] | None = None
+    """Auxiliary head (Eq. 4); None where it is off."""
+    adversary_logits: Float[Tensor, "utterance speaker"] | None = None
+    """The head on the calibrated features whose gradient is reversed; None where it is off."""
 
 
 class MultiEMO(nn.Module):
@@ -81,6 +84,7 @@ class MultiEMO(nn.Module):
         layout = Layout.of(
             batch.mask,
             batch.party,
+            batch.length,
             mask_padding=config.mask_padding,
             bidirectional=config.bidirectional,
         )
@@ -102,15 +106,17 @@ class MultiEMO(nn.Module):
         z = self.join(joined)
         stages = {"raw": raw, "calibrated": calibrated, "context": context}
         stages["gated"] = self._by_modality(gated)
+        kept = {
+            stage: {m: layout.utterances(x[m]) for m in self.modalities}
+            for stage, x in stages.items()
+        }
         return Output(
             logits=self.classify(z),
             z=z,
             fused=self._by_modality(fused),
+            stages=kept,
             speaker_logits=self.identify(z, joined),
-            stages={
-                stage: {m: layout.utterances(x[m]) for m in self.modalities}
-                for stage, x in stages.items()
-            },
+            adversary_logits=self.oppose(kept["calibrated"]),
         )
 
     def _by_modality(self, x: Float[Tensor, "modality utterance feature"]) -> Features:
@@ -134,6 +140,10 @@ class MultiEMO(nn.Module):
         """Output-level hook."""
         return None
 
+    def oppose(self, calibrated: Features) -> Float[Tensor, "utterance speaker"] | None:
+        """Hook on the calibrated features."""
+        return None
+
 
 class MLSAN(MultiEMO):
     """MultiEMO with calibration by FiLM, gating by speaker and a speaker head, each on or off.
@@ -152,25 +162,33 @@ class MLSAN(MultiEMO):
     ):
         super().__init__(config, sizes, parties, classes)
         d = config.d
-        self.speaker = self.film = self.gates = self.name = None
-        if config.film or config.gate:
+        self.speaker = self.film = self.gates = self.name = self.adversary = None
+        self.infers = config.speaker in ("inferred", "standardised")
+        if config.gate or (config.film and not self.infers):
             self.speaker = nn.Embedding(speakers, config.speaker_dim)
+        width = sizes if config.film_site == "raw" else dict.fromkeys(sizes, d)
+        calibrated = [m for m in config.film_modalities if m in self.modalities]
         if config.film:
-            width = sizes if config.film_site == "raw" else dict.fromkeys(sizes, d)
-            residual = config.film_form == "residual"
-            self.film = nn.ModuleDict(
-                {
-                    m: FiLM(config.speaker_dim, width[m], residual)
-                    for m in config.film_modalities
-                    if m in self.modalities
-                }
-            )
+            self.film = nn.ModuleDict({m: self._film(width[m]) for m in calibrated})
         if config.gate:
             context = config.gate_input == "speaker+context"
             self.gates = Gate(len(self.modalities), config.speaker_dim, d, context)
         if config.aux:
             inputs = d if config.aux_input == "z" else d * len(self.modalities)
             self.name = nn.Linear(inputs, speakers)
+        if config.film and config.adversary and calibrated:
+            self.adversary = Adversary(sum(width[m] for m in calibrated), speakers)
+
+    def _film(self, features: int) -> FiLM | InferredFiLM:
+        config = self.config
+        if not self.infers:
+            return FiLM(config.speaker_dim, features, config.film_form == "residual")
+        return InferredFiLM(
+            features,
+            shrink=config.speaker == "inferred",
+            past=config.infer_from == "past",
+            residual=config.infer_residual,
+        )
 
     def calibrate(
         self, x: Features, speaker: Int[Tensor, "row"], layout: Layout, site: str
@@ -178,8 +196,11 @@ class MLSAN(MultiEMO):
         """Eq. 1-2 on `film_modalities`. Padding stays what it was."""
         if self.film is None or site != self.config.film_site:
             return x
-        e = self.speaker(speaker)
-        done = {m: film(x[m], e) for m, film in self.film.items()}
+        if self.infers:
+            done = {m: film(x[m], layout.voice, layout.padding) for m, film in self.film.items()}
+        else:
+            e = self.speaker(speaker)
+            done = {m: film(x[m], e) for m, film in self.film.items()}
         if layout.padding is not None:
             padding = layout.padding.unsqueeze(1)
             done = {m: torch.where(padding, x[m], y) for m, y in done.items()}
@@ -199,12 +220,23 @@ class MLSAN(MultiEMO):
             return None
         return self.name(z if self.config.aux_input == "z" else joined)
 
+    def oppose(self, calibrated: Features) -> Float[Tensor, "utterance speaker"] | None:
+        """The adversary, on the modalities that FiLM calibrates."""
+        if self.adversary is None:
+            return None
+        return self.adversary(torch.cat([calibrated[m] for m in self.film], -1))
+
     def calibration(
         self, speaker: Int[Tensor, "speaker"], modality: Modality
     ) -> tuple[Float[Tensor, "speaker feature"], Float[Tensor, "speaker feature"]]:
-        """gamma and beta of Eq. 1 for these speakers; raises ValueError where there is no FiLM."""
+        """gamma and beta of Eq. 1 for these speakers.
+
+        Raises ValueError where there is no FiLM, or none that depends on the speaker alone.
+        """
         if self.film is None or modality not in self.film:
             raise ValueError(f"this model has no FiLM on {modality}")
+        if self.infers:
+            raise ValueError("this model infers calibration from each dialogue: no table of it")
         return self.film[modality].scale_shift(self.speaker(speaker))
 
     def gate(

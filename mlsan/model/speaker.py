@@ -102,6 +102,36 @@ class Gate(nn.Module):
         return self.weights(e, h) * h
 
 
+class Adversary(nn.Module):
+    """A linear speaker head on the calibrated features that teaches FiLM to hide the speaker.
+
+    Not in the paper: a control of its claim that calibrated features are neutral. The head learns
+    to name the speaker; its gradient is reversed on the way down (Ganin and Lempitsky, ICML 2015).
+    """
+
+    def __init__(self, features: int, speakers: int):
+        super().__init__()
+        # Normalised, for else the features could escape the head by growing.
+        self.head = nn.Sequential(
+            nn.LayerNorm(features, elementwise_affine=False), nn.Linear(features, speakers)
+        )
+
+    def forward(
+        self, calibrated: Float[Tensor, "utterance feature"]
+    ) -> Float[Tensor, "utterance speaker"]:
+        return self.head(_Reverse.apply(calibrated))
+
+
+class _Reverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return -grad
+
+
 def known_cross_entropy(
     logits: Float[Tensor, "utterance speaker"], speaker: Int[Tensor, "utterance"]
 ) -> Float[Tensor, ""]:

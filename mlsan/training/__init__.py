@@ -1,13 +1,13 @@
 """Training: profiles and systems, the loop, the run store and sweeps over many runs."""
 
 from mlsan.training.loop import DivergedError, begin, epochs
+from mlsan.training.plans import MODALITY_DROPOUT, PLANS, dose_runs
 from mlsan.training.profiles import (
+    BASELINES,
+    CELLS,
     PROFILES,
     SCALES,
     SYSTEMS,
-    ablation_runs,
-    lambda_runs,
-    main_runs,
     run_config,
     system_of,
 )
@@ -15,19 +15,21 @@ from mlsan.training.store import Result, code_digest, find_result, run_key, trai
 from mlsan.training.sweep import Source, sweep
 
 __all__ = [
+    "BASELINES",
+    "CELLS",
+    "MODALITY_DROPOUT",
+    "PLANS",
     "PROFILES",
     "SCALES",
     "SYSTEMS",
     "DivergedError",
     "Result",
     "Source",
-    "ablation_runs",
     "begin",
     "code_digest",
+    "dose_runs",
     "epochs",
     "find_result",
-    "lambda_runs",
-    "main_runs",
     "run_config",
     "run_key",
     "sweep",

@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
 from mlsan.config import EMOTIONS, PARTIES, RunConfig
-from mlsan.corpus import Corpus, Dialogue, SpeakerCode, batches
+from mlsan.corpus import Batch, Corpus, Dialogue, SpeakerCode, batches, drop_modalities
 from mlsan.model import build_model, class_weights, drop_identities, pack, total_loss
 
 SPLITS = ("dev", "test")
@@ -174,13 +174,12 @@ def train_epoch(
     totals: dict[str, Tensor] = {}
     steps = 0
     for batch in batches(dialogues, codes, run.train.batch, state.generator):
+        label, speaker = targets(batch, device)
         told = drop_identities(batch, run.model.unknown_rate, state.generator, speakers)
-        batch, told = batch.to(device), told.to(device)
+        told = drop_modalities(told, run.train.modality_dropout, state.generator).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=run.train.precision == "bfloat16"):
             output = state.model(told)
-        loss, parts = total_loss(
-            run.loss, output, pack(batch.label, batch.mask), pack(batch.speaker, batch.mask), weight
-        )
+        loss, parts = total_loss(run.loss, output, label, speaker, weight)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         state.optimiser.step()
@@ -198,14 +197,24 @@ def evaluate(
     model.eval()
     losses, labels, predicted = [], [], []
     for batch in batches(dialogues, codes, run.train.batch, None):
-        batch = batch.to(weight.device)
-        output = model(batch)
-        label = pack(batch.label, batch.mask)
-        loss, _ = total_loss(run.loss, output, label, pack(batch.speaker, batch.mask), weight)
+        label, speaker = targets(batch, weight.device)
+        output = model(batch.to(weight.device))
+        loss, _ = total_loss(run.loss, output, label, speaker, weight)
         losses.append(loss)
         labels.append(label)
         predicted.append(output.logits.argmax(-1))
     return torch.stack(losses).mean().item(), torch.cat(labels).cpu(), torch.cat(predicted).cpu()
+
+
+def targets(
+    batch: Batch, device: torch.device
+) -> tuple[Int[Tensor, "utterance"], Int[Tensor, "utterance"]]:
+    """Label and true speaker of each real utterance, packed before they leave the CPU.
+
+    On a GPU packing would have to wait for the device to say how many there are.
+    """
+    packed = (pack(batch.label, batch.mask), pack(batch.speaker, batch.mask))
+    return tuple(x.to(device, non_blocking=True) for x in packed)
 
 
 def weighted_f1(label: Tensor, predicted: Tensor) -> float:

@@ -26,16 +26,52 @@ PAPER: dict[Benchmark, RunConfig] = {
 }
 
 
+# The other models of Table 1 as their authors run them; DialogueGCN has no MELD setting of its own.
+_RARE = tuple(1 / share for share in (0.086747, 0.144406, 0.227883, 0.160585, 0.127711, 0.252668))
+_ALONE = {"emotion": "cross-entropy", "plateau_patience": 1000}  # their rate is never cut
+PUBLISHED: dict[str, dict[Benchmark, dict[str, object]]] = {
+    "BC-LSTM": dict.fromkeys(
+        ("MELD", "IEMOCAP"),
+        {**_ALONE, "d": 100, "layers": 2, "classifier": 100, "dropout": 0.25}
+        | {"lr": 1e-4, "weight_decay": 1e-5, "batch": 32, "epochs": 60},
+    ),
+    "DialogueRNN": {
+        "MELD": {**_ALONE, "d": 150, "classifier": 100, "dropout": 0.25}
+        | {"lr": 5e-4, "weight_decay": 1e-5, "batch": 30, "epochs": 100},
+        "IEMOCAP": {**_ALONE, "d": 500, "classifier": 300, "dropout": 0.25}
+        | {"lr": 1e-4, "weight_decay": 1e-5, "batch": 30, "epochs": 60, "class_weight": _RARE},
+    },
+    "DialogueGCN": {
+        benchmark: {**_ALONE, "d": 100, "classifier": 100, "dropout": 0.4, "class_weight": weight}
+        | {"lr": 3e-4, "weight_decay": 0.0, "batch": 32, "epochs": 60}
+        for benchmark, weight in (("MELD", ()), ("IEMOCAP", _RARE))
+    },
+    "MMGCN": {
+        "MELD": {**_ALONE, "d": 200, "layers": 64, "classifier": 100, "dropout": 0.4}
+        | {"emotion": "focal", "gamma": 2.5}
+        | {"lr": 1e-3, "weight_decay": 3e-5, "batch": 16, "epochs": 60},
+        "IEMOCAP": {**_ALONE, "d": 200, "layers": 64, "classifier": 100, "dropout": 0.4}
+        | {"lr": 3e-4, "weight_decay": 3e-5, "batch": 16, "epochs": 20, "class_weight": _RARE},
+    },
+}
+
+
 class Scale(Frozen):
     """What a profile changes of the published settings so that two cores suffice."""
 
     model: dict[str, int] = {}
     train: dict[Benchmark, dict[str, float]] = {}
+    systems: dict[str, dict[str, int]] = {}
     seeds: tuple[int, ...]
+    few: tuple[int, ...]
+    """The seeds of all that is neither in Table 1 nor in Table 2."""
     lambdas: tuple[float, ...]
+    doses: tuple[float, ...]
+    """Heterogeneity of the simulated corpora in Fig. 8."""
 
 
 _NARROW = {"d": 64, "feedforward": 128, "classifier": 64, "layers": 2, "speaker_dim": 16}
+_SHALLOW = {"MMGCN": {"layers": 4}}
 SCALES: dict[str, Scale] = {
     "smoke": Scale(
         model={**_NARROW, "d": 16, "layers": 1},
@@ -43,29 +79,52 @@ SCALES: dict[str, Scale] = {
             "MELD": {"batch": 8, "epochs": 2, "lr": 3e-3},
             "IEMOCAP": {"batch": 4, "epochs": 2, "lr": 3e-3},
         },
+        systems=_SHALLOW,
         seeds=(0, 1),
+        few=(0, 1),
         lambdas=(0.2, 0.5),
+        doses=(0.0, 1.0),
     ),
     "small": Scale(
         model=_NARROW,
         train={
-            "MELD": {"batch": 16, "epochs": 16, "lr": 1e-3},
-            "IEMOCAP": {"batch": 8, "epochs": 40, "lr": 1e-3},
+            "MELD": {"batch": 16, "epochs": 12, "lr": 1e-3},
+            "IEMOCAP": {"batch": 8, "epochs": 25, "lr": 1e-3},
         },
-        seeds=(0, 1, 2),
-        lambdas=(0.1, 0.2, 0.5, 1.0),
+        systems=_SHALLOW,
+        seeds=(0, 1, 2, 3, 4),
+        few=(0, 1, 2),
+        lambdas=(0.1, 0.2, 0.5, 1.0, 5.0),
+        doses=(0.0, 0.5, 1.0),
     ),
-    "paper": Scale(seeds=(0, 1, 2, 3, 4), lambdas=(0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0)),
+    "paper": Scale(
+        seeds=(0, 1, 2, 3, 4),
+        few=(0, 1, 2, 3, 4),
+        lambdas=(0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0, 10.0),
+        doses=(0.0, 0.25, 0.5, 0.75, 1.0),
+    ),
 }
 
-# Each system as the parts of ML-SAN that are on.
-SYSTEMS: dict[str, dict[str, bool]] = {
+# Each system as the settings that make it: the parts of ML-SAN that are on, or another model.
+CELLS: dict[str, dict[str, bool]] = {
     "MultiEMO": {"film": False, "gate": False, "aux": False},
-    "ML-SAN": {"film": True, "gate": True, "aux": True},
+    "only FiLM": {"film": True, "gate": False, "aux": False},
+    "only Gate": {"film": False, "gate": True, "aux": False},
+    "only Aux": {"film": False, "gate": False, "aux": True},
     "w/o FiLM": {"film": False, "gate": True, "aux": True},
     "w/o Gate": {"film": True, "gate": False, "aux": True},
     "w/o Aux": {"film": True, "gate": True, "aux": False},
+    "ML-SAN": {"film": True, "gate": True, "aux": True},
 }
+# These know the speaker by the role in the dialogue alone, if at all.
+_OTHER = {**CELLS["MultiEMO"], "speaker": "role", "unknown_rate": 0.0}
+BASELINES: dict[str, dict[str, object]] = {
+    "BC-LSTM": {"name": "bc-lstm", **_OTHER},
+    "DialogueRNN": {"name": "dialogue-rnn", **_OTHER},
+    "DialogueGCN": {"name": "dialogue-gcn", **_OTHER},
+    "MMGCN": {"name": "mmgcn", **_OTHER},
+}
+SYSTEMS: dict[str, dict[str, object]] = {**BASELINES, **CELLS}
 
 
 def run_config(
@@ -79,20 +138,26 @@ def run_config(
     scale = choose(profile, SCALES, "profile")
     parts = choose(system, SYSTEMS, "system")
     base = choose(benchmark, PAPER, "benchmark")
-    model = {**scale.model, **parts, "speaker": "identity" if named else "role"}
-    train = {**scale.train.get(benchmark, {}), "device": default_device(profile)}
-    groups = {"model": model, "loss": {}, "train": train}
-    for name, value in changes.items():
-        owner = [g for g in groups if name in type(getattr(base, g)).model_fields]
-        if not owner:
-            fields = [f for g in groups for f in type(getattr(base, g)).model_fields]
-            raise ValueError(f"unknown setting {name!r}; the settings are {', '.join(fields)}")
-        groups[owner[0]][name] = value
-    if not {**model, **groups["model"]}["aux"]:
-        groups["loss"]["lam"] = 0.0  # without the head lambda weighs nothing: one run, one key
+    fields = {
+        **PUBLISHED.get(system, {}).get(benchmark, {}),
+        **scale.model,
+        **scale.train.get(benchmark, {}),
+        **scale.systems.get(system, {}),
+        "speaker": "identity" if named else "role",
+        "device": default_device(profile),
+        **parts,
+        **changes,
+    }
+    if not fields["aux"] and not fields.get("adversary"):
+        fields["lam"] = 0.0  # without a head lambda weighs nothing: one run, one key
     settings = base.model_dump()
-    for group, values in groups.items():
-        settings[group] |= values
+    groups = {name: settings[name] for name in ("model", "loss", "train")}
+    for name, value in fields.items():
+        owner = next((group for group in groups.values() if name in group), None)
+        if owner is None:
+            known = ", ".join(field for group in groups.values() for field in group)
+            raise ValueError(f"unknown setting {name!r}; the settings are {known}")
+        owner[name] = value
     return RunConfig.model_validate({**settings, "seed": seed})
 
 
@@ -109,45 +174,23 @@ def choose(value: str, allowed: dict, what: str):
 
 
 def system_of(model: ModelConfig) -> str:
-    """The name of the system that a model's switches make."""
-    parts = {"film": model.film, "gate": model.gate, "aux": model.aux}
-    names = {tuple(sorted(switches.items())): name for name, switches in SYSTEMS.items()}
-    on = "+".join(part for part, is_on in parts.items() if is_on)
-    return names.get(tuple(sorted(parts.items())), f"only {on}")
+    """The name of the system that a model's settings make."""
+    for system, parts in SYSTEMS.items():
+        made = {"name": "ml-san", **parts}
+        if all(getattr(model, field) == made[field] for field in ("name", "film", "gate", "aux")):
+            return system
+    return model.name
 
 
 def describe(run: RunConfig) -> str:
     """A run in a few words, for people."""
-    return f"{system_of(run.model)} {run.benchmark} lam={run.loss.lam:g} seed={run.seed}"
-
-
-def main_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
-    """Table 1: MultiEMO and ML-SAN over all seeds."""
-    return _over_seeds(benchmark, profile, ("MultiEMO", "ML-SAN"), named)
-
-
-def ablation_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
-    """Table 2: ML-SAN and each of its parts left out, over all seeds."""
-    systems = tuple(name for name in SYSTEMS if name != "MultiEMO")
-    return _over_seeds(benchmark, profile, systems, named)
-
-
-def lambda_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
-    """Fig. 6: ML-SAN over lambda and all seeds; without the auxiliary loss stands for 0."""
-    seeds = SCALES[profile].seeds
-    swept = [
-        run_config(benchmark, profile, "ML-SAN", seed, named=named, lam=lam)
-        for lam in SCALES[profile].lambdas
-        for seed in seeds
+    plain = ModelConfig()
+    changed = [
+        f"{field}={getattr(run.model, field)}"
+        for field in ("speaker", "infer_from", "infer_residual", "adversary")
+        if getattr(run.model, field) != getattr(plain, field)
     ]
-    return _over_seeds(benchmark, profile, ("w/o Aux",), named) + swept
-
-
-def _over_seeds(
-    benchmark: Benchmark, profile: str, systems: tuple[str, ...], named: bool
-) -> list[RunConfig]:
-    return [
-        run_config(benchmark, profile, system, seed, named=named)
-        for system in systems
-        for seed in SCALES[profile].seeds
-    ]
+    if run.train.modality_dropout:
+        changed.append(f"modality_dropout={run.train.modality_dropout:g}")
+    words = [system_of(run.model), run.benchmark, f"lam={run.loss.lam:g}", f"seed={run.seed}"]
+    return " ".join(words + changed)

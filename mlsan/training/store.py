@@ -64,7 +64,7 @@ def code_digest() -> str:
     paths = []
     for name in SHAPING:
         path = PACKAGE / name
-        paths += sorted(path.glob("*.py")) if path.is_dir() else [path]
+        paths += sorted(path.rglob("*.py")) if path.is_dir() else [path]
     code = [f"{path.relative_to(PACKAGE)}\n{_meaning(path.read_text())}" for path in paths]
     return sha256("\n".join([torch.__version__, *code]).encode())
 

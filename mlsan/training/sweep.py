@@ -27,11 +27,14 @@ class Source:
     profile: str
     data: Path | None
     cache: Path
+    heterogeneity: float = 1.0
 
     def open(self) -> dict[Benchmark, Corpus]:
         """The corpora, read once in each process."""
         if self not in _OPENED:
-            _OPENED[self] = open_corpora(self.corpus, self.profile, self.data, self.cache)
+            _OPENED[self] = open_corpora(
+                self.corpus, self.profile, self.data, self.cache, self.heterogeneity
+            )
         return _OPENED[self]
 
 
@@ -105,6 +108,10 @@ def _row(run: RunConfig, key: str, corpora: dict[Benchmark, Corpus], outcome: di
         "film": model.film,
         "gate": model.gate,
         "aux": model.aux,
+        "adversary": model.adversary,
+        "infer_from": model.infer_from if model.speaker == "inferred" else "",
+        "infer_residual": model.infer_residual,
+        "modality_dropout": run.train.modality_dropout,
         "lam": run.loss.lam,
         "seed": run.seed,
         "run": key,

@@ -1,0 +1,88 @@
+"""Which runs each table and figure is made of: plans by name, all over seeds."""
+
+from collections.abc import Callable, Sequence
+
+from mlsan.config import Benchmark, RunConfig
+from mlsan.training.profiles import BASELINES, CELLS, SCALES, run_config
+
+# Fig. 10: the rate at which a dialogue's modalities are absent in training, where they are.
+MODALITY_DROPOUT = 0.2
+
+
+def main_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+    """Table 1: every model that is measured, over all seeds."""
+    systems = [{"system": name} for name in (*BASELINES, "MultiEMO", "ML-SAN")]
+    return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
+
+
+def ablation_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+    """Table 2: all eight cells of FiLM, gate and auxiliary loss, over all seeds."""
+    systems = [{"system": name} for name in CELLS]
+    return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
+
+
+def control_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+    """Table 2's controls: ML-SAN told the speaker's identity, its role, or nothing of use."""
+    kinds = (("identity",) if named else ()) + ("role", "shuffled", "constant")
+    systems = [{"system": "ML-SAN", "speaker": kind} for kind in kinds]
+    return _over(SCALES[profile].few, benchmark, profile, named, systems)
+
+
+def lambda_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+    """Fig. 6: ML-SAN over lambda; without the auxiliary loss stands for 0."""
+    swept = [{"system": "ML-SAN", "lam": lam} for lam in SCALES[profile].lambdas]
+    return _over(SCALES[profile].few, benchmark, profile, named, [{"system": "w/o Aux"}, *swept])
+
+
+def speaker_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+    """Table 5: MultiEMO, and ML-SAN told of the speaker in every way there is."""
+    kinds = (("identity",) if named else ()) + ("role", "standardised", "inferred")
+    systems = [{"system": "MultiEMO"}, *({"system": "ML-SAN", "speaker": k} for k in kinds)]
+    for more in ({"infer_from": "past"}, {"infer_residual": True}):
+        systems.append({"system": "ML-SAN", "speaker": "inferred", **more})
+    return _over(SCALES[profile].few, benchmark, profile, named, systems)
+
+
+def neutrality_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+    """Fig. 9: MultiEMO, ML-SAN, ML-SAN without its auxiliary loss, and with an adversary."""
+    systems = [{"system": name} for name in ("MultiEMO", "ML-SAN", "w/o Aux")]
+    systems.append({"system": "ML-SAN", "adversary": True})
+    return _over(SCALES[profile].few, benchmark, profile, named, systems)
+
+
+def robustness_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+    """Fig. 10: MultiEMO and ML-SAN, with and without modality dropout in training."""
+    systems = [
+        {"system": name, "modality_dropout": rate}
+        for name in ("MultiEMO", "ML-SAN")
+        for rate in (0.0, MODALITY_DROPOUT)
+    ]
+    return _over(SCALES[profile].few, benchmark, profile, named, systems)
+
+
+def dose_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+    """Fig. 8: MultiEMO and ML-SAN, to be trained at each heterogeneity."""
+    systems = [{"system": name} for name in ("MultiEMO", "ML-SAN")]
+    return _over(SCALES[profile].few, benchmark, profile, named, systems)
+
+
+def _over(
+    seeds: Sequence[int], benchmark: Benchmark, profile: str, named: bool, systems: list[dict]
+) -> list[RunConfig]:
+    return [
+        run_config(benchmark, profile, seed=seed, named=named, **system)
+        for system in systems
+        for seed in seeds
+    ]
+
+
+Plan = Callable[[Benchmark, str, bool], list[RunConfig]]
+PLANS: dict[str, Plan] = {
+    "main": main_runs,
+    "ablation": ablation_runs,
+    "controls": control_runs,
+    "lambda": lambda_runs,
+    "speakers": speaker_runs,
+    "neutrality": neutrality_runs,
+    "robustness": robustness_runs,
+}
