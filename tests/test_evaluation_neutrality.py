@@ -1,0 +1,190 @@
+"""Probes and calibration measures on features whose style is known exactly."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mlsan.corpus import Dialogue, open_corpora
+from mlsan.corpus.simulate import oracle_calibrated, simulated_folder, simulation
+from mlsan.evaluation import Stages, stages
+from mlsan.evaluation.neutrality import (
+    STAGES,
+    calibration_maps,
+    chance_level,
+    map_agreement,
+    recovery_by_modality,
+    stage_probes,
+    style_recovery,
+)
+from mlsan.training import run_config
+from mlsan.training.loop import new_model, speaker_code
+
+NAMES = np.array(["a", "b", "c", "d"])
+GAIN = np.array([[0.5, 2.0], [1.0, 1.0], [1.5, 0.7], [3.0, 1.2]], dtype=np.float32)
+SHIFT = np.array([[3.0, -1.0], [0.0, 0.5], [-3.0, 2.0], [1.0, -4.0]], dtype=np.float32)
+
+
+def styled(seed, count=240):
+    """Utterances of four speakers: one channel a feature, shown by each speaker's own style."""
+    draw = np.random.default_rng(seed)
+    who = draw.integers(0, 4, count)
+    label = draw.integers(0, 2, count)
+    latent = draw.standard_normal((count, 2)).astype(np.float32)
+    latent[:, 0] += 4 * label
+    return who, label, latent, GAIN[who] * latent + SHIFT[who]
+
+
+def gathered(who, label, raw, calibrated):
+    """Stages in which nothing comes after the calibration."""
+    flat = {"audio": calibrated}
+    return Stages(
+        label=label,
+        code=who,
+        speaker=NAMES[who],
+        logits=np.eye(2, dtype=np.float32)[label],
+        z=calibrated,
+        at={"raw": {"audio": raw}, "calibrated": flat, "context": flat, "gated": flat},
+    )
+
+
+def undone(seed):
+    who, label, latent, shown = styled(seed)
+    return gathered(who, label, shown, latent)
+
+
+def oracle_of(label, latent):
+    return (Dialogue("1", label, np.zeros_like(label), None, {"audio": latent}),)
+
+
+def probes(train, dev, test, **changes):
+    found = stage_probes(train, dev, test, np.random.default_rng(0), **changes)
+    return found.set_index(["target", "stage"])
+
+
+def test_probes_find_speakers_in_raw_features_and_none_once_style_is_undone():
+    found = probes(undone(0), undone(1), undone(2))
+    assert list(found.loc["speaker"].index) == list(found.loc["emotion"].index) == list(STAGES)
+    speaker, emotion = found.loc["speaker"], found.loc["emotion"]
+    assert speaker.loc["raw", "wf1"] > speaker.loc["raw", "chance"] + 30
+    for stage in STAGES[1:]:
+        assert speaker.loc[stage, "wf1"] < speaker.loc[stage, "chance"] + 8
+        assert emotion.loc[stage, "wf1"] > 95
+    assert emotion.loc["raw", "wf1"] < emotion.loc["calibrated", "wf1"]
+    assert set(speaker["classes"]) == {4}
+    assert set(emotion["classes"]) == {2}
+
+
+def test_the_speaker_probe_keeps_to_the_speakers_it_was_fitted_on():
+    train, dev = undone(0), undone(1)
+    stranger = dataclasses.replace(dev, speaker=np.where(dev.code == 0, "stranger", dev.speaker))
+    found = probes(train, stranger, dev, speakers=3, most=50).loc["speaker"]
+    leading = np.argsort(-np.bincount(train.code))[:3]
+    assert set(found["classes"]) == {3}
+    assert set(found["fitted"]) == {50}
+    assert set(found["scored"]) == {np.isin(dev.code, leading[leading != 0]).sum()}
+    alone = dataclasses.replace(dev, speaker=np.full(len(dev.label), "stranger"))
+    nobody = probes(train, alone, dev).loc["speaker"]
+    assert nobody["wf1"].isna().all()
+    assert nobody["chance"].isna().all()
+
+
+def test_the_same_utterances_are_drawn_whatever_the_features():
+    one, other = undone(0), undone(0)
+    other.z[:] = 0
+    kept = ["fitted", "scored", "chance"]
+    pair = [probes(seen, undone(1), undone(2), most=40)[kept] for seen in (one, other)]
+    assert pair[0].equals(pair[1])
+
+
+def test_probes_refuse_a_modality_that_is_not_there():
+    with pytest.raises(ValueError, match="no visual here; the stages have audio"):
+        probes(undone(0), undone(1), undone(2), modalities=("visual",))
+
+
+def test_chance_is_the_better_of_two_blind_guesses():
+    # Guessing 50:50 on 50:50 is right half the time in both classes.
+    assert chance_level(np.array([0, 1]), np.array([1, 0])) == pytest.approx(50)
+    # Always "0" on nine of ten: F1 of class 0 is 2 * 0.9 / 1.9, of class 1 nothing.
+    many = np.array([0] * 9 + [1])
+    assert chance_level(many, many) == pytest.approx(100 * max(0.9 * 1.8 / 1.9, 0.82))
+
+
+def test_recovery_is_whole_for_the_truth_nil_for_noise_and_between_for_raw_features():
+    who, label, latent, shown = styled(0)
+    oracle = oracle_of(label, latent)
+
+    def mean_r2(calibrated):
+        table = style_recovery(gathered(who, label, shown, calibrated), oracle)
+        assert len(table) == 2 * 4
+        return recovery_by_modality(table).set_index("calibration")["r2_mean"]
+
+    exact = mean_r2(latent)
+    assert exact["learned"] == pytest.approx(1)
+    assert exact["best"] == pytest.approx(1)
+    assert exact["none"] < 0.6 < 0.9 < exact["by speaker"] < 1
+    assert mean_r2(shown)["learned"] == pytest.approx(exact["none"])
+    # One scale and offset a feature for everybody are free, whatever their sign.
+    assert mean_r2(-3 * latent + 5)["learned"] == pytest.approx(1)
+    assert mean_r2(np.zeros_like(latent))["learned"] == 0
+    noise = np.random.default_rng(9).standard_normal(latent.shape).astype(np.float32)
+    assert mean_r2(noise)["learned"] < 0.05
+
+
+def test_recovery_looks_at_frequent_speakers_and_the_part_asked_for():
+    who, label, latent, shown = styled(0)
+    calibrated = np.where((who == 0)[:, None], shown, latent)
+    seen, oracle = gathered(who, label, shown, calibrated), oracle_of(label, latent)
+
+    def learned(**kept):
+        return style_recovery(seen, oracle, **kept).query("calibration == 'learned'")["r2"].mean()
+
+    assert learned(part=who != 0) == pytest.approx(1)
+    assert learned() < 0.95
+    rare = np.isin(np.arange(len(who)), np.flatnonzero(who == 0)[9:], invert=True)
+    few = gathered(who[rare], label[rare], shown[rare], calibrated[rare])
+    found = style_recovery(few, oracle_of(label[rare], latent[rare]))
+    assert found.query("calibration == 'learned'")["r2"].to_numpy() == pytest.approx(1)
+
+
+def test_maps_are_the_style_turned_round():
+    who, label, latent, shown = styled(0)
+    maps = calibration_maps(gathered(who, label, shown, 2 * latent - 1), oracle_of(label, latent))
+    assert len(maps) == 4 * 2
+    true = maps.pivot(index="speaker", columns="feature", values="true_scale").to_numpy()
+    assert true == pytest.approx(1 / GAIN, rel=1e-4)
+    shift = maps.pivot(index="speaker", columns="feature", values="true_shift").to_numpy()
+    assert shift == pytest.approx(-SHIFT / GAIN, rel=1e-3, abs=1e-3)
+    assert maps["learned_scale"].to_numpy() == pytest.approx(2 * maps["true_scale"].to_numpy())
+    agreed = map_agreement(maps).iloc[0]
+    assert agreed[["scale_r2", "shift_r2"]].to_numpy(float) == pytest.approx([1, 1])
+    assert agreed["chance"] == pytest.approx(1 / 3)
+    one_for_all = calibration_maps(gathered(who, label, shown, 2 * shown), oracle_of(label, latent))
+    assert map_agreement(one_for_all)[["scale_r2", "shift_r2"]].isna().all(axis=None)
+
+
+def test_an_oracle_of_other_dialogues_or_features_is_refused():
+    who, label, latent, shown = styled(0)
+    with pytest.raises(ValueError, match="not those that the stages"):
+        style_recovery(gathered(who, label, shown, latent), oracle_of(1 - label, latent))
+    wide = np.zeros((len(who), 5), dtype=np.float32)
+    with pytest.raises(ValueError, match="calibrated after its projection"):
+        style_recovery(gathered(who, label, shown, wide), oracle_of(label, latent))
+
+
+def test_a_simulated_corpus_is_recovered_by_standardising_and_not_by_an_untrained_model(tmp_path):
+    corpus = open_corpora("sim", "smoke", None, tmp_path)["IEMOCAP"]
+    oracle = oracle_calibrated(simulated_folder(simulation("IEMOCAP", "smoke"), tmp_path))
+    run = run_config("IEMOCAP", "smoke", "ML-SAN", 0)
+    model = new_model(run, corpus, speaker_code(run, corpus).size)
+    seen = {s: stages(run, corpus, model, getattr(corpus, s)) for s in ("train", "dev", "test")}
+    found = recovery_by_modality(style_recovery(seen["train"], oracle.train))
+    r2 = found.pivot(index="modality", columns="calibration", values="r2_mean")
+    for modality in ("audio", "visual"):
+        row = r2.loc[modality]
+        assert row["learned"] == pytest.approx(row["none"])
+        assert row["none"] < row["by speaker"] < row["best"] < 1
+    assert r2.loc["text", ["none", "learned", "best"]].to_numpy(float) == pytest.approx(1)
+    found = probes(seen["train"], seen["dev"], seen["test"], modalities=("audio", "visual"))
+    assert set(found["modalities"]) == {"audio+visual"}
+    assert found["wf1"].between(0, 100).all()
