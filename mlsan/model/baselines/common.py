@@ -1,0 +1,119 @@
+"""What several of the models share: the batch's grid, context layers, and the way in and out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from mlsan.config import MODALITIES, Modality, ModelConfig
+from mlsan.corpus.types import Batch
+from mlsan.model.network import Output
+
+
+def used_modalities(config: ModelConfig, sizes: Mapping[Modality, int]) -> tuple[Modality, ...]:
+    """Those that the config asks for and the corpus has; ValueError where there is none."""
+    used = tuple(m for m in MODALITIES if m in sizes and m in config.modalities)
+    if not used:
+        raise ValueError(
+            f"no modality left: the corpus has {tuple(sizes)}, the config asks for "
+            f"{config.modalities}"
+        )
+    return used
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Which cells of a [dialogue, turn] grid are utterances."""
+
+    mask: Bool[Tensor, "dialogue turn"]
+    length: Int[Tensor, "dialogue"]
+    """Turns of each dialogue, on the CPU."""
+    present: Int[Tensor, "utterance"]
+    """The utterances' cells in the flattened grid."""
+
+    @classmethod
+    def of(cls, mask: Bool[Tensor, "turn dialogue"]) -> "Turns":
+        """From a batch's mask, which is copied from the device once."""
+        here = mask.T.cpu()
+        present = here.flatten().nonzero().squeeze(1)
+        return cls(mask.T, here.sum(1), present.to(mask.device, non_blocking=True))
+
+    def rows(
+        self, x: Shaped[Tensor, "dialogue turn feature"]
+    ) -> Shaped[Tensor, "utterance feature"]:
+        """The utterances, dialogue after dialogue (the order of `pack`)."""
+        return x.flatten(0, 1).index_select(0, self.present)
+
+
+class BiLSTM(nn.Module):
+    """A bidirectional LSTM over the turns of each dialogue, `d` a direction; 0 on padding."""
+
+    def __init__(self, inputs: int, d: int, layers: int, dropout: float):
+        super().__init__()
+        between = dropout if layers > 1 else 0.0
+        self.lstm = nn.LSTM(
+            inputs, d, layers, batch_first=True, bidirectional=True, dropout=between
+        )
+
+    def forward(
+        self, x: Float[Tensor, "dialogue turn inputs"], turns: Turns
+    ) -> Float[Tensor, "dialogue turn outputs"]:
+        packed = pack_padded_sequence(x, turns.length, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.lstm(packed)[0], True, total_length=x.shape[1])[0]
+
+
+class DialogueAttention(nn.Module):
+    """Each turn's weighted mean of its dialogue: softmax_j((W x_i + b) x_j) over the turns j."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.query = nn.Linear(features, features)
+
+    def forward(
+        self, x: Float[Tensor, "dialogue turn feature"], turns: Turns
+    ) -> Float[Tensor, "dialogue turn feature"]:
+        score = self.query(x) @ x.transpose(1, 2)
+        return score.masked_fill(~turns.mask.unsqueeze(1), -torch.inf).softmax(-1) @ x
+
+
+class JointModel(nn.Module):
+    """A model that reads all modalities side by side, as one vector an utterance.
+
+    A subclass gives `encode`, with `outputs` features an utterance. These go through a hidden
+    layer with ReLU, which is z, dropout, and the linear layer to the classes.
+    """
+
+    def __init__(self, config: ModelConfig, sizes: Mapping[Modality, int]):
+        super().__init__()
+        self.modalities = used_modalities(config, sizes)
+        self.inputs = sum(sizes[m] for m in self.modalities)
+
+    def add_head(self, outputs: int, hidden: int, classes: int, dropout: float) -> None:
+        """Make the layers after `encode`."""
+        self.hidden = nn.Linear(outputs, hidden)
+        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, classes))
+
+    def forward(self, batch: Batch) -> Output:
+        turns = Turns.of(batch.mask)
+        raw = {m: batch.feature[m].transpose(0, 1) for m in self.modalities}
+        x = self.encode(torch.cat(list(raw.values()), -1), batch.party.T, turns)
+        z = torch.relu(self.hidden(turns.rows(x)))
+        return Output(
+            logits=self.classify(z),
+            z=z,
+            fused={},
+            speaker_logits=None,
+            stages={"raw": {m: turns.rows(x) for m, x in raw.items()}},
+        )
+
+    def encode(
+        self,
+        x: Float[Tensor, "dialogue turn inputs"],
+        party: Int[Tensor, "dialogue turn"],
+        turns: Turns,
+    ) -> Float[Tensor, "dialogue turn outputs"]:
+        """Each utterance in its context; padding holds anything finite."""
+        raise NotImplementedError

@@ -1,0 +1,106 @@
+"""DialogueGCN (Ghosal et al., EMNLP 2019): a graph of near turns, its edges typed by who speaks."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from mlsan.config import Modality, ModelConfig
+from mlsan.model.baselines.common import BiLSTM, DialogueAttention, JointModel, Turns
+from mlsan.model.layers import uniform_
+
+LSTM_LAYERS = 2
+
+
+class DialogueGCN(JointModel):
+    """BiLSTM, two graph layers, attention over the dialogue, a hidden layer, softmax.
+
+    With N_i the turns at most `window` from i, i included, and g the LSTM's output:
+
+        a_ij = softmax over j in N_i of g_i W g_j
+        h1_i = W_0 g_i + b + sum_{j in N_i} a_ij W_r g_j        r = (speaker i, speaker j, i < j)
+        h2_i = U_0 h1_i + c + sum_{j in N_i} U h1_j
+
+    [g; h2] goes on. There are 2 parties^2 relations, whose weights are mixed from `bases`.
+
+    Sizes: `d` a direction of the LSTM (100), `classifier` for h1, h2 and z (100), `window` (10),
+    `bases` (30), `dropout` between the LSTM's layers and after z (.4).
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        sizes: Mapping[Modality, int],
+        parties: int,
+        classes: int,
+        speakers: int,
+    ):
+        super().__init__(config, sizes)
+        wide, narrow = 2 * config.d, config.classifier
+        self.parties, self.window = parties, config.window
+        self.context = BiLSTM(self.inputs, config.d, LSTM_LAYERS, config.dropout)
+        self.edge = nn.Linear(wide, wide, bias=False)
+        self.relational = RelationalConv(wide, narrow, 2 * parties**2, config.bases)
+        self.own = nn.Linear(narrow, narrow)
+        self.near = nn.Linear(narrow, narrow, bias=False)
+        self.attend = DialogueAttention(wide + narrow)
+        self.add_head(wide + narrow, narrow, classes, config.dropout)
+
+    def encode(
+        self,
+        x: Float[Tensor, "dialogue turn inputs"],
+        party: Int[Tensor, "dialogue turn"],
+        turns: Turns,
+    ) -> Float[Tensor, "dialogue turn outputs"]:
+        g = self.context(x, turns)
+        near = neighbours(turns.mask, self.window)
+        score = g @ self.edge(g).transpose(1, 2)
+        weight = score.masked_fill(~near, -torch.inf).softmax(-1)
+        h = self.relational(g, weight, relations(party, self.parties))
+        h = self.own(h) + near.to(h.dtype) @ self.near(h)
+        return self.attend(torch.cat([g, h], -1), turns)
+
+
+class RelationalConv(nn.Module):
+    """x'_i = W_0 x_i + b + sum_j weight_ij W_r x_j with r = relation_ij, W_r = sum_k mix_rk V_k."""
+
+    def __init__(self, inputs: int, outputs: int, relations: int, bases: int):
+        super().__init__()
+        self.own = nn.Linear(inputs, outputs)
+        self.basis = nn.Parameter(uniform_(torch.empty(bases, outputs, inputs), inputs))
+        self.mix = nn.Parameter(uniform_(torch.empty(relations, bases), bases))
+
+    def forward(
+        self,
+        x: Float[Tensor, "dialogue turn inputs"],
+        weight: Float[Tensor, "dialogue turn turn"],
+        relation: Int[Tensor, "dialogue turn turn"],
+    ) -> Float[Tensor, "dialogue turn outputs"]:
+        # By basis, not by edge: an edge has only its few mixing weights.
+        message = (x @ self.basis.flatten(0, 1).T).unflatten(-1, self.basis.shape[:2])
+        mixed = weight.unsqueeze(-1) * embedding(relation, self.mix)
+        return self.own(x) + torch.einsum("dijk,djko->dio", mixed, message)
+
+
+def neighbours(
+    mask: Bool[Tensor, "dialogue turn"], window: int
+) -> Bool[Tensor, "dialogue turn turn"]:
+    """True at (i, j) for utterances at most `window` turns apart, and for each cell with itself.
+
+    Padding so has itself alone, which keeps its attention finite.
+    """
+    turn = torch.arange(mask.shape[1], device=mask.device)
+    distance = (turn.unsqueeze(1) - turn).abs()
+    return (distance <= window) & mask.unsqueeze(1) & mask.unsqueeze(2) | (distance == 0)
+
+
+def relations(
+    party: Int[Tensor, "dialogue turn"], parties: int
+) -> Int[Tensor, "dialogue turn turn"]:
+    """The number of the edge's type at (i, j): who speaks at i, who at j, whether i is earlier."""
+    turn = torch.arange(party.shape[1], device=party.device)
+    earlier = (turn.unsqueeze(1) < turn).long()
+    pair = party.long().unsqueeze(2) * parties + party.long().unsqueeze(1)
+    return 2 * pair + earlier

@@ -1,0 +1,149 @@
+"""DialogueRNN (Majumder et al., AAAI 2019): a state for each party, and attention to the past.
+
+MultiEMO's context encoder (`mlsan.model.dialogue_rnn`) is a variant of it, whose attention has no
+query and which needs no dropout on its states. That is what its speed rests on, so that this one
+is written on its own.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from mlsan.config import Modality, ModelConfig
+from mlsan.model.baselines.common import DialogueAttention, JointModel, Turns
+from mlsan.model.layers import StackedGRUCell, uniform_
+from mlsan.model.layout import Move
+from mlsan.model.products import stacked_linear
+
+# Fixed in the published code: after each cell, and before the last layer.
+CELL_DROPOUT = HEAD_DROPOUT = 0.1
+
+
+class DialogueRNNClassifier(JointModel):
+    """Both directions of `PartyRNN`, attention over the dialogue, a hidden layer, softmax.
+
+    E = dropout([e forward; e backward]); E~_t = sum_j softmax_j((W E_t + b) E_j) E_j;
+    z = ReLU(Linear(E~)).
+
+    Sizes: `d` for the global and the parties' states, D_g = D_p (150 on MELD, 500 on IEMOCAP),
+    `classifier` for D_e = D_h (100, 300; z has 2 D_h), `dropout` of E (.25).
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        sizes: Mapping[Modality, int],
+        parties: int,
+        classes: int,
+        speakers: int,
+    ):
+        super().__init__(config, sizes)
+        out = config.classifier
+        self.parties = parties
+        self.context = PartyRNN(2, self.inputs, config.d, out, CELL_DROPOUT)
+        self.dropout = nn.Dropout(config.dropout)
+        self.attend = DialogueAttention(2 * out)
+        self.add_head(2 * out, 2 * out, classes, HEAD_DROPOUT)
+
+    def encode(
+        self,
+        x: Float[Tensor, "dialogue turn inputs"],
+        party: Int[Tensor, "dialogue turn"],
+        turns: Turns,
+    ) -> Float[Tensor, "dialogue turn outputs"]:
+        turned = reversal(turns)
+        speaks = one_hot(party.long(), self.parties).bool()
+        e = self.context(
+            torch.stack([x, _turn(x, turned)]), torch.stack([speaks, _turn(speaks, turned)])
+        )
+        e = torch.cat([e[0], _turn(e[1], turned)], -1)
+        return self.attend(self.dropout(e), turns)
+
+
+class PartyRNN(nn.Module):
+    """The recurrence, for several streams at once, each with weights of its own.
+
+    For turn t, utterance u_t and speaker s, all states 0 at the start:
+
+        g_t = GRU_g([u_t; q_s], g_{t-1})                          global, q_s before its update
+        c_t = sum_{j<t} softmax_j(u_t W g_j) g_j, c_0 = 0          context
+        q_s <- GRU_p([u_t; c_t], q_s)                             other parties keep theirs
+        e_t = GRU_e(q_s, e_{t-1})                                 output, q_s after its update
+
+    with dropout on every new state.
+    """
+
+    def __init__(self, streams: int, inputs: int, d: int, outputs: int, dropout: float):
+        super().__init__()
+        self.g = StackedGRUCell(streams, inputs + d, d)
+        self.p = StackedGRUCell(streams, inputs + d, d)
+        self.e = StackedGRUCell(streams, d, outputs)
+        self.query = nn.Parameter(uniform_(torch.empty(streams, d, inputs), inputs))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        u: Float[Tensor, "stream dialogue turn inputs"],
+        speaks: Bool[Tensor, "stream dialogue turn party"],
+    ) -> Float[Tensor, "stream dialogue turn outputs"]:
+        """`speaks` marks each turn's party. What follows a dialogue's end does not reach it."""
+        streams, dialogues, _, inputs = u.shape
+        g_cell, p_cell, e_cell = self.g, self.p, self.e
+        d = self.query.shape[1]
+        # What comes from the utterance does not recur: one product for all turns.
+        weight = torch.cat(
+            [g_cell.weight_ih[..., :inputs], p_cell.weight_ih[..., :inputs], self.query], 1
+        )
+        by_u = stacked_linear(u.flatten(1, 2), weight).unflatten(1, u.shape[1:3])
+        g_by_q, p_by_c = g_cell.weight_ih[..., inputs:], p_cell.weight_ih[..., inputs:]
+
+        g = c = by_u.new_zeros(streams, dialogues, d)
+        e = by_u.new_zeros(streams, dialogues, e_cell.bias_hh.shape[1] // 3)
+        q = by_u.new_zeros(*speaks.shape[:2], speaks.shape[3], d)
+        past = by_u.new_zeros(streams, dialogues, 0, d)
+        out = []
+        for of_turn, speaker in zip(by_u.unbind(2), speaks.unsqueeze(-1).unbind(2), strict=True):
+            g_by_u, p_by_u, query = of_turn.split((3 * d, 3 * d, d), -1)
+            if out:
+                share = (past @ query.unsqueeze(-1)).softmax(2)
+                c = (share * past).sum(2)
+            own = (q * speaker).sum(2)
+            g = self._step(g_cell, g_by_u + stacked_linear(own, g_by_q, g_cell.bias_ih), g)
+            new = self._step(p_cell, p_by_u + stacked_linear(c, p_by_c, p_cell.bias_ih), own)
+            q = torch.where(speaker, new.unsqueeze(2), q)
+            e = self._step(e_cell, stacked_linear(new, e_cell.weight_ih, e_cell.bias_ih), e)
+            past = torch.cat([past, g.unsqueeze(2)], 2)
+            out.append(e)
+        return torch.stack(out, 2)
+
+    def _step(
+        self,
+        cell: StackedGRUCell,
+        gi: Float[Tensor, "stream dialogue gates"],
+        h: Float[Tensor, "stream dialogue feature"],
+    ) -> Float[Tensor, "stream dialogue feature"]:
+        """The new state, from the input's product and the old state."""
+        d = h.shape[-1]
+        gh = stacked_linear(h, cell.weight_hh, cell.bias_hh)
+        r, z = (gi[..., : 2 * d] + gh[..., : 2 * d]).sigmoid().chunk(2, -1)
+        n = torch.tanh(gi[..., 2 * d :] + r * gh[..., 2 * d :])
+        return self.dropout(n + z * (h - n))
+
+
+def reversal(turns: Turns) -> Int[Tensor, "cell"]:
+    """For each cell of the flattened grid that which it swaps with when dialogues are turned."""
+    length = turns.length.unsqueeze(1)
+    dialogues, width = turns.mask.shape
+    turn = torch.arange(width).expand(dialogues, -1)
+    swapped = torch.where(turn < length, length - 1 - turn, turn)
+    cell = swapped + width * torch.arange(dialogues).unsqueeze(1)
+    return cell.flatten().to(turns.mask.device, non_blocking=True)
+
+
+def _turn(x: Tensor, turned: Int[Tensor, "cell"]) -> Tensor:
+    """Each dialogue back to front, padding where it was."""
+    flat = x.flatten(0, 1)
+    return (Move(turned, turned)(flat) if x.is_floating_point() else flat[turned]).view_as(x)

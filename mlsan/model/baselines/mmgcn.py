@@ -1,0 +1,129 @@
+"""MMGCN (Hu et al., ACL 2021): one deep graph over all modalities of a dialogue."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from mlsan.config import Modality, ModelConfig
+from mlsan.corpus.types import Batch
+from mlsan.model.baselines.common import BiLSTM, Turns, used_modalities
+from mlsan.model.layers import uniform_
+from mlsan.model.network import Output
+
+LSTM_LAYERS = 2
+# How much of the first layer each further one keeps, and how fast the layers' own weights fade.
+START_SHARE, FADE = 0.1, 0.5
+# Below 1, where the slope of arccos has no end.
+COSINE_SCALE = 0.99999
+
+
+class MMGCN(nn.Module):
+    """A node for each modality of each utterance; any one, two or three modalities will do.
+
+    Nodes n: each modality through a linear layer to d; text then through a BiLSTM, plus an
+    embedding of the speaker (text alone has one). H = `DeepGraph`(n) over `adjacency`.
+    z = [n; H] of all modalities, then dropout, ReLU, softmax.
+
+    Sizes: `d` for n (200; half a direction of the BiLSTM), `classifier` for H (100), `layers` of
+    the graph (the published code always runs 64), `dropout` between the BiLSTM's layers, on n
+    before the graph and on z (.4). ValueError for an odd `d`.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        sizes: Mapping[Modality, int],
+        parties: int,
+        classes: int,
+        speakers: int,
+    ):
+        super().__init__()
+        d, hidden = config.d, config.classifier
+        if d % 2:
+            raise ValueError(f"d={d} must be even: half of it is a direction of the BiLSTM")
+        self.modalities = used_modalities(config, sizes)
+        self.project = nn.ModuleDict({m: nn.Linear(sizes[m], d) for m in self.modalities})
+        if "text" in self.modalities:
+            self.context = BiLSTM(d, d // 2, LSTM_LAYERS, config.dropout)
+            self.speaker = nn.Embedding(parties, d)
+        self.graph = DeepGraph(d, hidden, config.layers)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classify = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.ReLU(),
+            nn.Linear(len(self.modalities) * (d + hidden), classes),
+        )
+
+    def forward(self, batch: Batch) -> Output:
+        turns = Turns.of(batch.mask)
+        raw = {m: batch.feature[m].transpose(0, 1) for m in self.modalities}
+        n = {m: self.project[m](x) for m, x in raw.items()}
+        if "text" in n:
+            n["text"] = self.context(n["text"], turns) + self.speaker(batch.party.T)
+        nodes = torch.cat(list(n.values()), 1)
+        h = self.graph(self.dropout(nodes), adjacency(nodes, turns.mask))
+        graph = dict(zip(n, map(turns.rows, h.chunk(len(n), 1)), strict=True))
+        z = torch.cat([part for m in n for part in (turns.rows(n[m]), graph[m])], -1)
+        return Output(
+            logits=self.classify(z),
+            z=z,
+            fused={},
+            speaker_logits=None,
+            stages={"raw": {m: turns.rows(x) for m, x in raw.items()}, "context": graph},
+        )
+
+
+class DeepGraph(nn.Module):
+    """Graph convolutions that keep a share of their start and fade to the identity with depth.
+
+    H_0 = ReLU(Linear(n)); with M = A H and layer l from 1 on, theta = ln(.5 / l + 1):
+
+        H <- ReLU(theta [M; H_0] W_l + (1 - theta) (.9 M + .1 H_0))
+    """
+
+    def __init__(self, inputs: int, d: int, layers: int):
+        super().__init__()
+        self.start = nn.Linear(inputs, d)
+        self.weight = nn.Parameter(uniform_(torch.empty(layers, 2 * d, d), d))
+
+    def forward(
+        self,
+        x: Float[Tensor, "dialogue node inputs"],
+        a: Float[Tensor, "dialogue node node"],
+    ) -> Float[Tensor, "dialogue node feature"]:
+        h = h0 = torch.relu(self.start(x))
+        # Both terms are linear in [M; H_0], so that a layer is one weight, in two halves.
+        one = torch.eye(h.shape[-1], dtype=self.weight.dtype, device=h.device)
+        keep = torch.cat([(1 - START_SHARE) * one, START_SHARE * one])
+        layer = torch.arange(1, len(self.weight) + 1, dtype=one.dtype, device=h.device)
+        theta = torch.log(FADE / layer + 1).view(-1, 1, 1)
+        by_m, by_h0 = torch.lerp(keep, self.weight, theta).chunk(2, 1)
+        for w, start in zip(by_m, torch.einsum("dnf,lfo->ldno", h0, by_h0), strict=True):
+            h = torch.relu(start + (a @ h) @ w)
+        return h
+
+
+def adjacency(
+    nodes: Float[Tensor, "dialogue node feature"], mask: Bool[Tensor, "dialogue turn"]
+) -> Float[Tensor, "dialogue node node"]:
+    """D^-1/2 A D^-1/2, where A_ij = 1 - arccos(.99999 cos(n_i, n_j)) / pi on the graph's edges.
+
+    Nodes are ordered modality by modality. Edges join all utterances within a modality, each
+    with itself too, and all modalities of an utterance; padding has none.
+    """
+    number = torch.arange(nodes.shape[1], device=nodes.device)
+    modality, turn = number // mask.shape[1], number % mask.shape[1]
+    edge = (modality.unsqueeze(1) == modality) | (turn.unsqueeze(1) == turn)
+    real = mask[:, turn]
+    edge = edge & real.unsqueeze(1) & real.unsqueeze(2)
+    # In half precision .99999 is 1.
+    with torch.autocast(nodes.device.type, enabled=False):
+        unit = normalize(nodes.to(torch.promote_types(nodes.dtype, torch.float32)), dim=-1)
+        angle = torch.acos(COSINE_SCALE * (unit @ unit.transpose(1, 2)))
+        weight = torch.where(edge, 1 - angle / math.pi, 0.0)
+        scale = torch.where(real, weight.sum(-1), 1.0).rsqrt()
+        return scale.unsqueeze(2) * weight * scale.unsqueeze(1)
