@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from mlsan.corpus import Dialogue, batches, collate
+from mlsan.corpus import Dialogue, batches, collate, drop_modalities
 
 
 def dialogue(number, turns):
@@ -67,3 +67,30 @@ def test_a_batch_moves_whole():
     moved = collate(DIALOGUES, CODES).to("meta")
     tensors = [*moved.feature.values(), moved.party, moved.speaker, moved.label, moved.mask]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+def test_length_says_what_mask_says():
+    batch = collate(DIALOGUES, CODES)
+    assert batch.length == tuple(batch.mask.sum(0).tolist()) == (2, 4, 1, 3, 2)
+
+
+def test_a_dropped_modality_is_zero_in_the_whole_dialogue_and_one_always_stays():
+    full = collate([dialogue(number, 3) for number in range(1, 2001)], [np.zeros(3, int)] * 2000)
+    generator = torch.Generator().manual_seed(0)
+    dropped = drop_modalities(full, 0.5, generator)
+    there = {m: (x != 0).all(2) for m, x in dropped.feature.items()}
+    for modality, kept in there.items():
+        assert torch.equal(kept, kept[:1].expand_as(kept)), "a dialogue loses all turns or none"
+        x = full.feature[modality]
+        assert torch.equal(dropped.feature[modality], x * kept[..., None])
+        # Dropped with 1/2, but where both were drawn (1/4) one of the two is given back.
+        assert abs((~kept).float().mean().item() - 0.375) < 0.03
+    assert torch.stack(list(there.values())).any(0).all()
+
+
+def test_without_dropout_no_number_is_drawn():
+    batch = collate(DIALOGUES, CODES)
+    generator = torch.Generator().manual_seed(0)
+    state = generator.get_state()
+    assert drop_modalities(batch, 0.0, generator) is batch
+    assert torch.equal(generator.get_state(), state)

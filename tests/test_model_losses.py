@@ -1,5 +1,7 @@
 """SWFC, SoftHGR, class weights and their sum."""
 
+from dataclasses import replace
+
 import oracles
 import pytest
 import torch
@@ -122,3 +124,36 @@ def test_cross_entropy_alone_leaves_out_the_rest():
     loss, parts = total_loss(LossConfig(emotion="cross-entropy"), out, LABEL, LABEL, WEIGHT)
     torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(out.logits, LABEL))
     assert parts["swfc"] == parts["hgr"] == parts["spk"] == 0
+
+
+@pytest.mark.parametrize("weights", [(), (1.0, 2.0, 0.5)])
+def test_the_focal_loss_is_that_of_its_definition(weights):
+    config = LossConfig(emotion="focal", gamma=2.5, class_weight=weights)
+    out = output(speaker_logits=False)
+    p = out.logits.softmax(-1)
+    terms = [
+        -((1 - p[i, y]) ** 2.5) * p[i, y].log() * (weights[y] if weights else 1)
+        for i, y in enumerate(LABEL.tolist())
+    ]
+    loss, _ = total_loss(config, out, LABEL, LABEL, WEIGHT)
+    torch.testing.assert_close(loss, sum(terms) / len(terms))
+
+
+def test_class_weights_make_cross_entropy_a_weighted_mean():
+    config = LossConfig(emotion="cross-entropy", class_weight=(1.0, 2.0, 0.5))
+    out = output(speaker_logits=False)
+    weight = torch.tensor(config.class_weight, dtype=out.logits.dtype)[LABEL]
+    surprise = -out.logits.log_softmax(-1)[range(6), LABEL]
+    loss, _ = total_loss(config, out, LABEL, LABEL, WEIGHT)
+    torch.testing.assert_close(loss, (weight * surprise).sum() / weight.sum())
+
+
+def test_the_adversary_counts_with_lambda():
+    out = replace(output(), adversary_logits=randn(6, SPEAKERS, seed=4))
+    speaker = torch.tensor([0, 1, 2, 3, 0, 5])
+    with_it, parts = total_loss(LossConfig(lam=0.5), out, LABEL, speaker, WEIGHT)
+    without, _ = total_loss(LossConfig(lam=0.5), output(), LABEL, speaker, WEIGHT)
+    known = speaker > 0
+    expected = torch.nn.functional.cross_entropy(out.adversary_logits[known], speaker[known])
+    torch.testing.assert_close(parts["adv"], expected)
+    torch.testing.assert_close(with_it, without + 0.5 * expected)

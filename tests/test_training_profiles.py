@@ -2,14 +2,24 @@
 
 import pytest
 
+from mlsan.model import MODELS
+from mlsan.training.plans import (
+    PLANS,
+    ablation_runs,
+    control_runs,
+    lambda_runs,
+    main_runs,
+    robustness_runs,
+    speaker_runs,
+)
 from mlsan.training.profiles import (
+    BASELINES,
+    CELLS,
     PAPER,
     PROFILES,
     SCALES,
     SYSTEMS,
-    ablation_runs,
-    lambda_runs,
-    main_runs,
+    describe,
     run_config,
     system_of,
 )
@@ -50,7 +60,7 @@ def test_without_the_head_lambda_does_not_make_a_second_run():
     ("arguments", "changes", "message"),
     [
         (("MELD", "tiny", "ML-SAN", 0), {}, "unknown profile 'tiny'; choose one of smoke, small"),
-        (("MELD", "small", "MLSAN", 0), {}, "unknown system 'MLSAN'; choose one of MultiEMO"),
+        (("MELD", "small", "MLSAN", 0), {}, "unknown system 'MLSAN'; choose one of BC-LSTM"),
         (("MELD", "small", "ML-SAN", 0), {"lambda_": 1}, "unknown setting 'lambda_'; the settings"),
         (("MELD", "small", "ML-SAN", 0), {"d": 30}, "d=30 must be a multiple of heads=4"),
         (("MELD", "small", "ML-SAN", 0), {"modalities": ("audio", "text")}, "in this order"),
@@ -62,15 +72,69 @@ def test_a_wrong_setting_says_what_is_allowed(arguments, changes, message):
 
 
 def test_plans_cover_seeds_and_share_runs():
-    seeds = SCALES["small"].seeds
+    seeds, few = SCALES["small"].seeds, SCALES["small"].few
     main = main_runs("MELD", "small", True)
     ablation = ablation_runs("MELD", "small", True)
     curve = lambda_runs("IEMOCAP", "small", True)
-    assert len(main) == 2 * len(seeds)
-    assert len(ablation) == 4 * len(seeds)
-    assert len(set(main) & set(ablation)) == len(seeds)
+    assert len(seeds) == 5
+    assert len(main) == (len(BASELINES) + 2) * len(seeds)
+    assert len(ablation) == 8 * len(seeds)
+    assert len(set(main) & set(ablation)) == 2 * len(seeds)
     assert {run.loss.lam for run in curve} == {0.0, *SCALES["small"].lambdas}
-    assert set(main_runs("IEMOCAP", "small", True)) & set(curve)
+    assert len(set(main_runs("IEMOCAP", "small", True)) & set(curve)) == len(few)
+
+
+def test_the_cells_are_all_of_them():
+    parts = {(c["film"], c["gate"], c["aux"]) for c in CELLS.values()}
+    assert len(parts) == len(CELLS) == 8
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_plan_names_its_runs_apart(plan, named):
+    runs = PLANS[plan]("MELD", "small", named)
+    assert len(set(map(describe, runs))) == len(set(runs)) == len(runs)
+    assert named or "identity" not in {run.model.speaker for run in runs}
+
+
+def test_controls_differ_in_what_the_speaker_is_told_as_and_in_nothing_else():
+    runs = [run for run in control_runs("MELD", "small", True) if run.seed == 0]
+    assert [run.model.speaker for run in runs] == ["identity", "role", "shuffled", "constant"]
+    assert len({run.model_copy(update={"model": runs[0].model}) for run in runs}) == 1
+
+
+def test_every_way_of_telling_the_speaker_is_tried():
+    runs = [r.model for r in speaker_runs("IEMOCAP", "small", True) if r.seed == 0 and r.model.film]
+    told = [(m.speaker, m.infer_from, m.infer_residual) for m in runs]
+    assert told == [
+        ("identity", "dialogue", False),
+        ("role", "dialogue", False),
+        ("standardised", "dialogue", False),
+        ("inferred", "dialogue", False),
+        ("inferred", "past", False),
+        ("inferred", "dialogue", True),
+    ]
+
+
+def test_modality_dropout_is_the_only_change_for_robustness():
+    runs = robustness_runs("MELD", "small", True)
+    clean = [run for run in runs if not run.train.modality_dropout]
+    assert set(clean) <= set(main_runs("MELD", "small", True))
+    assert len(runs) == 2 * len(clean)
+
+
+@pytest.mark.parametrize("benchmark", ["MELD", "IEMOCAP"])
+@pytest.mark.parametrize("system", BASELINES)
+def test_profile_paper_runs_the_other_models_as_published(system, benchmark):
+    run = run_config(benchmark, "paper", system, 0)
+    assert run.model.name in MODELS
+    assert run.loss.emotion == (
+        "focal" if (system, benchmark) == ("MMGCN", "MELD") else "cross-entropy"
+    )
+    weighted = benchmark == "IEMOCAP" and system != "BC-LSTM"
+    assert len(run.loss.class_weight) == (6 if weighted else 0)
+    epochs = {"DialogueRNN": {"MELD": 100}, "MMGCN": {"IEMOCAP": 20}}
+    assert run.train.epochs == epochs.get(system, {}).get(benchmark, 60)
 
 
 def test_only_profile_paper_looks_for_a_gpu(monkeypatch):

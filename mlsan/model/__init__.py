@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mlsan.config import Modality, ModelConfig
+from mlsan.model.baselines import BCLSTM, MMGCN, DialogueGCN, DialogueRNNClassifier
 from mlsan.model.layout import pack
 from mlsan.model.losses import class_weights, soft_hgr, swfc, total_loss
 from mlsan.model.network import MLSAN, MultiEMO, Output
@@ -28,6 +29,10 @@ __all__ = [
 # name -> (config, sizes, parties, classes, speakers) -> model(batch) -> Output
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "ml-san": MLSAN,
+    "bc-lstm": BCLSTM,
+    "dialogue-rnn": DialogueRNNClassifier,
+    "dialogue-gcn": DialogueGCN,
+    "mmgcn": MMGCN,
 }
 
 
