@@ -1,0 +1,122 @@
+"""Predictions as confusion counts by seed and dialogue: every score of any reweighting is a sum."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int, Real
+
+from mlsan.config import EMOTIONS, Benchmark
+
+Score = Callable[[np.ndarray], np.ndarray]  # [*many, class, class] -> [*many, *value]
+
+
+def weighted_f1(counts: Real[np.ndarray, "*many class class"]) -> Float[np.ndarray, "*many"]:
+    """F1 averaged over classes by their support, in percent; NaN where there are no utterances."""
+    support = counts.sum(axis=-1)
+    weighted = np.nan_to_num(class_f1(counts)) / 100 * support
+    return _percent(weighted.sum(axis=-1), support.sum(axis=-1))
+
+
+def class_f1(counts: Real[np.ndarray, "*many class class"]) -> Float[np.ndarray, "*many class"]:
+    """F1 of each class in percent; NaN for a class without utterances."""
+    support, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    return _percent(2 * right, np.where(support > 0, support + predicted, 0))
+
+
+def class_recall(counts: Real[np.ndarray, "*many class class"]) -> Float[np.ndarray, "*many class"]:
+    """Recall of each class in percent; NaN for a class without utterances."""
+    return _percent(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1))
+
+
+def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    share = np.full(np.shape(whole), np.nan)
+    np.divide(part, whole, out=share, where=whole > 0)
+    return np.asarray(100 * share)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """One system's predictions: `table[seed, dialogue, true, predicted]` counts utterances.
+
+    `seeds` are the finished runs, `asked` is how many runs there should be.
+    """
+
+    seeds: tuple[int, ...]
+    dialogues: tuple[str, ...]
+    table: Int[np.ndarray, "seed dialogue class class"]
+    asked: int
+
+    @property
+    def support(self) -> Int[np.ndarray, "class"]:
+        """Utterances of each true class, the same in every run; zeros without any run."""
+        return self.table[:1].sum(axis=(0, 1, 3))
+
+    def scores(self, score: Score = weighted_f1) -> Float[np.ndarray, "seed *value"]:
+        """Each run's score."""
+        return score(self.table.sum(axis=1))
+
+
+def dialogue_counts(
+    predictions: Mapping[int, pd.DataFrame],
+    classes: int,
+    split: str = "test",
+    column: str = "predicted",
+    seen: bool | None = None,
+    asked: int | None = None,
+) -> Counts:
+    """Count the predictions tables of a system's runs, given by seed.
+
+    `column` is `predicted` or `predicted_best_test`. `seen` keeps the utterances of named speakers
+    that do (True) or do not (False) occur in training; the dialogues stay, so that both parts are
+    resampled alike. Raises ValueError if two runs have other utterances or labels.
+    """
+    seeds = tuple(int(seed) for seed in predictions)
+    frames = [frame[frame["split"] == split] for frame in predictions.values()]
+    where = [frame[["dialogue", "turn", "label"]].reset_index(drop=True) for frame in frames]
+    for seed, found in zip(seeds, where, strict=True):
+        for what in ("dialogue", "turn", "label"):
+            if not found[what].equals(where[0][what]):
+                raise ValueError(f"seeds {seeds[0]} and {seed} differ in their {what}s ({split})")
+    code, dialogues = pd.factorize(where[0]["dialogue"]) if frames else ([], [])
+    table = np.zeros((len(seeds), len(dialogues), classes, classes), dtype=int)
+    for counted, frame in zip(table, frames, strict=True):
+        named = (frame["speaker"] != "").to_numpy()
+        kept = slice(None) if seen is None else (named & (frame["seen"] == seen).to_numpy())
+        predicted = pd.to_numeric(frame[column]).to_numpy(dtype=int)
+        np.add.at(counted, (code[kept], frame["label"].to_numpy()[kept], predicted[kept]), 1)
+    return Counts(seeds, tuple(dialogues), table, len(seeds) if asked is None else asked)
+
+
+def gathered(
+    runs: pd.DataFrame,
+    read: Callable[[str], pd.DataFrame],
+    by: str | Sequence[str] = "system",
+    column: str = "predicted",
+    seen: bool | None = None,
+) -> dict[Benchmark, dict]:
+    """Count all runs of a sweep: benchmark -> `by` -> `Counts`, in the order of the rows.
+
+    `runs` has one row a run, `read` gives a run's predictions by its key. With a list in `by` the
+    inner keys are tuples. Failed runs are asked for and missing.
+    """
+    found: dict[Benchmark, dict] = {}
+    keys = by if isinstance(by, str) else list(by)
+    for benchmark, part in runs.groupby("benchmark", sort=False):
+        found[benchmark] = {
+            key: dialogue_counts(
+                {
+                    seed: read(run)
+                    for seed, run, status in group[["seed", "run", "status"]].to_numpy()
+                    if status != "failed"
+                },
+                len(EMOTIONS[benchmark]),
+                column=column,
+                seen=seen,
+                asked=len(group),
+            )
+            for key, group in part.groupby(keys, sort=False)
+        }
+    return found
