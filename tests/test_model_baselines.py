@@ -1,0 +1,288 @@
+"""The other models of Table 1: against the definition, and free of what must not matter."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import oracles_baselines as oracles
+import pytest
+import torch
+from synthetic import CLASSES, LENGTHS, SIZES, SPEAKERS, batch, select
+
+from mlsan.config import MODALITIES, ModelConfig
+from mlsan.model import pack
+from mlsan.model.baselines import BCLSTM, MMGCN, DialogueGCN, DialogueRNNClassifier
+from mlsan.model.baselines.common import Turns
+from mlsan.model.baselines.dialogue_gcn import neighbours, relations
+from mlsan.model.baselines.mmgcn import adjacency
+
+PARTIES, WINDOW, DEPTH = 3, 2, 3
+MODELS = {
+    "bc-lstm": BCLSTM,
+    "dialogue-rnn": DialogueRNNClassifier,
+    "dialogue-gcn": DialogueGCN,
+    "mmgcn": MMGCN,
+}
+SUBSETS = [c for n in (1, 2, 3) for c in combinations(MODALITIES, n)]
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def config(name, **changes):
+    tiny = {"d": 6, "layers": DEPTH, "classifier": 5, "window": WINDOW, "bases": 4}
+    return ModelConfig(**({"name": name} | tiny | changes))
+
+
+def build(name, seed=0, **changes):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MODELS[name](config(name, **changes), SIZES, PARTIES, CLASSES, SPEAKERS)
+    # DialogueRNN's cells have dropout whatever the config says.
+    return model.double().eval()
+
+
+def data(**changes):
+    return batch(**({"parties": PARTIES} | changes))
+
+
+def single(b):
+    return replace(b, feature={m: x.float() for m, x in b.feature.items()})
+
+
+def by_definition(name, state, b, modalities=MODALITIES):
+    """z and logits of all utterances, dialogue after dialogue."""
+    extra = {
+        "bc-lstm": (DEPTH,),
+        "dialogue-rnn": (),
+        "dialogue-gcn": (PARTIES, WINDOW),
+        "mmgcn": (DEPTH,),
+    }[name]
+    oracle = getattr(oracles, name.replace("-", "_"))
+    parts = []
+    for i, length in enumerate(b.mask.sum(0).tolist()):
+        feature = {m: b.feature[m][:length, i] for m in modalities}
+        parts.append(oracle(state, feature, b.party[:length, i].tolist(), *extra))
+    return tuple(torch.cat(x) for x in zip(*parts, strict=True))
+
+
+@every_model
+@pytest.mark.parametrize("modalities", SUBSETS, ids="+".join)
+def test_outputs_and_gradients_follow_the_definition(name, modalities):
+    model = build(name, modalities=modalities)
+    b = data()
+    state = {k: v.detach().clone().requires_grad_() for k, v in model.named_parameters()}
+    z, logits = by_definition(name, state, b, modalities)
+    output = model(b)
+    torch.testing.assert_close(output.z, z)
+    torch.testing.assert_close(output.logits, logits)
+
+    label = pack(b.label, b.mask)
+    torch.nn.functional.cross_entropy(logits, label).backward()
+    torch.nn.functional.cross_entropy(output.logits, label).backward()
+    for key, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, state[key].grad, rtol=1e-6, atol=1e-10, msg=key)
+
+
+@every_model
+def test_float32_stays_within_1e_5_of_the_definition(name):
+    model = build(name)
+    _, logits = by_definition(name, model.state_dict(), data())
+    got = model.float()(single(data())).logits
+    assert (got - logits).abs().max() / logits.abs().max() < 1e-5
+
+
+@every_model
+def test_predictions_do_not_depend_on_the_batch(name):
+    model = build(name)
+    b = data()
+    order = (3, 0, 4, 2, 1)
+    whole = model(b).logits.split(LENGTHS)
+    turned = model(select(b, order)).logits.split([LENGTHS[i] for i in order])
+    for place, i in enumerate(order):
+        torch.testing.assert_close(turned[place], whole[i])
+        torch.testing.assert_close(model(select(b, [i])).logits, whole[i])
+
+
+@every_model
+def test_what_stands_in_the_padding_does_not_matter(name):
+    model = build(name)
+    b = data()
+    padding = ~b.mask
+    filled = replace(
+        b,
+        feature={m: x + 9.0 * padding[..., None] for m, x in b.feature.items()},
+        party=b.party + (PARTIES - 1) * padding,
+    )
+    torch.testing.assert_close(model(filled).logits, model(b).logits)
+
+
+@every_model
+def test_every_parameter_learns(name):
+    model = build(name)
+    model(data()).logits.square().sum().backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.any(), key
+
+
+@every_model
+def test_dropout_acts_in_training_only(name):
+    model = build(name, dropout=0.5).train()
+    b = data()
+    assert not torch.equal(model(b).logits, model(b).logits)
+    model.eval()
+    assert torch.equal(model(b).logits, model(b).logits)
+
+
+@every_model
+def test_training_lowers_the_loss(name):
+    model = build(name).float().train()
+    b = single(data())
+    label = pack(b.label, b.mask)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    losses = []
+    for _ in range(100):
+        loss = torch.nn.functional.cross_entropy(model(b).logits, label)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+
+
+@every_model
+def test_the_output_says_what_there_is(name):
+    model = build(name, modalities=("text", "audio"))
+    b = data()
+    output = model(b)
+    assert output.logits.shape == (sum(LENGTHS), CLASSES)
+    assert len(output.z) == sum(LENGTHS)
+    assert output.fused == {}
+    assert output.speaker_logits is None
+    assert {stage: tuple(x) for stage, x in output.stages.items()} == dict.fromkeys(
+        output.stages, ("text", "audio")
+    )
+    for m, x in output.stages["raw"].items():
+        assert torch.equal(x, pack(b.feature[m], b.mask))
+
+
+@every_model
+def test_no_modality_left_is_an_error(name):
+    with pytest.raises(ValueError, match="no modality left"):
+        MODELS[name](config(name, modalities=("audio",)), {"text": 5}, PARTIES, CLASSES, SPEAKERS)
+
+
+@every_model
+def test_absent_features_leave_all_finite(name):
+    """A modality that is missing in a dialogue comes as zeros."""
+    model = build(name)
+    b = data()
+    output = model(replace(b, feature=b.feature | {"audio": b.feature["audio"] * 0}))
+    output.logits.square().sum().backward()
+    assert output.logits.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@every_model
+def test_only_bc_lstm_is_blind_to_who_speaks(name):
+    model = build(name)
+    b = data()
+    other = replace(b, party=(b.party + torch.arange(len(b.party))[:, None]) % PARTIES * b.mask)
+    same = torch.allclose(model(b).logits, model(other).logits)
+    assert same == (name == "bc-lstm")
+
+
+def test_dialogue_rnn_drops_out_its_states_whatever_the_config_says():
+    model = build("dialogue-rnn", dropout=0.0).train()
+    assert not torch.equal(model(data()).z, model(data()).z)
+
+
+def test_a_party_keeps_its_state_while_others_speak():
+    rnn = build("dialogue-rnn").context
+    u = torch.randn(2, 1, 4, sum(SIZES.values()), dtype=torch.float64)
+    speaks = torch.nn.functional.one_hot(torch.tensor([0, 1, 1, 0]), PARTIES).bool()
+    speaks = speaks.expand(2, 1, -1, -1)
+    with torch.no_grad():
+        # The party's state ignores the context; the output forgets all but that state.
+        rnn.p.weight_ih[..., u.shape[-1] :] = 0
+        rnn.e.weight_hh.zero_()
+        rnn.e.bias_ih[:, 5:10] = -1e3
+    between, own = u.clone(), u.clone()
+    between[:, :, 1:3] += 1
+    own[:, :, 0] += 1
+    last = rnn(u, speaks)[:, :, 3]
+    torch.testing.assert_close(rnn(between, speaks)[:, :, 3], last)
+    assert not torch.allclose(rnn(own, speaks)[:, :, 3], last)
+
+
+def test_gcn_neighbours_are_near_real_and_of_one_dialogue():
+    near = neighbours(data().mask.T, WINDOW)
+    for i, length in enumerate(LENGTHS):
+        for a in range(max(LENGTHS)):
+            for b in range(max(LENGTHS)):
+                expected = a == b or (max(a, b) < length and abs(a - b) <= WINDOW)
+                assert near[i, a, b].item() == expected
+
+
+def test_gcn_hears_no_further_than_two_windows_before_attention():
+    """Two graph layers, so that h2 sees 2 * window turns; g comes from outside here."""
+    model = build("dialogue-gcn", window=1)
+    model.context.forward = lambda x, turns: x.repeat(1, 1, 2)[..., : 2 * 6]
+    model.attend.forward = lambda x, turns: x
+    b = data(lengths=(9,))
+    x = torch.cat([b.feature[m] for m in MODALITIES], -1).transpose(0, 1).requires_grad_()
+    out = model.encode(x, b.party.T, Turns.of(b.mask))
+    out[0, 4].sum().backward()
+    heard = x.grad.abs().sum(-1)[0] > 0
+    assert heard.tolist() == [2 <= t <= 6 for t in range(9)]
+
+
+def test_gcn_relations_are_all_of_them_and_each_its_own():
+    party = torch.tensor([[0, 1, 2, 0, 1, 2, 2, 1, 0]])
+    relation = relations(party, PARTIES)[0]
+    meaning = {}
+    for i, p in enumerate(party[0].tolist()):
+        for j, q in enumerate(party[0].tolist()):
+            meaning.setdefault(relation[i, j].item(), set()).add((p, q, i < j))
+    assert sorted(meaning) == list(range(2 * PARTIES**2))
+    assert all(len(kinds) == 1 for kinds in meaning.values())
+
+
+def test_mmgcn_adjacency_joins_modalities_of_one_utterance_only():
+    mask = data().mask.T
+    turns = mask.shape[1]
+    nodes = torch.randn(len(LENGTHS), 3 * turns, 4, dtype=torch.float64)
+    a = adjacency(nodes, mask).unflatten(2, (3, turns)).unflatten(1, (3, turns))
+    for i, length in enumerate(LENGTHS):
+        for m in range(3):
+            for k in range(3):
+                joined = a[i, m, :, k] > 0
+                expected = torch.zeros(turns, turns, dtype=torch.bool)
+                expected[:length, :length] = True if m == k else torch.eye(length).bool()
+                assert torch.equal(joined, expected)
+    torch.testing.assert_close(adjacency(nodes, mask), adjacency(nodes, mask).transpose(1, 2))
+
+
+def test_mmgcn_survives_equal_opposite_and_empty_nodes():
+    """arccos has no finite slope at 1 and -1, nor a direction a zero vector."""
+    nodes = torch.tensor([[[1.0, 2.0], [1.0, 2.0], [-1.0, -2.0], [0.0, 0.0]]], requires_grad=True)
+    a = adjacency(nodes, torch.ones(1, 4, dtype=torch.bool))
+    (a * torch.arange(16.0).view(1, 4, 4)).sum().backward()
+    assert a.isfinite().all()
+    assert nodes.grad.isfinite().all()
+
+
+def test_mmgcn_stays_finite_at_its_published_depth():
+    model = build("mmgcn", layers=64).float()
+    output = model(single(data()))
+    output.logits.square().sum().backward()
+    assert output.logits.isfinite().all()
+    for m, x in output.stages["context"].items():
+        assert x.std(0).max() > 0, m
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_mmgcn_gives_text_alone_a_speaker():
+    assert not hasattr(build("mmgcn", modalities=("audio", "visual")), "speaker")
+    assert build("mmgcn").speaker.weight.shape == (PARTIES, 6)
+    with pytest.raises(ValueError, match="d=7 must be even"):
+        build("mmgcn", d=7)
