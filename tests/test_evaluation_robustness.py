@@ -8,10 +8,11 @@ import pytest
 
 from mlsan.corpus import open_corpora
 from mlsan.evaluation import scores
+from mlsan.evaluation.counts import dialogue_counts
 from mlsan.evaluation.robustness import (
     NOISE,
     Condition,
-    by_acquaintance,
+    acquaintance,
     conditions,
     degraded_predictions,
     noisy,
@@ -142,20 +143,59 @@ def test_each_condition_is_scored_on_the_whole_test_set(corpus, trained):
         assert row.wf1 == expected["wf1"]
 
 
-def test_seen_and_unseen_speakers_are_scored_apart():
+def predictions(wrong, seed):
+    """Forty test dialogues of a seen, an unseen and a nameless utterance; some are wrong."""
+    draw = np.random.default_rng(seed)
     table = pd.DataFrame(
         {
-            "split": ["dev", "test", "test", "test", "test", "test"],
-            "speaker": ["Ann", "Ann", "Ann", "Bob", "Bob", ""],
-            "seen": [True, True, True, False, False, False],
-            "label": [0, 0, 1, 0, 1, 1],
-            "predicted": [1, 0, 1, 1, 0, 1],
+            "split": "test",
+            "dialogue": np.repeat([f"d{i}" for i in range(40)], 3),
+            "turn": np.tile(range(3), 40),
+            "speaker": np.tile(["Ann", "Bob", ""], 40),
+            "seen": np.tile([True, False, False], 40),
+            "label": np.arange(120) % 5 % 2,
         }
     )
-    found = by_acquaintance(table).set_index("part")
-    assert found["utterances"].to_dict() == {"all": 5, "seen": 2, "unseen": 2}
-    assert found.loc["seen", "wf1"] == 100
-    assert found.loc["unseen", "wf1"] == 0
-    # class 0: one of two right, one false alarm; class 1: two of three right, one false alarm
-    assert found.loc["all", "wf1"] == pytest.approx(100 * (2 * 1 / 2 + 3 * 2 / 3) / 5)
-    assert np.isnan(by_acquaintance(table[table["seen"]]).set_index("part").loc["unseen", "wf1"])
+    chosen = draw.permutation(np.flatnonzero(table["speaker"] == "Bob"))[:wrong]
+    table["predicted"] = table["label"].to_numpy()
+    table.loc[chosen, "predicted"] = 1 - table.loc[chosen, "label"]
+    return table
+
+
+def test_ways_to_tell_the_speaker_are_compared_on_seen_and_unseen_speakers():
+    ways = {"identity": (20, 22, 24), "inferred": (4, 6, 8)}
+    tables = {
+        way: {seed: predictions(n, seed) for seed, n in enumerate(wrong)}
+        for way, wrong in ways.items()
+    }
+    parts = {
+        part: {"MELD": {way: dialogue_counts(t, 2, seen=seen) for way, t in tables.items()}}
+        for part, seen in (("all", None), ("seen", True), ("unseen", False))
+    }
+    found = acquaintance(parts, "identity", draw(), 500).set_index(["part", "system"])
+    assert found.loc["all", "utterances"].tolist() == [120, 120]
+    assert found.loc["unseen", "utterances"].tolist() == [40, 40]
+    assert found.loc["seen", "wf1_mean"].tolist() == [100, 100]
+    seen, unseen = found.loc[("seen", "inferred")], found.loc[("unseen", "inferred")]
+    assert seen[["delta", "low", "high"]].tolist() == [0, 0, 0]
+    expected = [
+        scores(part["label"].to_numpy(), part["predicted"].to_numpy())["wf1"]
+        for part in (t[t["speaker"] == "Bob"] for t in tables["inferred"].values())
+    ]
+    assert unseen["wf1_mean"] == pytest.approx(np.mean(expected))
+    assert unseen["wf1_sd"] == pytest.approx(np.std(expected, ddof=1))
+    assert 0 < unseen["low"] < unseen["delta"] < unseen["high"]
+    assert found.loc["unseen", "wf1_mean"].diff().iloc[1] == pytest.approx(unseen["delta"])
+    assert found.xs("identity", level="system")["delta"].isna().all()
+
+
+def test_without_the_reference_or_such_speakers_there_is_no_difference():
+    nameless = predictions(4, 0).assign(speaker="")
+    counts = {way: dialogue_counts({0: nameless}, 2, seen=True) for way in ("role", "inferred")}
+    whole = {way: dialogue_counts({0: nameless}, 2) for way in ("role", "inferred")}
+    found = acquaintance({"seen": {"MELD": counts}, "all": {"MELD": whole}}, "identity", draw())
+    assert found["delta"].isna().all()
+    assert found.set_index("part")["wf1_mean"].notna().to_dict() == {"seen": False, "all": True}
+    found = acquaintance({"seen": {"MELD": counts}}, "role", draw())
+    assert found["delta"].isna().all()
+    assert set(found["utterances"]) == {0}

@@ -9,9 +9,18 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from mlsan.config import Modality, RunConfig
+from mlsan.config import Benchmark, Modality, RunConfig
 from mlsan.corpus import Corpus, Dialogue
+from mlsan.evaluation.counts import Counts, weighted_f1
 from mlsan.evaluation.metrics import scores
+from mlsan.evaluation.significance import (
+    RESAMPLES,
+    bootstrap,
+    draw,
+    mean_and_sd,
+    paired,
+    percentiles,
+)
 from mlsan.evaluation.stages import stages
 
 NOISE = (0.5, 1.0, 2.0)
@@ -128,29 +137,42 @@ def robustness(
     return pd.DataFrame(rows)
 
 
-def by_acquaintance(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Test weighted F1 of a run on all, seen and unseen speakers: part, wf1 (percent), utterances.
+def acquaintance(
+    parts: Mapping[str, Mapping[Benchmark, Mapping[str, Counts]]],
+    reference: str,
+    generator: np.random.Generator,
+    resamples: int = RESAMPLES,
+) -> pd.DataFrame:
+    """Ways to tell a model who speaks, on parts of the test set such as seen and unseen speakers.
 
-    `predictions` is the table of a `Result`. A speaker is seen whose name occurs in training;
-    utterances without a name are neither. A part without utterances has NaN.
+    `parts[part][benchmark][way]` are `gathered` counts, all of the same dialogues. Returns one row
+    a benchmark, way and part: benchmark, system (the way), part, utterances, seeds, asked,
+    wf1_mean, wf1_sd (percent, over seeds), and delta with low and high: the difference to the way
+    `reference` with its 95 % interval by the hierarchical paired bootstrap. What has no utterances
+    or no finished run is NaN, and so are differences where `reference` is missing, and its own.
     """
-    test = predictions.query("split == 'test'")
-    named = test["speaker"] != ""
-    parts = {
-        "all": test,
-        "seen": test[named & test["seen"]],
-        "unseen": test[named & ~test["seen"]],
-    }
-    return pd.DataFrame(
-        {
-            "part": name,
-            "wf1": scores(part["label"].to_numpy(), part["predicted"].to_numpy())["wf1"]
-            if len(part)
-            else np.nan,
-            "utterances": len(part),
-        }
-        for name, part in parts.items()
-    )
+    rows = []
+    for part, benchmarks in parts.items():
+        for benchmark, ways in benchmarks.items():
+            for way, counts in ways.items():
+                row = {"benchmark": benchmark, "system": way, "part": part}
+                row |= {"utterances": int(counts.support.sum()), "seeds": len(counts.seeds)}
+                row |= {"asked": counts.asked} | mean_and_sd(counts)
+                base = ways.get(reference) if way != reference else None
+                rows.append(row | _difference(counts, base, generator, resamples))
+    return pd.DataFrame(rows).sort_values("benchmark", kind="stable", ignore_index=True)
+
+
+def _difference(
+    counts: Counts, base: Counts | None, generator: np.random.Generator, resamples: int
+) -> dict[str, float]:
+    one, other = paired(counts, base) if base is not None else (counts.table[:0],) * 2
+    if not one.any():
+        return dict.fromkeys(("delta", "low", "high"), np.nan)
+    draws = draw(*one.shape[:2], generator, resamples)
+    low, high = percentiles(bootstrap(one, draws) - bootstrap(other, draws))
+    delta = np.mean(weighted_f1(one.sum(axis=1)) - weighted_f1(other.sum(axis=1)))
+    return {"delta": float(delta), "low": float(low), "high": float(high)}
 
 
 def _changed(corpus: Corpus, change: Callable[[Dialogue], dict[Modality, np.ndarray]]) -> Corpus:

@@ -1,0 +1,242 @@
+"""What the parts do and where they fail: dose, probes, speakers and robustness."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mlsan.config import ModelConfig
+from mlsan.evaluation import difference, interval
+from mlsan.evaluation.neutrality import STAGES
+from mlsan.report.style import DOUBLE, SYSTEM
+from mlsan.report.tables import Table, plus_minus
+from mlsan.training import system_of
+
+ADVERSARY = "ML-SAN + adversary"
+COLOUR = SYSTEM | {ADVERSARY: "0.45"}
+MARKER = {"MultiEMO": "s", "ML-SAN": "o", "w/o Aux": "^", ADVERSARY: "D"}
+DODGE = 0.14  # between systems at the same place, the distance of two places being 1
+
+
+def arm_of(model: ModelConfig) -> str:
+    """A model's name in Fig. 9: its system, and whether an adversary worked against its speaker."""
+    return system_of(model) + (" + adversary" if model.adversary else "")
+
+
+def way_of(model: ModelConfig) -> str:
+    """A model's name in Table 5: how it is told the speaker, MultiEMO where it is not."""
+    if not (model.film or model.gate or model.aux):
+        return system_of(model)
+    if model.speaker != "inferred":
+        return model.speaker
+    corrected = " + residual" if model.infer_residual else ""
+    return f"inferred ({model.infer_from}){corrected}"
+
+
+def dose_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Fig. 8's data: ML-SAN minus MultiEMO at each heterogeneity, paired by seed.
+
+    `runs` has benchmark, heterogeneity, system, seed, test_wf1. Returns one row a benchmark and
+    heterogeneity: seeds (that both finished), multiemo and mlsan (mean weighted F1, percent), and
+    delta (points) with its 95 % Student interval low and high, NaN for one seed.
+    """
+    rows = []
+    for benchmark, doses in runs.groupby("benchmark", sort=False):
+        for dose, part in doses.groupby("heterogeneity"):
+            delta = difference(part, "test_wf1", "ML-SAN", "MultiEMO")
+            mean = part.groupby("system")["test_wf1"].mean()
+            low, high = interval(delta)
+            row = {"benchmark": benchmark, "heterogeneity": dose, "seeds": len(delta)}
+            row |= {"multiemo": mean.get("MultiEMO"), "mlsan": mean.get("ML-SAN")}
+            row |= {"delta": delta.mean() if len(delta) else np.nan, "low": low, "high": high}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def dose_figure(table: pd.DataFrame) -> Figure:
+    """Fig. 8: `dose_table`, a panel a benchmark. At 0 there is nothing to adapt to: a control."""
+    benchmarks = table["benchmark"].unique()
+    figure, axes = plt.subplots(
+        1,
+        len(benchmarks),
+        figsize=(DOUBLE, 2.4),
+        squeeze=False,
+        sharey=True,
+        layout="constrained",
+    )
+    for axis, benchmark in zip(axes[0], benchmarks, strict=True):
+        line = table[table["benchmark"] == benchmark]
+        axis.axhline(0, color="black", linewidth=0.8)
+        axis.axvspan(-0.05, 0.05, color="0.92", linewidth=0)
+        axis.annotate(
+            "negative\ncontrol",
+            (0, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(11, -2),
+            textcoords="offset points",
+            va="top",
+            color="0.4",
+            fontsize=7,
+        )
+        _points(
+            axis,
+            line["heterogeneity"].to_numpy(),
+            line,
+            "delta",
+            color=COLOUR["ML-SAN"],
+            linestyle="-",
+        )
+        axis.set(xlabel="heterogeneity of speakers", title=benchmark, xlim=(-0.08, 1.08))
+        axis.set_xticks(sorted(table["heterogeneity"].unique()))
+    axes[0, 0].set_ylabel("ML-SAN − MultiEMO,\nW-F1 (points)")
+    return figure
+
+
+def probes_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Fig. 9's data: each probe's mean over seeds with its 95 % interval, and its chance level.
+
+    `rows` are `stage_probes` of each run with benchmark, system and seed beside them. Returns one
+    row a benchmark, target, system and stage: wf1_mean, low, high, seeds, chance, modalities.
+    """
+    keys = ["benchmark", "target", "system", "stage"]
+    table = _over_seeds(rows, keys)
+    beside = rows.groupby(keys, sort=False).agg({"chance": "mean", "modalities": "first"})
+    return table.join(beside, on=keys)
+
+
+def probes_figure(table: pd.DataFrame) -> Figure:
+    """Fig. 9: `probes_table` along the stages; speaker above, emotion below, dashed is chance."""
+    benchmarks, targets = table["benchmark"].unique(), ("speaker", "emotion")
+    systems = list(table["system"].unique())
+    figure, axes = plt.subplots(
+        len(targets),
+        len(benchmarks),
+        figsize=(DOUBLE, 4.2),
+        squeeze=False,
+        sharex=True,
+        sharey="row",
+        layout="constrained",
+    )
+    for row, target in zip(axes, targets, strict=True):
+        for axis, benchmark in zip(row, benchmarks, strict=True):
+            part = table.query("benchmark == @benchmark and target == @target")
+            for system, line in part.groupby("system", sort=False):
+                line = line.set_index("stage").loc[[s for s in STAGES if s in set(line["stage"])]]
+                place = [STAGES.index(stage) for stage in line.index]
+                place = np.array(place) + _dodge(systems, system)
+                look = {"color": COLOUR[system], "marker": MARKER[system], "label": system}
+                _points(axis, place, line, "wf1_mean", linestyle="-", **look)
+            level = part["chance"].mean()
+            axis.axhline(level, color="black", linestyle="--", linewidth=0.8, label="chance")
+            axis.set_xticks(range(len(STAGES)), STAGES)
+            axis.set_title(f"{benchmark}: {target}")
+        row[0].set_ylabel("probe's W-F1 (%)")
+    axes[0, 0].set_ylim(0, 105)
+    _legend(figure, axes[0, 0], columns=len(systems) + 1)
+    return figure
+
+
+def robustness_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Fig. 10's data: weighted F1 by condition, mean over seeds with its 95 % interval.
+
+    `rows` are `robustness` of each run with benchmark, system, dropout (the rate of modality
+    dropout in training) and seed beside them. Returns one row a benchmark, system, dropout and
+    condition: absent, noise, wf1_mean, low, high, seeds.
+    """
+    return _over_seeds(rows, ["benchmark", "system", "dropout", "condition", "absent", "noise"])
+
+
+def robustness_figure(table: pd.DataFrame) -> Figure:
+    """Fig. 10: `robustness_table`, a row a benchmark: absent modalities left, noise right.
+
+    Hollow marks and dashed lines are models trained with modality dropout.
+    """
+    benchmarks = table["benchmark"].unique()
+    arms = list(table[["system", "dropout"]].drop_duplicates().itertuples(index=False, name=None))
+    figure, axes = plt.subplots(
+        len(benchmarks),
+        2,
+        figsize=(DOUBLE, 2.1 * len(benchmarks) + 0.3),
+        squeeze=False,
+        sharey="row",
+        layout="constrained",
+    )
+    for (left, right), benchmark in zip(axes, benchmarks, strict=True):
+        part = table[table["benchmark"] == benchmark]
+        kinds = list(dict.fromkeys(part.loc[part["noise"] == 0, "condition"]))
+        levels = sorted(part.loc[part["absent"] == "", "noise"].unique())
+        for arm in arms:
+            system, dropout = arm
+            found = part.query("system == @system and dropout == @dropout")
+            look = {"color": COLOUR[system], "marker": MARKER[system]}
+            look["markerfacecolor"] = "white" if dropout else COLOUR[system]
+            look["label"] = system + (", modality dropout in training" if dropout else "")
+            absent = found[found["noise"] == 0].set_index("condition").reindex(kinds)
+            place = np.arange(len(kinds)) + _dodge(arms, arm)
+            _points(left, place, absent, "wf1_mean", linestyle="", **look)
+            noise = found[found["absent"] == ""].sort_values("noise")
+            dash = "--" if dropout else "-"
+            place = noise["noise"].to_numpy() + _dodge(arms, arm) / 4
+            _points(right, place, noise, "wf1_mean", linestyle=dash, **look)
+        left.set_xticks(range(len(kinds)), kinds)
+        left.set(
+            ylabel="W-F1 (%)",
+            title=f"{benchmark}: a modality absent",
+            xlim=(-0.5, len(kinds) - 0.5),
+        )
+        right.set(title=f"{benchmark}: noise on all features", xticks=levels)
+    axes[-1, 1].set_xlabel("noise, in standard deviations of the feature")
+    _legend(figure, axes[0, 1], columns=2)
+    return figure
+
+
+def speakers_table(rows: pd.DataFrame) -> Table:
+    """Table 5: ways to tell the speaker, on all test speakers, on seen and on unseen ones.
+
+    `rows` is `acquaintance`. Shown are mean ± sd over seeds and the difference to its reference
+    with its 95 % interval; a dash where there are no such speakers or no finished runs.
+    """
+    ways = list(dict.fromkeys(rows["system"]))
+    shown = {"speaker told as": ways}
+    for (benchmark, part), found in rows.groupby(["benchmark", "part"], sort=False):
+        found = found.set_index("system").reindex(ways)
+        count = int(found["utterances"].max())
+        shown[f"{benchmark} {part} ({count:,})"] = [
+            plus_minus(mean, sd) for mean, sd in found[["wf1_mean", "wf1_sd"]].to_numpy(float)
+        ]
+        shown[f"{benchmark} {part} Δ [95 %]"] = [
+            "–" if np.isnan(delta) else f"{delta:+.2f} [{low:+.2f}, {high:+.2f}]"
+            for delta, low, high in found[["delta", "low", "high"]].to_numpy(float)
+        ]
+    return Table(rows, pd.DataFrame(shown))
+
+
+def _over_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Mean of `wf1`, its 95 % Student interval low and high, and the number of seeds."""
+    found = []
+    for key, part in rows.groupby(keys, sort=False):
+        wf1 = part["wf1"].dropna().to_numpy(dtype=float)
+        low, high = interval(wf1)
+        row = {"wf1_mean": wf1.mean() if len(wf1) else np.nan, "low": low, "high": high}
+        found.append(dict(zip(keys, key, strict=True)) | row | {"seeds": len(wf1)})
+    return pd.DataFrame(found)
+
+
+def _dodge(names: Sequence, name: object) -> float:
+    return DODGE * (names.index(name) - (len(names) - 1) / 2)
+
+
+def _points(axis: Axes, x: np.ndarray, table: pd.DataFrame, value: str, **look) -> None:
+    """Means with their intervals; a mean without an interval stands alone."""
+    y = table[value].to_numpy(float)
+    away = np.nan_to_num([y - table["low"], table["high"] - y])
+    look = {"marker": "o", "markersize": 4} | look
+    axis.errorbar(x, y, away, elinewidth=0.8, capsize=1.5, **look)
+
+
+def _legend(figure: Figure, axis: Axes, columns: int) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
