@@ -8,14 +8,13 @@ is written on its own.
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from mlsan.config import Modality, ModelConfig
 from mlsan.model.baselines.common import DialogueAttention, JointModel, Turns
 from mlsan.model.layers import StackedGRUCell, uniform_
-from mlsan.model.layout import Move
 from mlsan.model.products import stacked_linear
 
 # Fixed in the published code: after each cell, and before the last layer.
@@ -143,7 +142,8 @@ def reversal(turns: Turns) -> Int[Tensor, "cell"]:
     return cell.flatten().to(turns.mask.device, non_blocking=True)
 
 
-def _turn(x: Tensor, turned: Int[Tensor, "cell"]) -> Tensor:
+def _turn(
+    x: Shaped[Tensor, "dialogue turn *rest"], turned: Int[Tensor, "cell"]
+) -> Shaped[Tensor, "dialogue turn *rest"]:
     """Each dialogue back to front, padding where it was."""
-    flat = x.flatten(0, 1)
-    return (Move(turned, turned)(flat) if x.is_floating_point() else flat[turned]).view_as(x)
+    return x.flatten(0, 1).index_select(0, turned).view_as(x)
