@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from jaxtyping import Float, Int, Real
 
@@ -31,7 +32,7 @@ def class_recall(counts: Real[np.ndarray, "*many class class"]) -> Float[np.ndar
     return _percent(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1))
 
 
-def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _percent(part: npt.ArrayLike, whole: npt.ArrayLike) -> np.ndarray:
     share = np.full(np.shape(whole), np.nan)
     np.divide(part, whole, out=share, where=whole > 0)
     return np.asarray(100 * share)

@@ -52,3 +52,19 @@ def confusion(
     """Counts, and shares of each true emotion (rows sum to 1, or to 0 where it never occurs)."""
     counts = confusion_matrix(label, predicted, labels=range(len(emotions)))
     return counts, counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+
+def summed_confusion(
+    predictions: Sequence[pd.DataFrame], emotions: Sequence[str], split: str = "test"
+) -> pd.DataFrame:
+    """Confusion counts summed over several runs' predictions tables, one row a cell.
+
+    Columns: emotion (true), predicted, count, and share of the true emotion's utterances (0 for
+    an emotion that never occurs). Emotions keep their order.
+    """
+    found = pd.concat(predictions).query("split == @split")
+    counts, share = confusion(found["label"].to_numpy(), found["predicted"].to_numpy(), emotions)
+    cells = pd.MultiIndex.from_product([emotions, emotions], names=["emotion", "predicted"])
+    return pd.DataFrame(
+        {"count": counts.ravel(), "share": share.ravel()}, index=cells
+    ).reset_index()

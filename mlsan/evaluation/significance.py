@@ -16,6 +16,7 @@ from mlsan.evaluation.counts import Counts, Score, weighted_f1
 
 RESAMPLES = 2000
 PERMUTATIONS = 9999
+NO_TEST = dict.fromkeys(("delta", "low", "high", "t", "t_needed", "p_t", "p_perm"), np.nan)
 Table = Int[np.ndarray, "seed dialogue class class"]
 
 
@@ -36,7 +37,9 @@ def draw(
     """Hierarchical bootstrap: seeds and dialogues drawn with replacement, crossed.
 
     All seeds share the resampled dialogues, as they share the test set. Of n seeds n - 1 are
-    drawn, since n of few would understate their variance by (n - 1) / n (Rao and Wu, 1988).
+    drawn, since n of few would understate their variance by (n - 1) / n (Rao and Wu, 1988). Where
+    runs differ utterance by utterance more than as a whole, crossed intervals are too wide rather
+    than too narrow (Owen, 2007).
     """
 
     def times(size: int, drawn: int) -> np.ndarray:
@@ -92,8 +95,9 @@ def permutation_p(
 
     Two-sided p of the difference of mean scores, (1 + as extreme) / (1 + permutations); exact
     where there are no more sign patterns than `permutations`. The flips are over dialogues, since
-    over five seeds there are 32 patterns and no two-sided p can fall below 2/32 = .0625. NaN below
-    two dialogues, or where the score itself is NaN.
+    over five seeds there are 32 patterns and no two-sided p can fall below 2/32 = .0625. So it
+    speaks of these trained runs on other dialogues; of other seeds speak the t-test and the
+    bootstrap. NaN below two dialogues, or where the score itself is NaN.
     """
     if first.shape[1] < 2 or np.isnan(score(first.sum(axis=1))).any():
         return np.nan
@@ -133,13 +137,12 @@ def paired(first: Counts, second: Counts) -> tuple[Table, Table]:
     Raises ValueError where dialogues or true labels differ.
     """
     common = [seed for seed in first.seeds if seed in second.seeds]
-    one, other = (
-        c.table[[c.seeds.index(seed) for seed in common]] if common else c.table[:0]
-        for c in (first, second)
-    )
-    if common and first.dialogues != second.dialogues:
+    if not common:
+        return first.table[:0], first.table[:0]
+    if first.dialogues != second.dialogues:
         raise ValueError("the two systems were tested on different dialogues")
-    if common and not np.array_equal(one.sum(axis=-1), other.sum(axis=-1)):
+    one, other = (c.table[[c.seeds.index(seed) for seed in common]] for c in (first, second))
+    if not np.array_equal(one.sum(axis=-1), other.sum(axis=-1)):
         raise ValueError("the two systems were tested on different labels")
     return one, other
 
@@ -158,9 +161,8 @@ def difference_of(
     """
     one, other = paired(system, reference)
     seeds = len(one)
-    empty = dict.fromkeys(("delta", "low", "high", "t", "t_needed", "p_t", "p_perm"), np.nan)
     if not seeds or not one.any():
-        return {"seeds": seeds, **empty}
+        return {"seeds": seeds, **NO_TEST}
     scores = [score(table.sum(axis=1)) for table in (one, other)]
     draws = draw(seeds, one.shape[1], generator, resamples)
     low, high = percentiles(bootstrap(one, draws, score) - bootstrap(other, draws, score))

@@ -10,6 +10,7 @@ from mlsan.evaluation.classes import compare_classes
 from mlsan.evaluation.counts import Counts
 from mlsan.evaluation.factorial import SWITCHES, cell_name, contrasts
 from mlsan.evaluation.significance import (
+    NO_TEST,
     adjusted,
     compare,
     difference_of,
@@ -249,7 +250,7 @@ def seen_unseen_table(
                 found = (benchmark, speakers, utterances, system, *mean_interval(counts, generator))
                 row = dict(zip(_SEEN_COLUMNS, found, strict=True)) | {"asked": counts.asked}
                 if system == reference:
-                    rows.append(row | {"seeds": len(counts.seeds)})
+                    rows.append(row | {"seeds": len(counts.seeds)} | NO_TEST)
                 else:
                     rows.append(row | difference_of(counts, systems[reference], generator))
     data = adjusted(pd.DataFrame(rows, columns=None if rows else _SEEN_COLUMNS))

@@ -1,0 +1,229 @@
+"""The comparison tables carry the right numbers, intervals, and the paper's beside ours."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlsan.config import EMOTIONS
+from mlsan.evaluation.counts import Counts, class_f1, class_recall, dialogue_counts
+from mlsan.evaluation.factorial import SWITCHES, cell_name
+from mlsan.evaluation.significance import compare
+from mlsan.report import paper
+from mlsan.report.comparisons import (
+    classes_table,
+    factorial_table,
+    seen_unseen_table,
+    significance_table,
+)
+from mlsan.report.selection import selection_figure, selection_table
+
+
+def counts(right, benchmark="MELD", seeds=range(3), asked=3, salt=0, dialogues=30):
+    """Runs that hit the label with probability `right` on the same simulated test dialogues."""
+    classes = len(EMOTIONS[benchmark])
+    share = np.arange(1, classes + 1) / np.arange(1, classes + 1).sum()
+    label = np.random.default_rng(7).choice(classes, (dialogues, 5), p=share)
+    tables = np.zeros((len(seeds), dialogues, classes, classes), dtype=int)
+    for table, seed in zip(tables, seeds, strict=True):
+        chance = np.random.default_rng([seed, salt])
+        guess = chance.integers(0, classes, label.shape)
+        found = np.where(chance.random(label.shape) < right, label, guess)
+        np.add.at(table, (np.indices(label.shape)[0], label, found), 1)
+    return Counts(tuple(seeds), tuple(f"d{i}" for i in range(dialogues)), tables, asked)
+
+
+def generator():
+    return np.random.default_rng(0)
+
+
+def test_table3_has_every_system_and_the_papers_claim():
+    systems = {"MultiEMO": counts(0.4), "ML-SAN": counts(0.8), "BC-LSTM": counts(0.4, salt=1)}
+    systems["MMGCN"] = counts(0.4, seeds=(0, 2))
+    systems["only Aux"] = dialogue_counts({}, 7, asked=3)
+    compared = compare({"MELD": systems}, "MultiEMO", generator())
+    table = significance_table(compared)
+    data = table.data.set_index("system")
+    shown = table.shown.set_index("system")
+    assert list(data.index) == ["ML-SAN", "BC-LSTM", "MMGCN", "only Aux"]
+    scores = [systems[name].scores().mean() for name in ("ML-SAN", "MultiEMO")]
+    assert data.loc["ML-SAN", "delta"] == pytest.approx(scores[0] - scores[1])
+    assert data.loc["ML-SAN", "paper_delta"] == pytest.approx(1.39)
+    assert data.loc["ML-SAN", "paper_t_needed"] == pytest.approx(9.92, abs=0.005)
+    assert data["paper_p_below"].notna().sum() == 1
+    assert np.isnan(data.loc["only Aux", "paper_delta"])
+    row = data.loc["ML-SAN"]
+    expected = f"{row['delta']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+    assert shown.loc["ML-SAN", "Δ to MultiEMO [95 %]"] == expected
+    assert "9.92 from 3 runs" in shown.loc["ML-SAN", "paper's claim"]
+    assert shown.loc["MMGCN", "seeds"] == "2 of 3"
+    assert shown.loc["only Aux", "seeds"] == "0 of 3"
+    assert shown.loc["only Aux", "Δ to MultiEMO [95 %]"] == "–"
+    assert not table.shown.astype(str).apply(lambda c: c.str.contains("nan")).any(axis=None)
+
+
+def test_table4_has_the_tail_first_and_the_papers_utterances():
+    both = {
+        b: {"MultiEMO": counts(0.4, b), "ML-SAN": counts(0.6, b, salt=1)}
+        for b in ("MELD", "IEMOCAP")
+    }
+    table = classes_table(both, generator())
+    assert len(table.data) == 13
+    for benchmark, part in table.data.groupby("benchmark"):
+        assert part["support"].is_monotonic_increasing
+        assert part["support"].sum() == 150
+        pair = both[benchmark]
+        for score, function in (("f1", class_f1), ("recall", class_recall)):
+            found = part.set_index("emotion").loc[list(EMOTIONS[benchmark])]
+            for who, name in (("system", "ML-SAN"), ("reference", "MultiEMO")):
+                expected = pair[name].scores(function).mean(axis=0)
+                assert found[f"{score}_{who}"].to_numpy() == pytest.approx(expected)
+    shown = table.shown.set_index(["benchmark", "emotion"])
+    assert shown.loc[("MELD", "fear"), "paper"] == "12 to 18 %: 6 to 9 of 50"
+    assert shown.loc[("MELD", "anger"), "paper"] == "55 to 57 %: 190 to 197 of 345"
+    assert (shown["paper"] != "–").sum() == len(paper.FIG4_RECOGNISED)
+    row = table.data.query("benchmark == 'MELD' and emotion == 'fear'").iloc[0]
+    right = row["support"] * row["recall_system"] / 100
+    fear = EMOTIONS["MELD"].index("fear")
+    hits = both["MELD"]["ML-SAN"].table[:, :, fear]
+    assert right == pytest.approx(hits[..., fear].sum() / 3)
+    assert shown.loc[("MELD", "fear"), "right"].endswith(f"to {right:.1f}")
+    assert (table.data["p_perm_holm"] >= table.data["p_perm"]).all()
+
+
+def test_table4_survives_a_system_without_runs():
+    pair = {"MultiEMO": counts(0.4), "ML-SAN": dialogue_counts({}, 7, asked=3)}
+    shown = classes_table({"MELD": pair}, generator()).shown
+    assert (shown["seeds"] == "0 of 3").all()
+    assert (shown["Δ F1"] == "–").all()
+
+
+def design(benchmark, default, kinds=(), **worth):
+    """All eight cells, each part worth so much in accuracy, and controls."""
+    cells = {}
+    for place, on in enumerate(SWITCHES):
+        right = 0.3 + sum(w * switch for w, switch in zip(worth.values(), on, strict=True))
+        cells[(*on, default if any(on) else "")] = counts(right, benchmark, salt=place)
+    for place, (kind, right) in enumerate(kinds):
+        cells[(True, True, True, kind)] = counts(right, benchmark, salt=20 + place)
+    return cells
+
+
+def test_the_factorial_has_cells_effects_and_controls():
+    kinds = (("role", 0.3), ("shuffled", 0.6), ("constant", 0.3))
+    named = design("IEMOCAP", "identity", kinds, film=0.3, gate=0.0, aux=0.0)
+    nameless = design("MELD", "role", (("shuffled", 0.3),), film=0.3, gate=0.0, aux=0.0)
+    table = factorial_table({"MELD": nameless, "IEMOCAP": named}, generator())
+    shown = table.shown.set_index(["kind", "system"])
+    kind = table.shown["kind"]
+    assert list(kind.unique()) == ["cell", "effect", "control"]
+    assert list(shown.loc["cell"].index) == [cell_name(*on) for on in SWITCHES]
+    assert len(shown.loc["effect"]) == 7
+    data = table.data.set_index(["benchmark", "kind", "system"])
+    full = named[(True, True, True, "identity")].scores().mean()
+    base = named[(False, False, False, "")].scores().mean()
+    assert data.loc[("IEMOCAP", "cell", "ML-SAN"), "delta"] == pytest.approx(full - base)
+    assert np.isnan(data.loc[("IEMOCAP", "cell", "MultiEMO"), "delta"])
+    effect = data.loc[("IEMOCAP", "effect", "FiLM")]
+    assert effect["low"] > 0
+    on = [c.scores().mean() for k, c in named.items() if k[0] and k[3] == "identity"]
+    off = [c.scores().mean() for k, c in named.items() if not k[0]]
+    assert effect["delta"] == pytest.approx(np.mean(on) - np.mean(off))
+    control = data.loc[("IEMOCAP", "control", "ML-SAN told role")]
+    role = named[(True, True, True, "role")].scores().mean()
+    assert control["delta"] == pytest.approx(role - full)
+    assert control["high"] < 0
+    assert shown.loc[("control", "ML-SAN told role"), "MELD Δ [95 %]"] == "–"
+    assert shown.loc[("control", "ML-SAN told role"), "IEMOCAP Δ [95 %]"].endswith("to identity")
+    assert shown.loc[("control", "ML-SAN told shuffled"), "MELD Δ [95 %]"].endswith("to role")
+    tests = table.data["p_perm"].notna()
+    assert tests.sum() == 7 + 7 + 3 + 1
+    smallest = table.data.loc[tests, "p_perm"].min()
+    assert table.data["p_perm_holm"].min() == pytest.approx(tests.sum() * smallest)
+
+
+def test_the_factorial_survives_failed_runs_and_refuses_half_a_design():
+    cells = design("MELD", "identity", film=0.3, gate=0.0, aux=0.0)
+    cells[(True, False, False, "identity")] = counts(0.5, seeds=(0, 2))
+    shown = factorial_table({"MELD": cells}, generator()).shown.set_index("system")
+    assert shown.loc["only FiLM", "MELD W-F1"].endswith("(2 of 3)")
+    data = factorial_table({"MELD": cells}, generator()).data.set_index("system")
+    assert (data.loc[data["kind"] == "effect", "seeds"] == 2).all()
+    with pytest.raises(ValueError, match="only Gate"):
+        factorial_table(
+            {"MELD": {k: c for k, c in cells.items() if k[:3] != (False, True, False)}}, generator()
+        )
+    with pytest.raises(ValueError, match="role"):
+        factorial_table({"MELD": {**cells, (True, False, True, "role"): counts(0.5)}}, generator())
+
+
+def test_seen_and_unseen_speakers_stand_apart_where_there_are_any():
+    def empty(benchmark):
+        whole = counts(0.5, benchmark)
+        return Counts(whole.seeds, whole.dialogues, np.zeros_like(whole.table), 3)
+
+    names = ("MultiEMO", "ML-SAN")
+    seen = {"MELD": {n: counts(0.4 + 0.4 * k) for k, n in enumerate(names)}}
+    unseen = {"MELD": {n: counts(0.4, dialogues=9) for n in names}}
+    seen["IEMOCAP"] = {n: empty("IEMOCAP") for n in names}
+    unseen["IEMOCAP"] = {n: counts(0.4, "IEMOCAP", salt=k) for k, n in enumerate(names)}
+    table = seen_unseen_table(seen, unseen, generator())
+    data = table.data.set_index(["benchmark", "speakers", "system"])
+    assert list(data.index) == [
+        ("MELD", "seen", "MultiEMO"),
+        ("MELD", "seen", "ML-SAN"),
+        ("MELD", "unseen", "MultiEMO"),
+        ("MELD", "unseen", "ML-SAN"),
+        ("IEMOCAP", "unseen", "MultiEMO"),
+        ("IEMOCAP", "unseen", "ML-SAN"),
+    ]
+    assert data.loc[("MELD", "seen", "ML-SAN"), "low"] > 0
+    assert data.loc[("MELD", "unseen", "ML-SAN"), "delta"] == 0
+    assert list(data["utterances"]) == [150, 150, 45, 45, 150, 150]
+    row = data.loc[("MELD", "seen", "ML-SAN")]
+    assert row["wf1_low"] < row["wf1"] < row["wf1_high"]
+    nobody = {"MELD": seen["IEMOCAP"]}
+    none = seen_unseen_table(nobody, nobody, generator())
+    assert none.data.empty
+    assert none.shown.empty
+
+
+def runs():
+    rows = [
+        (benchmark, system, seed, 60.0 + seed, 60.5 + 2 * seed)
+        for benchmark in ("MELD", "IEMOCAP")
+        for system in ("MultiEMO", "ML-SAN", "only FiLM")
+        for seed in range(3)
+    ]
+    columns = ["benchmark", "system", "seed", "test_wf1", "best_test_wf1"]
+    table = pd.DataFrame(rows, columns=columns)
+    table.insert(0, "corpus", "sim-" + table["benchmark"].str.lower())
+    table.loc[(table["system"] == "ML-SAN") & (table["seed"] == 2), columns[3:]] = np.nan
+    table.loc[table["system"] == "only FiLM", columns[3:]] = np.nan
+    return table
+
+
+def test_selection_says_how_much_the_habit_flatters():
+    table = selection_table(runs())
+    data = table.data.set_index(["benchmark", "system"])
+    row = data.loc[("MELD", "MultiEMO")]
+    assert row["gain"] == pytest.approx(1.5)
+    assert row["gain_high"] - row["gain_low"] == pytest.approx(2 * 4.302653 / 3**0.5, rel=1e-6)
+    assert data.loc[("MELD", "ML-SAN"), "gain"] == pytest.approx(1)
+    shown = table.shown.set_index(["corpus", "system"])
+    assert shown.loc[("sim-meld", "ML-SAN"), "seeds"] == "2 of 3"
+    assert shown.loc[("sim-meld", "only FiLM"), "gain [95 %]"] == "–"
+    assert shown.loc[("sim-meld", "MultiEMO"), "gain [95 %]"].startswith("+1.50 [")
+
+
+def test_the_selection_figure_draws_both_scores_of_every_system():
+    figure = selection_figure(selection_table(runs()).data)
+    figure.canvas.draw()
+    assert [axis.get_title() for axis in figure.axes] == ["MELD", "IEMOCAP"]
+    axis = figure.axes[0]
+    ticks = [text.get_text() for text in axis.get_yticklabels()]
+    assert ticks == ["MultiEMO", "ML-SAN", "only FiLM"]
+    drawn = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "o"]
+    assert drawn[:4] == [61, 62.5, 60.5, 61.5]
+    assert any(text.get_text().startswith("+1.50") for text in axis.texts)
+    plt.close(figure)
