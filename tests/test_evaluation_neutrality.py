@@ -16,6 +16,7 @@ from mlsan.evaluation.neutrality import (
     recovery_by_modality,
     stage_probes,
     style_recovery,
+    withheld_stages,
 )
 from mlsan.training import run_config
 from mlsan.training.loop import new_model, speaker_code
@@ -188,3 +189,25 @@ def test_a_simulated_corpus_is_recovered_by_standardising_and_not_by_an_untraine
     found = probes(seen["train"], seen["dev"], seen["test"], modalities=("audio", "visual"))
     assert set(found["modalities"]) == {"audio+visual"}
     assert found["wf1"].between(0, 100).all()
+
+
+def test_a_gate_writes_the_identity_that_it_is_told_and_withholding_takes_it_away(tmp_path):
+    corpus = open_corpora("sim", "smoke", None, tmp_path)["IEMOCAP"]
+
+    def gated(system, gather):
+        run = run_config("IEMOCAP", "smoke", system, 0)
+        model = new_model(run, corpus, speaker_code(run, corpus).size)
+        seen = [gather(run, corpus, model, part) for part in (corpus.train, corpus.dev)]
+        return seen[0], probes(*seen, seen[0]).loc[("speaker", "gated"), "wf1"]
+
+    told, with_name = gated("ML-SAN", stages)
+    untold, without_name = gated("ML-SAN", withheld_stages)
+    assert with_name > without_name + 20
+    assert told.code.all()
+    assert not untold.code.any()
+    assert np.array_equal(told.speaker, untold.speaker)
+    plain = [gated("MultiEMO", gather)[0].z for gather in (stages, withheld_stages)]
+    assert np.array_equal(*plain)
+    run = run_config("IEMOCAP", "smoke", "ML-SAN", 0, named=False)
+    with pytest.raises(ValueError, match="told roles"):
+        withheld_stages(run, corpus, new_model(run, corpus, 3), corpus.dev)

@@ -6,16 +6,19 @@ how much of it the calibration takes away.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Shaped
+from torch import nn
 
-from mlsan.config import Modality
-from mlsan.corpus import Dialogue
-from mlsan.evaluation.heterogeneity import standardise_by_speaker
+from mlsan.config import Modality, RunConfig
+from mlsan.corpus import Corpus, Dialogue
+from mlsan.evaluation.heterogeneity import speaker_names, standardise_by_speaker
 from mlsan.evaluation.probes import probe
-from mlsan.evaluation.stages import Stages
+from mlsan.evaluation.stages import Stages, stages
+from mlsan.training.loop import speaker_code
 
 STAGES = ("raw", "calibrated", "context", "gated", "z")
 CALIBRATIONS = ("none", "by speaker", "learned", "best")
@@ -82,6 +85,22 @@ def stage_probes(
                 }
             )
     return pd.DataFrame(rows)
+
+
+def withheld_stages(
+    run: RunConfig, corpus: Corpus, model: nn.Module, dialogues: tuple[Dialogue, ...]
+) -> Stages:
+    """`stages` of a model that is told of no speaker: everybody is the unknown one.
+
+    A gate that is told the identity writes it into its output, trained or not. What a probe
+    reads here instead has come through the features. `speaker` still names who speaks. Raises
+    ValueError for a model that is told roles, which the dialogues cannot do without.
+    """
+    if speaker_code(run, corpus).by_role:
+        raise ValueError("this model is told roles: there is no identity to withhold")
+    nameless = tuple(replace(d, speaker=("",) * len(d)) for d in dialogues)
+    names = np.array([name for d in dialogues for name in speaker_names(corpus, d)])
+    return replace(stages(run, corpus, model, nameless), speaker=names)
 
 
 def side_by_side(

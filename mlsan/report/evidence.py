@@ -16,8 +16,9 @@ from mlsan.report.tables import Table, plus_minus
 from mlsan.training import system_of
 
 ADVERSARY = "ML-SAN + adversary"
-COLOUR = SYSTEM | {ADVERSARY: "0.45"}
-MARKER = {"MultiEMO": "s", "ML-SAN": "o", "w/o Aux": "^", ADVERSARY: "D"}
+WITHHELD = "ML-SAN, identity withheld"
+COLOUR = SYSTEM | {ADVERSARY: "0.45", WITHHELD: SYSTEM["ML-SAN"]}
+MARKER = {"MultiEMO": "s", "ML-SAN": "o", "w/o Aux": "^", ADVERSARY: "D", WITHHELD: "o"}
 DODGE = 0.14  # between systems at the same place, the distance of two places being 1
 
 
@@ -108,7 +109,10 @@ def probes_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def probes_figure(table: pd.DataFrame) -> Figure:
-    """Fig. 9: `probes_table` along the stages; speaker above, emotion below, dashed is chance."""
+    """Fig. 9: `probes_table` along the stages; speaker above, emotion below, dashed is chance.
+
+    Its systems are those of `MARKER`: what `arm_of` names, and WITHHELD for `withheld_stages`.
+    """
     benchmarks, targets = table["benchmark"].unique(), ("speaker", "emotion")
     systems = list(table["system"].unique())
     figure, axes = plt.subplots(
@@ -127,15 +131,15 @@ def probes_figure(table: pd.DataFrame) -> Figure:
                 line = line.set_index("stage").loc[[s for s in STAGES if s in set(line["stage"])]]
                 place = [STAGES.index(stage) for stage in line.index]
                 place = np.array(place) + _dodge(systems, system)
-                look = {"color": COLOUR[system], "marker": MARKER[system], "label": system}
-                _points(axis, place, line, "wf1_mean", linestyle="-", **look)
+                look = _look(system, system, hollow=system == WITHHELD)
+                _points(axis, place, line, "wf1_mean", **look)
             level = part["chance"].mean()
             axis.axhline(level, color="black", linestyle="--", linewidth=0.8, label="chance")
             axis.set_xticks(range(len(STAGES)), STAGES)
             axis.set_title(f"{benchmark}: {target}")
         row[0].set_ylabel("probe's W-F1 (%)")
     axes[0, 0].set_ylim(0, 105)
-    _legend(figure, axes[0, 0], columns=len(systems) + 1)
+    _legend(figure, axes[0, 0], columns=min(len(systems) + 1, 5))
     return figure
 
 
@@ -171,16 +175,14 @@ def robustness_figure(table: pd.DataFrame) -> Figure:
         for arm in arms:
             system, dropout = arm
             found = part.query("system == @system and dropout == @dropout")
-            look = {"color": COLOUR[system], "marker": MARKER[system]}
-            look["markerfacecolor"] = "white" if dropout else COLOUR[system]
-            look["label"] = system + (", modality dropout in training" if dropout else "")
+            label = system + (", modality dropout in training" if dropout else "")
+            look = _look(system, label, hollow=dropout > 0)
             absent = found[found["noise"] == 0].set_index("condition").reindex(kinds)
             place = np.arange(len(kinds)) + _dodge(arms, arm)
-            _points(left, place, absent, "wf1_mean", linestyle="", **look)
+            _points(left, place, absent, "wf1_mean", **look | {"linestyle": ""})
             noise = found[found["absent"] == ""].sort_values("noise")
-            dash = "--" if dropout else "-"
-            place = noise["noise"].to_numpy() + _dodge(arms, arm) / 4
-            _points(right, place, noise, "wf1_mean", linestyle=dash, **look)
+            place = noise["noise"].to_numpy() + _dodge(arms, arm) / 2
+            _points(right, place, noise, "wf1_mean", **look)
         left.set_xticks(range(len(kinds)), kinds)
         left.set(
             ylabel="W-F1 (%)",
@@ -229,11 +231,17 @@ def _dodge(names: Sequence, name: object) -> float:
     return DODGE * (names.index(name) - (len(names) - 1) / 2)
 
 
+def _look(system: str, label: str, hollow: bool) -> dict[str, str]:
+    """Hollow marks go with dashed lines."""
+    look = {"color": COLOUR[system], "marker": MARKER[system], "label": label}
+    return look | ({"markerfacecolor": "white", "linestyle": "--"} if hollow else {})
+
+
 def _points(axis: Axes, x: np.ndarray, table: pd.DataFrame, value: str, **look) -> None:
     """Means with their intervals; a mean without an interval stands alone."""
     y = table[value].to_numpy(float)
     away = np.nan_to_num([y - table["low"], table["high"] - y])
-    look = {"marker": "o", "markersize": 4} | look
+    look = {"marker": "o", "markersize": 4, "linestyle": "-"} | look
     axis.errorbar(x, y, away, elinewidth=0.8, capsize=1.5, **look)
 
 
