@@ -102,6 +102,7 @@ def paper(study: Study) -> int:
     session = Session(
         profile=study.profile,
         corpus=study.source.corpus,
+        simulated=study.simulated,
         fingerprints=study.fingerprints,
         runs=frozenset(keys),
         code=code_digest(),

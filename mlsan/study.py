@@ -91,9 +91,9 @@ class Study:
                 found.append(f"{benchmark}: without audio and visual FiLM has nothing to do.")
         return " ".join(found)
 
-    def predictions(self, run: RunConfig) -> pd.DataFrame:
-        """One row a dev or test utterance of a finished run."""
-        return self.result(run).predictions
+    def predictions(self, key: str) -> pd.DataFrame:
+        """One row a dev or test utterance of a finished run, given by its key."""
+        return find_result(RUNS, key).predictions
 
     def oracle(self, benchmark: Benchmark) -> Corpus:
         """A simulated corpus with every speaker's style undone exactly."""

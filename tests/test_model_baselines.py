@@ -230,7 +230,7 @@ def test_gcn_hears_no_further_than_two_windows_before_attention():
     model.attend.forward = lambda x, turns: x
     b = data(lengths=(9,))
     x = torch.cat([b.feature[m] for m in MODALITIES], -1).transpose(0, 1).requires_grad_()
-    out = model.encode(x, b.party.T, Turns.of(b.mask))
+    out = model.encode(x, b.party.T, Turns.of(b))
     out[0, 4].sum().backward()
     heard = x.grad.abs().sum(-1)[0] > 0
     assert heard.tolist() == [2 <= t <= 6 for t in range(9)]

@@ -60,10 +60,10 @@ def test_shrinkage_runs_from_the_speaker_to_the_population(talk):
     with torch.no_grad():
         film.strength.fill_(30.0)
         torch.testing.assert_close(film(x, voice), standardised, atol=1e-4, rtol=0)
-        film.strength.fill_(0.0)
+        film.strength[0], film.strength[1] = torch.tensor([2.0, 5.0]).log()
         n, mean, scatter = by_definition(x, voice, past=False)
-        mu = (n * mean + x.mean(0)) / (n + 1)
-        sigma = ((scatter + x.var(0)) / n).sqrt()
+        mu = (n * mean + 2 * x.mean(0)) / (n + 2)
+        sigma = ((scatter + 5 * x.var(0)) / (n - 1 + 5)).sqrt()
         torch.testing.assert_close(film(x, voice), (x - mu) / sigma, atol=1e-4, rtol=0)
 
 

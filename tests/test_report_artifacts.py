@@ -47,6 +47,7 @@ ORIGIN = Provenance(
 SESSION = Session(
     profile="small",
     corpus="sim",
+    simulated=True,
     fingerprints={"MELD": "aaa", "IEMOCAP": "bbb"},
     runs=frozenset({"r1", "r2", "r3"}),
     code="ccc",

@@ -78,8 +78,8 @@ def test_plans_cover_seeds_and_share_runs():
     curve = lambda_runs("IEMOCAP", "small", True)
     assert len(seeds) == 5
     assert len(main) == (len(BASELINES) + 2) * len(seeds)
-    assert len(ablation) == 8 * len(seeds)
-    assert len(set(main) & set(ablation)) == 2 * len(seeds)
+    assert len(ablation) == 8 * len(few)
+    assert len(set(main) & set(ablation)) == 2 * len(few)
     assert {run.loss.lam for run in curve} == {0.0, *SCALES["small"].lambdas}
     assert len(set(main_runs("IEMOCAP", "small", True)) & set(curve)) == len(few)
 

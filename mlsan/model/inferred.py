@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 HIDDEN = 64  # of the network that may correct the closed form
+START = 3.0  # utterances that the population counts for at first
 
 
 def voice_statistics(
@@ -38,7 +39,7 @@ class InferredFiLM(nn.Module):
     """Eq. 2 with gamma = 1/sigma and beta = -mu/sigma of the speaker's own utterances.
 
     `shrink` draws both towards the population's mu_0 and sigma_0 as an empirical Bayes estimate
-    does, by strengths k and l that are learned for each feature and start at one utterance:
+    does, by strengths k and l, in utterances, that are learned for each feature:
 
         mu = (n mu^ + k mu_0) / (n + k),
         sigma^2 = (sum of squared deviations + l sigma_0^2) / (n - 1 + l)
@@ -53,7 +54,7 @@ class InferredFiLM(nn.Module):
         super().__init__()
         self.past = past
         self.population = nn.BatchNorm1d(features, affine=False, momentum=None)
-        self.strength = nn.Parameter(torch.zeros(2, features)) if shrink else None
+        self.strength = nn.Parameter(torch.full((2, features), START).log()) if shrink else None
         self.correct = None
         if residual:
             self.correct = nn.Sequential(

@@ -36,6 +36,17 @@ class Output:
     """The head on the calibrated features whose gradient is reversed; None where it is off."""
 
 
+def used_modalities(config: ModelConfig, sizes: Mapping[Modality, int]) -> tuple[Modality, ...]:
+    """Those that the config asks for and the corpus has; ValueError where there is none."""
+    used = tuple(m for m in MODALITIES if m in sizes and m in config.modalities)
+    if not used:
+        raise ValueError(
+            f"no modality left: the corpus has {tuple(sizes)}, the config asks for "
+            f"{config.modalities}"
+        )
+    return used
+
+
 class MultiEMO(nn.Module):
     """Projection, DialogueRNN, cross-attention stacks, classifier.
 
@@ -49,12 +60,7 @@ class MultiEMO(nn.Module):
         # The recurrence keeps states by utterance, so that `parties` need not be known to it.
         super().__init__()
         self.config = config
-        self.modalities = tuple(m for m in MODALITIES if m in sizes and m in config.modalities)
-        if not self.modalities:
-            raise ValueError(
-                f"no modality left: the corpus has {tuple(sizes)}, "
-                f"the config asks for {config.modalities}"
-            )
+        self.modalities = used_modalities(config, sizes)
         d = config.d
         self.spoken = tuple(m for m in self.modalities if m != "text" or config.text_context)
         self.project = nn.ModuleDict({m: nn.Linear(sizes[m], d) for m in self.modalities})

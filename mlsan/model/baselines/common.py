@@ -8,20 +8,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mlsan.config import MODALITIES, Modality, ModelConfig
+from mlsan.config import Modality, ModelConfig
 from mlsan.corpus.types import Batch
-from mlsan.model.network import Output
-
-
-def used_modalities(config: ModelConfig, sizes: Mapping[Modality, int]) -> tuple[Modality, ...]:
-    """Those that the config asks for and the corpus has; ValueError where there is none."""
-    used = tuple(m for m in MODALITIES if m in sizes and m in config.modalities)
-    if not used:
-        raise ValueError(
-            f"no modality left: the corpus has {tuple(sizes)}, the config asks for "
-            f"{config.modalities}"
-        )
-    return used
+from mlsan.model.network import Output, used_modalities
 
 
 @dataclass(frozen=True)
@@ -35,11 +24,12 @@ class Turns:
     """The utterances' cells in the flattened grid."""
 
     @classmethod
-    def of(cls, mask: Bool[Tensor, "turn dialogue"]) -> "Turns":
-        """From a batch's mask, which is copied from the device once."""
-        here = mask.T.cpu()
+    def of(cls, batch: Batch) -> "Turns":
+        """From a batch, without asking its device how long the dialogues are."""
+        length = torch.tensor(batch.length)
+        here = torch.arange(len(batch.mask)) < length.unsqueeze(1)
         present = here.flatten().nonzero().squeeze(1)
-        return cls(mask.T, here.sum(1), present.to(mask.device, non_blocking=True))
+        return cls(batch.mask.T, length, present.to(batch.mask.device, non_blocking=True))
 
     def rows(
         self, x: Shaped[Tensor, "dialogue turn feature"]
@@ -97,7 +87,7 @@ class JointModel(nn.Module):
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, classes))
 
     def forward(self, batch: Batch) -> Output:
-        turns = Turns.of(batch.mask)
+        turns = Turns.of(batch)
         raw = {m: batch.feature[m].transpose(0, 1) for m in self.modalities}
         x = self.encode(torch.cat(list(raw.values()), -1), batch.party.T, turns)
         z = torch.relu(self.hidden(turns.rows(x)))

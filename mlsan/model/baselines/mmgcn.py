@@ -10,9 +10,9 @@ from torch.nn.functional import normalize
 
 from mlsan.config import Modality, ModelConfig
 from mlsan.corpus.types import Batch
-from mlsan.model.baselines.common import BiLSTM, Turns, used_modalities
+from mlsan.model.baselines.common import BiLSTM, Turns
 from mlsan.model.layers import uniform_
-from mlsan.model.network import Output
+from mlsan.model.network import Output, used_modalities
 
 LSTM_LAYERS = 2
 # How much of the first layer each further one keeps, and how fast the layers' own weights fade.
@@ -59,7 +59,7 @@ class MMGCN(nn.Module):
         )
 
     def forward(self, batch: Batch) -> Output:
-        turns = Turns.of(batch.mask)
+        turns = Turns.of(batch)
         raw = {m: batch.feature[m].transpose(0, 1) for m in self.modalities}
         n = {m: self.project[m](x) for m, x in raw.items()}
         if "text" in n:

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # 7 · Audit: how much of it is the features?
+# # 8 · Audit: how much of it is the features?
 #
 # **Question.** Published text features come from a language model that was itself trained on emotions in these corpora. How much of a model's score is already in them?
 #
@@ -33,7 +33,7 @@ JOBS = os.environ.get("JOBS", "")
 from mlsan.study import check_parameters, open_study
 
 check_parameters(globals())
-study = open_study("07_audit", PROFILE, CORPUS, DATA, JOBS)
+study = open_study("08_audit", PROFILE, CORPUS, DATA, JOBS)
 
 # %%
 from pathlib import Path
