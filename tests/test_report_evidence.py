@@ -202,7 +202,11 @@ def test_the_speakers_table_shows_parts_side_by_side_and_dashes_what_is_not_ther
     )
     data, shown = speakers_table(rows)
     assert data is rows
-    assert list(shown["speaker told as"]) == ["identity", "inferred (past)"]
-    assert list(shown["IEMOCAP unseen (1,600)"]) == ["40.50 ± 0.25"] * 2
-    assert list(shown["IEMOCAP unseen Δ [95 %]"]) == ["–", "+1.50 [-0.50, +3.50]"]
-    assert list(shown["MELD seen (0)"]) == ["–", "–"]
+    assert list(shown["speaker told as"]) == ["identity", "inferred (past)"] * 2
+    assert shown["utterances"].iloc[[0, 2]].tolist() == [
+        "MELD: seen 0, unseen 0",
+        "IEMOCAP: seen 0, unseen 1,600",
+    ]
+    assert list(shown["unseen"]) == ["–", "–", "40.50 ± 0.25", "40.50 ± 0.25"]
+    assert list(shown["Δ unseen [95 %]"]) == ["–", "–", "–", "+1.50 [-0.50, +3.50]"]
+    assert set(shown["seen"]) == set(shown["Δ seen [95 %]"]) - {"+1.50 [-0.50, +3.50]"} == {"–"}

@@ -88,7 +88,6 @@ def dose_figure(table: pd.DataFrame) -> Figure:
             line,
             "delta",
             color=COLOUR["ML-SAN"],
-            linestyle="-",
         )
         axis.set(xlabel="heterogeneity of speakers", title=benchmark, xlim=(-0.08, 1.08))
         axis.set_xticks(sorted(table["heterogeneity"].unique()))
@@ -139,7 +138,7 @@ def probes_figure(table: pd.DataFrame) -> Figure:
             axis.set_title(f"{benchmark}: {target}")
         row[0].set_ylabel("probe's W-F1 (%)")
     axes[0, 0].set_ylim(0, 105)
-    _legend(figure, axes[0, 0], columns=min(len(systems) + 1, 5))
+    _legend(figure, axes[0, 0], columns=5 if len(systems) < 5 else 3)
     return figure
 
 
@@ -201,18 +200,20 @@ def speakers_table(rows: pd.DataFrame) -> Table:
     `rows` is `acquaintance`. Shown are mean ± sd over seeds and the difference to its reference
     with its 95 % interval; a dash where there are no such speakers or no finished runs.
     """
-    ways = list(dict.fromkeys(rows["system"]))
-    shown = {"speaker told as": ways}
-    for (benchmark, part), found in rows.groupby(["benchmark", "part"], sort=False):
-        found = found.set_index("system").reindex(ways)
-        count = int(found["utterances"].max())
-        shown[f"{benchmark} {part} ({count:,})"] = [
-            plus_minus(mean, sd) for mean, sd in found[["wf1_mean", "wf1_sd"]].to_numpy(float)
-        ]
-        shown[f"{benchmark} {part} Δ [95 %]"] = [
-            "–" if np.isnan(delta) else f"{delta:+.2f} [{low:+.2f}, {high:+.2f}]"
-            for delta, low, high in found[["delta", "low", "high"]].to_numpy(float)
-        ]
+    shown = []
+    for benchmark, ways in rows.groupby("benchmark", sort=False):
+        counts = ways.groupby("part", sort=False)["utterances"].max()
+        spoken = ", ".join(f"{part} {count:,}" for part, count in counts.items())
+        for way, found in ways.groupby("system", sort=False):
+            line = {"utterances": f"{benchmark}: {spoken}", "speaker told as": way}
+            for part in found.itertuples():
+                line[part.part] = plus_minus(part.wf1_mean, part.wf1_sd)
+                line[f"Δ {part.part} [95 %]"] = (
+                    "–"
+                    if np.isnan(part.delta)
+                    else f"{part.delta:+.2f} [{part.low:+.2f}, {part.high:+.2f}]"
+                )
+            shown.append(line)
     return Table(rows, pd.DataFrame(shown))
 
 
