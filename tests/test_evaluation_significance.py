@@ -18,18 +18,20 @@ from mlsan.evaluation.counts import (
 )
 from mlsan.evaluation.factorial import SWITCHES, cell_name, coefficients, contrasts
 from mlsan.evaluation.metrics import summed_confusion
-from mlsan.evaluation.significance import (
-    adjusted,
+from mlsan.evaluation.resampling import (
     bootstrap,
-    compare,
-    difference_of,
     draw,
-    holm,
     mean_interval,
-    paired,
-    paired_t,
     percentiles,
     permutation_p,
+)
+from mlsan.evaluation.significance import (
+    adjusted,
+    compare,
+    difference_of,
+    holm,
+    paired,
+    paired_t,
     t_needed,
 )
 from mlsan.training.profiles import SYSTEMS
@@ -334,6 +336,11 @@ def test_contrasts_are_of_the_cells_scores_with_joint_intervals():
     none = contrasts(good | {SWITCHES[2]: dialogue_counts({}, CLASSES)}, np.random.default_rng(0))
     assert none["estimate"].isna().all()
     assert none["low"].isna().all()
+
+
+def test_equal_cells_have_no_effects_in_any_resample():
+    table = contrasts(dict.fromkeys(SWITCHES, system(0.5)), np.random.default_rng(0))
+    assert table[["estimate", "low", "high"]].to_numpy() == pytest.approx(0, abs=1e-9)
 
 
 def test_cells_have_the_systems_names():

@@ -95,7 +95,7 @@ def test_table4_survives_a_system_without_runs():
     pair = {"MultiEMO": counts(0.4), "ML-SAN": dialogue_counts({}, 7, asked=3)}
     shown = classes_table({"MELD": pair}, generator()).shown
     assert (shown["seeds"] == "0 of 3").all()
-    assert (shown["Δ F1"] == "–").all()
+    assert (shown["Δ F1 [95 %]"] == "–").all()
 
 
 def design(benchmark, default, kinds=(), **worth):

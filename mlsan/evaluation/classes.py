@@ -6,14 +6,8 @@ import numpy as np
 import pandas as pd
 
 from mlsan.evaluation.counts import Counts, class_f1, class_recall
-from mlsan.evaluation.significance import (
-    RESAMPLES,
-    bootstrap,
-    draw,
-    paired,
-    percentiles,
-    permutation_p,
-)
+from mlsan.evaluation.resampling import RESAMPLES, bootstrap, draw, percentiles, permutation_p
+from mlsan.evaluation.significance import paired
 
 SCORES = {"f1": class_f1, "recall": class_recall}
 _COLUMNS = [

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mlsan.evaluation.counts import Counts
-from mlsan.evaluation.significance import RESAMPLES, bootstrap, draw, percentiles
+from mlsan.evaluation.resampling import RESAMPLES, bootstrap, draw, percentiles
 
 PARTS: dict[str, str] = {"film": "FiLM", "gate": "Gate", "aux": "Aux"}
 SWITCHES: tuple[tuple[bool, ...], ...] = tuple(product((False, True), repeat=len(PARTS)))

@@ -4,6 +4,7 @@ speakers never heard before."""
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -13,14 +14,8 @@ from mlsan.config import Benchmark, Modality, RunConfig
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.evaluation.counts import Counts, weighted_f1
 from mlsan.evaluation.metrics import scores
-from mlsan.evaluation.significance import (
-    RESAMPLES,
-    bootstrap,
-    draw,
-    mean_and_sd,
-    paired,
-    percentiles,
-)
+from mlsan.evaluation.resampling import RESAMPLES, bootstrap, draw, percentiles
+from mlsan.evaluation.significance import mean_and_sd, paired
 from mlsan.evaluation.stages import stages
 
 NOISE = (0.5, 1.0, 2.0)
@@ -152,15 +147,15 @@ def acquaintance(
     or no finished run is NaN, and so are differences where `reference` is missing, and its own.
     """
     rows = []
-    for part, benchmarks in parts.items():
-        for benchmark, ways in benchmarks.items():
-            for way, counts in ways.items():
-                row = {"benchmark": benchmark, "system": way, "part": part}
-                row |= {"utterances": int(counts.support.sum()), "seeds": len(counts.seeds)}
-                row |= {"asked": counts.asked} | mean_and_sd(counts)
-                base = ways.get(reference) if way != reference else None
-                rows.append(row | _difference(counts, base, generator, resamples))
-    return pd.DataFrame(rows).sort_values("benchmark", kind="stable", ignore_index=True)
+    for benchmark, part in product(next(iter(parts.values())), parts):
+        ways = parts[part][benchmark]
+        for way, counts in ways.items():
+            row = {"benchmark": benchmark, "system": way, "part": part}
+            row |= {"utterances": int(counts.support.sum()), "seeds": len(counts.seeds)}
+            row |= {"asked": counts.asked} | mean_and_sd(counts)
+            base = ways.get(reference) if way != reference else None
+            rows.append(row | _difference(counts, base, generator, resamples))
+    return pd.DataFrame(rows)
 
 
 def _difference(

@@ -9,6 +9,7 @@ from mlsan.config import EMOTIONS, Benchmark
 from mlsan.evaluation.classes import compare_classes
 from mlsan.evaluation.counts import Counts
 from mlsan.evaluation.factorial import SWITCHES, cell_name, contrasts
+from mlsan.evaluation.resampling import mean_interval
 from mlsan.evaluation.significance import (
     NO_TEST,
     adjusted,
@@ -16,7 +17,6 @@ from mlsan.evaluation.significance import (
     difference_of,
     holm,
     mean_and_sd,
-    mean_interval,
     t_needed,
 )
 from mlsan.report import paper
@@ -125,8 +125,8 @@ def classes_table(
         cells |= {"utterances": row["support"], "seeds": of_asked(row["seeds"], row["asked"])}
         for score, title in (("f1", "F1"), ("recall", "recall")):
             for who, name in names.items():
-                cells[f"{name} {title}"] = with_interval(*_triple(row, f"{score}_{who}"))
-            cells[f"Δ {title}"] = change(*_triple(row, f"{score}_delta"))
+                cells[f"{name} {title} [95 %]"] = with_interval(*_triple(row, f"{score}_{who}"))
+            cells[f"Δ {title} [95 %]"] = change(*_triple(row, f"{score}_delta"))
             if score == "f1":
                 cells["permutation p, Holm"] = p_text(row["p_perm_holm"])
         ours = [row["support"] * row[f"recall_{who}"] / 100 for who in names]
