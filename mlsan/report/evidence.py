@@ -203,9 +203,10 @@ def speakers_table(rows: pd.DataFrame) -> Table:
     shown = []
     for benchmark, ways in rows.groupby("benchmark", sort=False):
         counts = ways.groupby("part", sort=False)["utterances"].max()
-        spoken = ", ".join(f"{part} {count:,}" for part, count in counts.items())
+        told = {"benchmark": benchmark, "speaker told as": "(utterances)"}
+        shown.append(told | {part: f"{count:,}" for part, count in counts.items()})
         for way, found in ways.groupby("system", sort=False):
-            line = {"utterances": f"{benchmark}: {spoken}", "speaker told as": way}
+            line = {"benchmark": benchmark, "speaker told as": way}
             for part in found.itertuples():
                 line[part.part] = plus_minus(part.wf1_mean, part.wf1_sd)
                 line[f"Δ {part.part} [95 %]"] = (
@@ -214,7 +215,8 @@ def speakers_table(rows: pd.DataFrame) -> Table:
                     else f"{part.delta:+.2f} [{part.low:+.2f}, {part.high:+.2f}]"
                 )
             shown.append(line)
-    return Table(rows, pd.DataFrame(shown))
+    order = max(shown, key=len)
+    return Table(rows, pd.DataFrame(shown, columns=list(order)).fillna(""))
 
 
 def _over_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -241,7 +243,8 @@ def _look(system: str, label: str, hollow: bool) -> dict[str, str]:
 def _points(axis: Axes, x: np.ndarray, table: pd.DataFrame, value: str, **look) -> None:
     """Means with their intervals; a mean without an interval stands alone."""
     y = table[value].to_numpy(float)
-    away = np.nan_to_num([y - table["low"], table["high"] - y])
+    # Of equal scores the mean may lie a rounding error outside its interval.
+    away = np.nan_to_num([y - table["low"], table["high"] - y]).clip(min=0)
     look = {"marker": "o", "markersize": 4, "linestyle": "-"} | look
     axis.errorbar(x, y, away, elinewidth=0.8, capsize=1.5, **look)
 
