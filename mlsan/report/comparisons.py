@@ -23,7 +23,7 @@ from mlsan.report import paper
 from mlsan.report.tables import Table, plus_minus
 
 BASE, FULL = "MultiEMO", "ML-SAN"
-CLAIMED_P = 0.01  # section 4.4's paired t-test, over paper.RUNS runs
+CLAIMED_P = 0.01  # the paper's paired t-test, over paper.RUNS runs
 # Test utterances of the emotions of paper.FIG4_RECOGNISED in the published MELD.
 MELD_TEST = {"fear": 50, "anger": 345}
 
