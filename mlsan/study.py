@@ -24,6 +24,7 @@ from mlsan.training import (
     code_digest,
     dose_runs,
     find_result,
+    read_jobs,
     run_config,
     run_key,
     sweep,
@@ -41,7 +42,7 @@ class Study:
     """A profile on a corpus. Make one with `open_study`."""
 
     source: Source
-    jobs: int | None
+    jobs: int | str | None
     notebook: str
 
     @property
@@ -91,6 +92,10 @@ class Study:
                 found.append(f"{benchmark}: without audio and visual FiLM has nothing to do.")
         return " ".join(found)
 
+    def key(self, run: RunConfig) -> str:
+        """The name of a run's folder, and of the run in tables."""
+        return run_key(run, self.corpora[run.benchmark])
+
     def predictions(self, key: str) -> pd.DataFrame:
         """One row a dev or test utterance of a finished run, given by its key."""
         return find_result(RUNS, key).predictions
@@ -138,8 +143,7 @@ class Study:
 
     def finished(self, runs: Sequence[RunConfig]) -> pd.DataFrame:
         """The rows of those runs that are already there; trains nothing."""
-        keys = {run: run_key(run, self.corpora[run.benchmark]) for run in runs}
-        return self.sweep([run for run, key in keys.items() if find_result(RUNS, key)])
+        return self.sweep([run for run in runs if find_result(RUNS, self.key(run))])
 
     @staticmethod
     def system(run: RunConfig) -> str:
@@ -151,7 +155,7 @@ class Study:
         row = self.sweep([run]).iloc[0]
         if row["status"] == "failed":
             raise RuntimeError(f"{run.benchmark} seed {run.seed} failed: {row['error']}")
-        return find_result(RUNS, run_key(run, self.corpora[run.benchmark]))
+        return find_result(RUNS, self.key(run))
 
     def model(self, run: RunConfig) -> nn.Module:
         """The trained model of a run, at its best dev epoch."""
@@ -228,17 +232,16 @@ def open_study(
     """Check the settings, read or make the corpora, and say where everything goes.
 
     Raises ValueError naming the allowed values for an unknown profile or corpus, for a missing
-    or needless `data`, and for `jobs` that is no positive number.
+    or needless `data`, and for `jobs` that is neither a positive number nor an address.
     """
     if profile not in PROFILES:
         raise ValueError(f"unknown PROFILE {profile!r}; choose one of {', '.join(PROFILES)}")
     if corpus not in OPENERS:
         raise ValueError(f"unknown CORPUS {corpus!r}; choose one of {', '.join(OPENERS)}")
-    if jobs not in (None, "") and (not str(jobs).isdecimal() or int(jobs) < 1):
-        raise ValueError(f"JOBS={jobs!r} must be a positive number of processes, or left out")
+    spread = read_jobs(jobs)
     if data and corpus == "sim":
         raise ValueError(f"DATA={str(data)!r}: CORPUS=sim makes its own data, leave DATA out")
     folder = Path(data).expanduser().resolve() if data else None
     source = Source(corpus, profile, folder, BUILD / "corpora")
     source.open()
-    return Study(source, int(jobs) if jobs else None, notebook)
+    return Study(source, spread, notebook)

@@ -138,7 +138,7 @@ print(f"identical {agree:.2f}, independent {differ:.2f}")
 # Adam at a rate that is cut when the dev loss stands still, as published. The **result** of a run is its test score at the best *dev* epoch. Published ERC code often reports the best *test* epoch instead, which no one could choose without the answers; we record it beside the result to show what it is worth.
 
 # %% tags=["nbval-ignore-output"]
-runs = [run for run in study.plan("main") if not run.model.film]
+runs = [run for run in study.plan("main") if study.system(run) == "MultiEMO"]
 table = study.sweep(runs)
 table[["benchmark", "seed", "status", "epoch", "dev_wf1", "test_wf1", "best_test_wf1"]].round(2)
 

@@ -13,13 +13,13 @@
 # %% [markdown]
 # # 6 · Looking inside
 #
-# **Question.** What do gate and FiLM learn about speakers, which emotions change hands, and what is $z$ arranged by?
+# **Question.** What do gate and FiLM learn about speakers, which emotions change hands, what is $z$ arranged by, and where in the model is the speaker to be found?
 #
-# **Produces.** Fig. 3 (`fig3_gate`), Fig. 4 (`fig4_confusion`), Fig. 5 (`fig5_features`).
+# **Produces.** Fig. 3 (`fig3_gate`), Fig. 4 (`fig4_confusion`), Fig. 5 (`fig5_features`), Fig. 9 (`fig9_probes`).
 #
-# **Needs.** The corpus of notebook 1 and the runs of notebook 3, trained here if they are missing.
+# **Needs.** The corpus of notebook 1 and the runs of notebooks 3 and 4, trained here if they are missing.
 #
-# **Time.** smoke: seconds · small: under a minute · paper: a few minutes, for the maps of $z$.
+# **Time.** smoke: seconds · small: about a minute · paper: a few minutes, for the maps of $z$ and the probes.
 
 # %% tags=["parameters"]
 import os
@@ -41,10 +41,17 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from mlsan.config import EMOTIONS
-from mlsan.evaluation import confusion, probe
 from mlsan.evaluation.heterogeneity import leading_speakers
+from mlsan.evaluation.metrics import summed_confusion
+from mlsan.evaluation.neutrality import (
+    recovery_by_modality,
+    stage_probes,
+    style_recovery,
+    withheld_stages,
+)
 from mlsan.evaluation.qualitative import case_dialogue, case_study, feature_map, speaker_weights
 from mlsan.report import use_style
+from mlsan.report.evidence import WITHHELD, arm_of, probes_figure, probes_table
 from mlsan.report.figures import confusions, feature_maps, gates
 from mlsan.report.paper import FIG3_WEIGHTS, FIG4_RECOGNISED
 
@@ -105,34 +112,30 @@ for emotion, support in (("fear", 50), ("anger", 345)):
 # Three more utterances of fear. Ours, summed over all seeds, with counts:
 
 # %% tags=["nbval-ignore-output"]
-rows = []
-for run in study.plan("main"):
-    names = EMOTIONS[run.benchmark]
-    test = study.result(run).predictions.query("split == 'test'")
-    counts, _ = confusion(test["label"].to_numpy(), test["predicted"].to_numpy(), names)
-    grid = pd.DataFrame(counts, index=names, columns=names).rename_axis("emotion")
-    long = grid.reset_index().melt("emotion", var_name="predicted", value_name="count")
-    rows.append(long.assign(benchmark=run.benchmark, system=study.system(run)))
-keys = ["benchmark", "system", "emotion", "predicted"]
-table = pd.concat(rows).groupby(keys, sort=False)["count"].sum().reset_index()
-true = table.groupby(keys[:3])["count"].transform("sum")
-table["share"] = table["count"] / true.clip(lower=1)
+both = [run for run in study.plan("main") if study.system(run) in pair]
+found = []
+for name in study.corpora:
+    for system in pair:
+        runs = [r for r in both if r.benchmark == name and study.system(r) == system]
+        predicted = [study.result(run).predictions for run in runs]
+        cells = summed_confusion(predicted, EMOTIONS[name])
+        found.append(cells.assign(benchmark=name, system=system))
+table = pd.concat(found, ignore_index=True)
 figure4 = confusions(table)
 
 # %% tags=["nbval-ignore-output"]
-sums = table.groupby(keys[:3])["share"].sum()
-assert np.isclose(sums, 1).sum() == (true.groupby([table[k] for k in keys[:3]]).first() > 0).sum()
-runs = [study.result(run).key for run in study.plan("main")]
+keys = ["benchmark", "system", "emotion"]
+true = table.groupby(keys, sort=False)[["count", "share"]].sum()
+assert np.allclose(true["share"], true["count"] > 0)
+runs = [study.key(run) for run in both]
 note = f"Counts summed over {len(study.seeds)} seeds."
 display(Markdown(study.save_figure(figure4, table, "fig4_confusion", runs, note)))
 
 # %% tags=["nbval-ignore-output"]
-recall = table[table["emotion"] == table["predicted"]]
-wide = recall.pivot(index=["benchmark", "emotion"], columns="system", values="share").mul(100)
+recall = table[table["emotion"] == table["predicted"]].set_index(keys)["share"].mul(100)
+wide = recall.unstack("system", sort=False)
 wide["difference"] = wide["ML-SAN"] - wide["MultiEMO"]
-wide["test utterances"] = true.groupby([table["benchmark"], table["emotion"]]).first() // len(
-    study.seeds
-)
+wide["test utterances"] = true["count"].xs("ML-SAN", level="system") // len(study.seeds)
 wide.round(1).sort_values(["benchmark", "test utterances"])
 
 # %% [markdown]
@@ -157,50 +160,101 @@ display(
 )
 
 # %% [markdown]
-# A map can mislead; a linear probe gives a number. It learns to read emotion or speaker from $z$ of the training dialogues and is tried on dev dialogues with the same speakers.
+# ## Where is the speaker?
+#
+# The paper wants calibrated features "unrelated to the speaker" and an output that "keeps identity". A map can mislead; a linear probe gives a number for both. At each stage of the model one probe names the speaker (fitted on training dialogues, tried on dev dialogues of the same people) and one names the emotion (tried on test). They read the streams that FiLM calibrates, audio and visual where there are any, and at the end $z$.
+#
+# Beside MultiEMO and ML-SAN stand ML-SAN without its auxiliary loss, and with an **adversary**: a second speaker head on the calibrated features whose gradient is reversed, so that FiLM is paid to hide the speaker. And since a gate that is told who speaks writes it into its output, trained or not, one line withholds the identity at test time.
+#
+# **Predict:** at which stage does the speaker become easiest to name?
 
 # %% tags=["nbval-ignore-output"]
+arms = study.plan("neutrality")
+sweep = study.sweep(arms)
+assert not (sweep["status"] == "failed").any(), sweep.loc[sweep["status"] == "failed", "error"]
 rows = []
-for name in study.corpora:
-    for system in ("MultiEMO", "ML-SAN"):
-        run = study.config(name, system)
-        train, dev = study.stages(run, "train"), study.stages(run, "dev")
-        row = {"benchmark": name, "system": system}
-        row["emotion"] = probe(train.z, train.label, dev.z, dev.label)
-        known = np.isin(dev.speaker, train.speaker)
-        row["speaker"] = probe(train.z, train.speaker, dev.z[known], dev.speaker[known])
-        rows.append(row)
-probes = pd.DataFrame(rows).set_index(["benchmark", "system"]).round(1)
-probes
+for run in arms:
+    seen = [study.stages(run, split) for split in ("train", "dev", "test")]
+    calibrated = [m for m in run.model.film_modalities if m in seen[0].at["raw"]]
+    found = stage_probes(*seen, np.random.default_rng(run.seed), modalities=calibrated)
+    rows.append(found.assign(benchmark=run.benchmark, system=arm_of(run.model), seed=run.seed))
 
 # %% tags=["nbval-ignore-output"]
-assert probes.notna().all(axis=None)
-gain = probes["speaker"].unstack("system")
-display(
-    Markdown(
-        "Weighted F1 of naming the speaker from $z$, ML-SAN minus MultiEMO: "
-        + ", ".join(f"{b} {d:+.1f}" for b, d in (gain["ML-SAN"] - gain["MultiEMO"]).items())
-        + " points."
+for run in arms:
+    corpus = study.corpora[run.benchmark]
+    if not corpus.named or arm_of(run.model) != "ML-SAN":
+        continue
+    splits = (corpus.train, corpus.dev, corpus.test)
+    seen = [withheld_stages(run, corpus, study.model(run), split) for split in splits]
+    calibrated = [m for m in run.model.film_modalities if m in corpus.sizes]
+    found = stage_probes(*seen, np.random.default_rng(run.seed), modalities=calibrated)
+    rows.append(found.assign(benchmark=run.benchmark, system=WITHHELD, seed=run.seed))
+probed = probes_table(pd.concat(rows, ignore_index=True))
+figure9 = probes_figure(probed)
+
+# %% tags=["nbval-ignore-output"]
+text = study.save_figure(figure9, probed, "fig9_probes", sweep["run"], study.caveats)
+display(Markdown(text))
+
+# %% tags=["nbval-ignore-output"]
+spoken = probed[probed["target"] == "speaker"].set_index(["benchmark", "system", "stage"])
+assert spoken["wf1_mean"].dropna().between(0, 100).all()
+wide = spoken["wf1_mean"].unstack("stage", sort=False).round(1)
+wide["chance"] = spoken["chance"].groupby(level=[0, 1], sort=False).mean().round(1)
+wide
+
+# %% tags=["nbval-ignore-output"]
+lines = []
+for name in study.corpora:
+    line = spoken.loc[name]["wf1_mean"]
+    moved = line["ML-SAN", "calibrated"] - line["ML-SAN", "raw"]
+    kept = line["ML-SAN", "z"] - line["MultiEMO", "z"]
+    lines.append(
+        f"- {name}: from raw to calibrated features the speaker becomes {moved:+.1f} points "
+        f"easier to name; in $z$, ML-SAN minus MultiEMO is {kept:+.1f} points."
     )
-)
+display(Markdown("\n".join(lines)))
+
+# %% [markdown]
+# ## Does FiLM find the speakers' styles?
+#
+# A simulation knows each speaker's style, so it can say how near the calibrated features come to features without any: the mean $R^2$ a feature, over training utterances. "By speaker" standardises each speaker's features; "best" is the best that any scale and shift a speaker and feature could do, the bound of Eq. 2.
+
+# %% tags=["nbval-ignore-output"]
+parts = []
+for run in arms:
+    corpus = study.corpora[run.benchmark]
+    if not corpus.simulated or arm_of(run.model) == "MultiEMO":
+        continue
+    truth = study.oracle(run.benchmark).train
+    recovered = recovery_by_modality(style_recovery(study.stages(run, "train"), truth))
+    parts.append(recovered.assign(benchmark=run.benchmark, system=arm_of(run.model)))
+if parts:
+    r2 = pd.concat(parts).groupby(["benchmark", "system", "modality", "calibration"], sort=False)
+    quality = r2["r2_mean"].mean().unstack("calibration", sort=False)
+    assert (quality["best"] >= quality["none"] - 1e-9).all()
+    display(quality.round(3))
+else:
+    print("real corpora: nobody knows their speakers' true style")
 
 # %% [markdown]
 # ## What we learned
 #
 # - Gate and FiLM weights are a table by speaker; they cannot change within one speaker's turns.
 # - A recall that jumps by half may be three utterances. Counts belong beside shares.
-# - The paper wants a space "unrelated to the speaker" and an output that "keeps identity". The speaker probe above says which of the two $z$ is: the auxiliary loss asks for more speaker in $z$, not less.
+# - Fig. 9 answers both of the paper's claims with numbers. Nothing in Eq. 4 asks the calibrated features to be neutral; the auxiliary loss asks for more speaker in $z$, not less.
+# - "Learned" beside "best" says how much of what Eq. 2 could do this training has found.
 #
 # ## Exercises
 #
 # 1. Average the gate over seeds and give its standard deviation. Are the differences between speakers larger than those between seeds?
-# 2. Probe the *calibrated* features instead of $z$: `study.stages(run, "train").at["calibrated"]["audio"]`. Has FiLM removed the speaker?
+# 2. Probe audio alone: `stage_probes(..., modalities=("audio",))`. Text is not calibrated; how much of the speaker does it carry?
 # 3. Find a dialogue on which MultiEMO is right and ML-SAN wrong. Whose style could explain it?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. `pd.concat(speaker_weights(r, corpus, study.model(r), speakers) for r in study.plan("main") if r.model.gate and r.benchmark == benchmark).groupby(["speaker", "modality"])["gate"].agg(["mean", "std"])`
-# 2. Compare with `.at["raw"]["audio"]`. The auxiliary loss never sees this stage, so nothing in the loss pushes the speaker out of it except the emotion's own interest.
+# 1. `pd.concat(speaker_weights(r, corpus, study.model(r), speakers) for r in both if r.model.gate and r.benchmark == benchmark).groupby(["speaker", "modality"])["gate"].agg(["mean", "std"])`
+# 2. Compare the stages raw and calibrated for `("audio",)` and for `("text",)`; for text they are the same.
 # 3. Sort dialogues by the difference of correct turns in the two predictions tables, then look at the speakers' rows in the weights table.
 #
 # </details>
