@@ -61,6 +61,11 @@ class Study:
         return any(corpus.simulated for corpus in self.corpora.values())
 
     @property
+    def named(self) -> bool:
+        """Whether any of the corpora names its speakers."""
+        return any(corpus.named for corpus in self.corpora.values())
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         """Digest of each corpus's bytes."""
         return {name: corpus.fingerprint for name, corpus in self.corpora.items()}

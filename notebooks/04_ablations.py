@@ -97,7 +97,9 @@ display(Markdown(text))
 figure, axes = plt.subplots(1, len(study.corpora), figsize=(7, 2.4), squeeze=False)
 for axis, (benchmark, part) in zip(axes[0], cells.groupby("benchmark", sort=False), strict=True):
     for place, (system, runs) in enumerate(part.groupby("system", sort=False)):
-        axis.plot(runs["test_wf1"], [place] * len(runs), "o", color=SYSTEM[system], alpha=0.7)
+        axis.plot(
+            runs["test_wf1"], [place] * len(runs), "o", color=SYSTEM.get(system, "0.4"), alpha=0.7
+        )
         axis.plot(runs["test_wf1"].mean(), place, "|", markersize=16, color="black")
     axis.set_yticks(range(part["system"].nunique()), part["system"].unique())
     axis.invert_yaxis()

@@ -48,6 +48,7 @@ SESSION = Session(
     profile="small",
     corpus="sim",
     simulated=True,
+    named=True,
     fingerprints={"MELD": "aaa", "IEMOCAP": "bbb"},
     runs=frozenset({"r1", "r2", "r3"}),
     code="ccc",
@@ -206,6 +207,20 @@ def test_altered_file_is_stale(folder: Path) -> None:
     assert str(found) == (
         "table2_ablation is stale: table2_ablation.csv is not the file that the manifest describes"
     )
+
+
+@pytest.mark.parametrize(
+    ("session", "unexpected"),
+    [
+        ({"simulated": False}, {"fig8_dose", "table7_recovery"}),
+        ({"simulated": False, "named": False}, {"fig8_dose", "table7_recovery", "table6_seen"}),
+    ],
+)
+def test_what_the_corpora_cannot_give_is_not_missed(
+    tmp_path: Path, session: dict, unexpected: set[str]
+) -> None:
+    missed = {f.artifact for f in check(tmp_path, replace(SESSION, **session))}
+    assert missed == set(ARTIFACTS) - unexpected
 
 
 @pytest.mark.parametrize(

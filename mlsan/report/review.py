@@ -28,6 +28,7 @@ class Session:
     profile: str
     corpus: str
     simulated: bool
+    named: bool
     fingerprints: dict[str, str]
     runs: frozenset[str]
     code: str
@@ -49,10 +50,11 @@ class Finding:
 def check(folder: Path, session: Session) -> list[Finding]:
     """What is missing or not of this session, in the order of declaration; empty if all is well.
 
-    What only a simulation can show is not expected of real corpora.
+    What needs a known truth or named speakers is not expected where the corpora have neither.
     """
     entries = read_manifest(folder)
-    expected = [a for a in ARTIFACTS.values() if session.simulated or not a.simulated_only]
+    there = {"": True, "simulation": session.simulated, "names": session.named}
+    expected = [artifact for artifact in ARTIFACTS.values() if there[artifact.needs]]
     findings = (_finding(a, folder, entries.get(a.name), session) for a in expected)
     return [finding for finding in findings if finding is not None]
 
