@@ -12,17 +12,30 @@ class TornFileError(ValueError):
     """A file is cut short, altered or not ours. The message names the file and the mend."""
 
 
+class UnwritableError(OSError):
+    """A file cannot be written. The message names file, cause and mend."""
+
+    @classmethod
+    def of(cls, path: Path, error: OSError) -> "UnwritableError":
+        """What became of writing `path`."""
+        return cls(
+            error.errno,
+            f"cannot write {path}: {error.strerror}. Free disk space or make the folder writable, "
+            "then run the same command again; what was finished is kept",
+        )
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never half.
 
-    Raises OSError naming the path when the disk is full or the folder cannot be written.
+    Raises UnwritableError naming the path when the disk is full or the folder cannot be written.
     """
     content = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise UnwritableError.of(path, error) from error
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
@@ -33,16 +46,8 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise _cannot_write(path, error) from error
+            raise UnwritableError.of(path, error) from error
         raise
-
-
-def _cannot_write(path: Path, error: OSError) -> OSError:
-    return OSError(
-        error.errno,
-        f"cannot write {path}: {error.strerror}. Free disk space or make the folder writable, "
-        "then run the same command again; what was finished is kept",
-    )
 
 
 def sha256(content: bytes) -> str:

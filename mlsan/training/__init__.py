@@ -1,5 +1,6 @@
 """Training: profiles and systems, the loop, the run store and sweeps over many runs."""
 
+from mlsan.training.cluster import read_jobs
 from mlsan.training.loop import DivergedError, begin, epochs
 from mlsan.training.plans import MODALITY_DROPOUT, PLANS, dose_runs
 from mlsan.training.profiles import (
@@ -30,6 +31,7 @@ __all__ = [
     "dose_runs",
     "epochs",
     "find_result",
+    "read_jobs",
     "run_config",
     "run_key",
     "sweep",

@@ -1,4 +1,4 @@
-"""How a sweep shows itself: a live bar on a terminal or in a notebook, plain lines elsewhere."""
+"""How a sweep shows itself: a live bar on a terminal, plain lines elsewhere."""
 
 import threading
 import time
@@ -25,8 +25,9 @@ class Progress:
         self.folders = folders
         self.at_start = {run: self._done(run) for run in folders}
         self.outcome: dict[RunConfig, str] = {}
-        self.console = Console(stderr=True)
-        self.live = self.console.is_terminal or self.console.is_jupyter
+        # A notebook gets the lines, too: a bar there would need widgets.
+        self.console = Console(stderr=True, force_jupyter=False)
+        self.live = self.console.is_terminal and not self.console.is_dumb_terminal
         self.first: tuple[float, int] | None = None
         self.bar = Bar(
             TextColumn("{task.description}"),
@@ -47,11 +48,11 @@ class Progress:
         self.watcher.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_) -> None:
         self.stop.set()
         self.watcher.join()
         self.bar.stop()
-        if not self.live:
+        if not self.live and error is None:
             self.console.print(self._line(), soft_wrap=True)
 
     def finished(self, run: RunConfig, status: str) -> None:

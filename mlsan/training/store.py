@@ -4,6 +4,7 @@ import ast
 import io
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,14 @@ from torch import nn
 
 from mlsan.config import RunConfig
 from mlsan.corpus import Corpus
-from mlsan.files import TornFileError, read_sealed, sha256, write_atomically, write_sealed
+from mlsan.files import (
+    TornFileError,
+    UnwritableError,
+    read_sealed,
+    sha256,
+    write_atomically,
+    write_sealed,
+)
 from mlsan.training.loop import SPLITS, Fit, begin, divided, epochs, new_model, speaker_code
 
 PACKAGE = Path(__file__).parents[1]
@@ -108,6 +116,7 @@ def train_run(
     """Train a run, go on with a stopped one, or reuse a finished one.
 
     A second process that asks for the same run waits for the first and takes its result.
+    Raises UnwritableError on a full disk or a read-only folder.
     """
     key = run_key(run, corpus)
     corpus = divided(run, corpus)
@@ -115,11 +124,13 @@ def train_run(
     result = find_result(root, key)
     if result is not None:
         return result
-    write_atomically(folder / "config.json", run.model_dump_json(indent=1))
-    with FileLock(folder / ".lock"):
+    with _locked(folder):
         result = find_result(root, key)  # another process may have been faster
         if result is not None:
             return result
+        for torn in folder.glob(".*.*-*"):  # a killed process was writing these
+            torn.unlink()
+        write_atomically(folder / "config.json", run.model_dump_json(indent=1))
         state = begin(run, corpus)
         checkpoint = folder / "checkpoint.pt"
         if checkpoint.exists():
@@ -130,8 +141,17 @@ def train_run(
             if on_epoch is not None:
                 on_epoch(state)
         _finish(run, corpus, state, folder, key)
-        checkpoint.unlink()
+        checkpoint.unlink(missing_ok=True)
     return find_result(root, key)
+
+
+def _locked(folder: Path) -> AbstractContextManager:
+    """The sole right to write in `folder`, which is made where it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / ".lock").acquire()
+    except OSError as error:
+        raise UnwritableError.of(folder, error) from error
 
 
 def _read_checkpoint(path: Path, key: str) -> bytes:

@@ -1,22 +1,29 @@
-"""Many runs: train what is missing on all cores, reuse the rest, return one tidy table."""
+"""Many runs: train what is missing on all cores or a cluster, reuse the rest, return one table."""
 
 import os
+import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 
 from mlsan.config import Benchmark, RunConfig
 from mlsan.corpus import Corpus, open_corpora
+from mlsan.files import UnwritableError
+from mlsan.training.cluster import NEEDED, on_cluster
 from mlsan.training.profiles import system_of
 from mlsan.training.progress import Progress
 from mlsan.training.store import Result, find_result, run_key, train_run
 
-RETRIES = 2  # how often runs are tried again whose worker process was killed
+RETRIES = 2  # how often in a row, without any run ending, killed workers' runs are tried again
+LAG = 30.0  # seconds after which a network folder shows what another machine wrote
+_ALONE = Lock()  # a run seeds its process's random state, so a process trains one at a time
 
 
 @dataclass(frozen=True)
@@ -42,20 +49,21 @@ _OPENED: dict[Source, dict[Benchmark, Corpus]] = {}
 
 
 def sweep(
-    runs: Sequence[RunConfig], source: Source, root: Path, jobs: int | None = None
+    runs: Sequence[RunConfig], source: Source, root: Path, jobs: int | str | None = None
 ) -> pd.DataFrame:
     """One row a run, in the order asked for: settings, scores, and `status`.
 
     `status` is "reused", "trained" or "failed"; a failed run has its error in `error`, no
     scores, and leaves the others alone. `jobs` is the number of worker processes, one thread
-    each; None takes every core.
+    each, or the address of a Dask scheduler; None takes every core. Raises UnwritableError on a
+    full disk or a read-only folder, which no run could get past, and what `on_cluster` raises.
     """
     corpora = source.open()
     keys = {run: run_key(run, corpora[run.benchmark]) for run in runs}
     outcomes = {run: _look(root, key) for run, key in keys.items()}
     missing = [run for run, outcome in outcomes.items() if outcome is None]
     if missing:
-        outcomes |= _train_all(missing, keys, source, root, jobs or os.cpu_count() or 1)
+        outcomes |= _train_all(missing, keys, source, root, jobs)
     return pd.DataFrame([_row(run, keys[run], corpora, outcomes[run]) for run in runs])
 
 
@@ -65,37 +73,67 @@ def _look(root: Path, key: str) -> dict | None:
         result = find_result(root, key)
     except ValueError as error:
         return {"status": "failed", "error": str(error)}
-    return result and {"status": "reused", "error": "", **result.summary}
+    if result is None:
+        return None
+    checkpoint = result.folder / "checkpoint.pt"
+    if checkpoint.exists():  # its process was killed at the very end
+        checkpoint.unlink(missing_ok=True)
+    return {"status": "reused", "error": "", **result.summary}
 
 
 def _train_all(
-    missing: list[RunConfig], keys: dict[RunConfig, str], source: Source, root: Path, jobs: int
+    missing: list[RunConfig],
+    keys: dict[RunConfig, str],
+    source: Source,
+    root: Path,
+    jobs: int | str | None,
 ) -> dict[RunConfig, dict]:
     outcomes: dict[RunConfig, dict] = {}
+    broken = 0
     with Progress({run: root / keys[run] for run in missing}) as progress:
-        for _ in range(1 + RETRIES):
+        while broken <= RETRIES and len(outcomes) < len(missing):
             left = [run for run in missing if run not in outcomes]
-            if not left:
-                break
-            workers = Parallel(n_jobs=min(jobs, len(left)), return_as="generator_unordered")
             try:
-                for run, outcome in workers(delayed(_attempt)(r, source, root) for r in left):
-                    outcomes[run] = outcome
-                    progress.finished(run, outcome["status"])
+                with _workers(jobs, len(left), root):
+                    pool = Parallel(
+                        return_as="generator_unordered", batch_size=1, pre_dispatch="all"
+                    )
+                    for run, outcome in pool(delayed(_attempt)(r, source, root) for r in left):
+                        outcomes[run] = _arrived(outcome, root / keys[run])
+                        progress.finished(run, outcomes[run]["status"])
             except BrokenProcessPool:
-                continue
+                broken = 1 if any(run in outcomes for run in left) else broken + 1
     killed = {"status": "failed", "error": f"its worker process was killed {1 + RETRIES} times"}
     return {run: outcomes.get(run, killed) for run in missing}
 
 
+def _workers(jobs: int | str | None, runs: int, root: Path) -> AbstractContextManager:
+    if isinstance(jobs, str):
+        return on_cluster(jobs, root)
+    return parallel_config(backend="loky", n_jobs=min(jobs or os.cpu_count() or 1, runs))
+
+
 def _attempt(run: RunConfig, source: Source, root: Path) -> tuple[RunConfig, dict]:
     try:
-        result: Result = train_run(run, source.open()[run.benchmark], root)
+        with _ALONE:
+            result: Result = train_run(run, source.open()[run.benchmark], root)
+    except UnwritableError:
+        raise
     except Exception as error:  # one run's failure must not take the others with it
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
         return run, {"status": "failed", "error": reason}
     return run, {"status": "trained", "error": "", **result.summary}
+
+
+def _arrived(outcome: dict, folder: Path) -> dict:
+    """The outcome of a run whose files are here, or a failure."""
+    deadline = time.monotonic() + LAG
+    while outcome["status"] == "trained" and not (folder / "result.json").exists():
+        if time.monotonic() > deadline:
+            return {"status": "failed", "error": f"trained, but {folder} is not here. {NEEDED}"}
+        time.sleep(LAG / 100)
+    return outcome
 
 
 def _row(run: RunConfig, key: str, corpora: dict[Benchmark, Corpus], outcome: dict) -> dict:

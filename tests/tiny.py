@@ -1,0 +1,69 @@
+"""Runs that train in about a second, alone or by whole sweeps in processes of their own."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+from mlsan.config import RunConfig
+from mlsan.corpus import open_corpora
+from mlsan.training import Source, run_config, sweep, train_run
+
+TINY = {"epochs": 3, "d": 8, "feedforward": 16, "classifier": 8}
+# Children start from a server that has imported everything: in a moment, and without threads.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["mlsan.training"])
+
+
+def tiny(system: str = "ML-SAN", seed: int = 0, **changes) -> RunConfig:
+    """A run on the smoke corpus of MELD."""
+    return run_config("MELD", "smoke", system, seed, **TINY | changes)
+
+
+def source(cache: Path) -> Source:
+    """The smoke corpora."""
+    return Source("sim", "smoke", None, cache)
+
+
+def start_sweep(runs: list[RunConfig], cache: Path, root: Path, jobs: int):
+    """A sweep in a process of its own, and a group of that number, about to begin."""
+    ready = FORKS.Event()
+    child = FORKS.Process(target=_sweep, args=(ready, runs, source(cache), root, jobs))
+    child.start()
+    ready.wait()
+    return child
+
+
+def _sweep(ready, runs: list[RunConfig], source: Source, root: Path, jobs: int) -> None:
+    os.setsid()
+    source.open()
+    ready.set()
+    sweep(runs, source, root, jobs)
+
+
+def train_and_count(run: RunConfig, cache: Path, root: Path, together) -> None:
+    """Train a run when all are ready; the process's exit code is how many epochs it trained."""
+    corpus = open_corpora("sim", "smoke", None, cache)["MELD"]
+    trained = []
+    together.wait()
+    train_run(run, corpus, root, on_epoch=trained.append)
+    raise SystemExit(len(trained))
+
+
+def die(*_) -> None:
+    """End this process, as one that is killed."""
+    os._exit(1)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """What must not depend on how runs came about: their files, less the times in results."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name not in (".lock", "result.json")
+    }
+
+
+def epochs_done(folder: Path) -> int:
+    """Epochs that a run has behind it."""
+    path = folder / "metrics.csv"
+    return path.read_text().count("\n") - 1 if path.exists() else 0
