@@ -73,6 +73,10 @@ def test_text_extra_adds_to_the_lock() -> None:
     assert not pins(TEXT).keys() & lock().keys()
 
 
+def test_cluster_extra_is_what_the_tests_run_with() -> None:
+    assert {*PROJECT["optional-dependencies"]["cluster"]} <= {*DIRECT}
+
+
 def test_lock_is_the_same_for_every_machine() -> None:
     assert not [name for name in lock() if name.startswith(("nvidia", "cuda", "triton"))]
     assert normal(PROJECT["name"]) not in lock()
