@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--profile", default="small", help=" | ".join(PROFILES))
     run.add_argument("--corpus", default="sim", help=" | ".join(OPENERS))
     run.add_argument("--data", type=Path, help="folder with MELD/, IEMOCAP/ or both")
-    run.add_argument("--jobs", help="worker processes; default: every core")
+    run.add_argument("--jobs", help="processes, or a Dask scheduler's address; default: every core")
     fetch = commands.add_parser("data", help="fetch real data, verify it and put it in place")
     fetch.add_argument("--corpus", required=True, help="multiemo | meld-text")
     fetch.add_argument("--data", type=Path, help=f"the folder; default: below {DATA.name}/")
