@@ -46,7 +46,7 @@ export OMP_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help paper data check-data test lab notebooks lock clean
+.PHONY: help paper data check-data test bench lab notebooks lock clean
 
 help: ## List what there is
 	@echo 'make GOAL [VARIABLE=value ...]'
@@ -56,7 +56,7 @@ help: ## List what there is
 	@echo '  PROFILE      $(profiles)  [$(PROFILE)]'
 	@echo '  CORPUS       $(corpora)  [$(CORPUS)]'
 	@echo '  DATA         folder of feature files  [data/CORPUS]'
-	@echo '  JOBS         how many runs train at a time  [one a core]'
+	@echo '  JOBS         how many runs train at a time, or a Dask scheduler: tcp://host:8786  [one a core]'
 	@echo '  PYTHON       the Python to build the environment with, 3.11 or later'
 	@echo '  TORCH_INDEX  a further package index, e.g. one with CPU-only builds of torch'
 
@@ -79,6 +79,9 @@ test: $(environment) ## Lint, unit tests, and every notebook against its committ
 	PROFILE=smoke CORPUS=sim DATA= $(python) -m pytest -o addopts= -o filterwarnings=default \
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg \
 	  --nbval-cell-timeout 480 -n 2 --dist loadfile notebooks/*.ipynb
+
+bench: $(environment) ## Time a training step of every model, and write build/bench-PROFILE.csv
+	$(python) -m mlsan.bench --profile '$(PROFILE)'
 
 lab: $(environment) ## Open the notebooks in JupyterLab
 	PROFILE='$(PROFILE)' CORPUS='$(CORPUS)' DATA='$(DATA)' JOBS='$(JOBS)' \

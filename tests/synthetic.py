@@ -76,16 +76,22 @@ def config(form: Benchmark = "MELD", **changes) -> ModelConfig:
     return ModelConfig(**(tiny | changes))
 
 
-def published_state(form: Benchmark, seed: int = 0) -> dict[str, Tensor]:
-    """Random weights under the published names, in float64, for `config(form)` and `SIZES`."""
-    c = config(form)
+def published_state(
+    form: Benchmark,
+    seed: int = 0,
+    c: ModelConfig | None = None,
+    sizes: dict[str, int] = SIZES,
+    classes: int = CLASSES,
+) -> dict[str, Tensor]:
+    """Random weights under the published names, in float64; `c` is `config(form)` by default."""
+    c = c or config(form)
     shapes: dict[str, tuple[int, ...]] = {}
 
     def linear(name: str, inputs: int, outputs: int) -> None:
         shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (outputs, inputs), (outputs,)
 
     for m in MODALITIES:
-        linear(f"{m}_fc", SIZES[m], c.d)
+        linear(f"{m}_fc", sizes[m], c.d)
         linear(f"{m}_dialoguernn.linear", 2 * c.d, c.d)
         for way in "fr":
             stem = f"{m}_dialoguernn.dialog_rnn_{way}.dialogue_cell"
@@ -109,7 +115,7 @@ def published_state(form: Benchmark, seed: int = 0) -> dict[str, Tensor]:
             linear(f"{stem}.ff.linear_W2", c.feedforward, c.d)
     linear("fc", 3 * c.d, c.d)
     linear("mlp.linear_1", c.d, c.classifier)
-    linear("mlp.linear_2", c.classifier, CLASSES)
+    linear("mlp.linear_2", c.classifier, classes)
 
     generator = torch.Generator().manual_seed(seed)
     return {

@@ -1,0 +1,36 @@
+"""The bench measures the step that training takes, and says all that it promises."""
+
+import pytest
+import torch
+
+from mlsan.bench import NAMES, Step, shown, table
+from mlsan.corpus import open_corpora
+from mlsan.training import begin, run_config
+from mlsan.training.loop import train_epoch
+
+
+def test_a_row_has_time_memory_stages_and_ratio():
+    found = table("smoke", ("MultiEMO", "BC-LSTM"), ("MELD",), repeats=1)
+    assert list(found["system"]) == ["MultiEMO", "BC-LSTM"] * (1 + 2 * torch.cuda.is_available())
+    assert set(NAMES) | {"dialogues", "utterances"} <= set(found)
+    assert (found[["step s", "utterances/s", "peak GB"]] > 0).all(axis=None)
+    stages = found.filter(regex="^% ")
+    assert {"% data", "% context", "% fusion", "% losses", "% backward", "% optimiser"} <= {*stages}
+    assert stages.sum(axis=1).tolist() == pytest.approx([100.0] * len(found))
+    first, other = found["times the oracle's speed"][:2]
+    assert first > 0
+    assert other != other, "the definition is of MultiEMO alone"
+    assert "backward" in shown(found).splitlines()[2]
+
+
+@pytest.mark.parametrize("benchmark", ["MELD", "IEMOCAP"])
+def test_the_step_is_that_of_training(benchmark, tmp_path):
+    run = run_config(benchmark, "smoke", "ML-SAN", 0, unknown_rate=0.0)
+    step = Step(run, "smoke")
+    step(lambda stage: None)
+    corpus = open_corpora("sim", "smoke", None, tmp_path)[benchmark]
+    state = begin(run, corpus)
+    train_epoch(run, state, step.dialogues, step.codes, step.speakers, step.weight)
+    trained = dict(state.model.named_parameters())
+    for name, weight in step.state.model.named_parameters():
+        torch.testing.assert_close(weight, trained[name], msg=name)
