@@ -1,5 +1,11 @@
 """What a sweep says of itself, read off the run folders alone."""
 
+import time
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
 from mlsan.training import run_config
 from mlsan.training.progress import Progress
 
@@ -26,3 +32,46 @@ def test_progress_names_runs_epochs_and_what_is_left(tmp_path, monkeypatch):
     said = progress._line()
     assert said.startswith("runs: 0 done, 1 running, 1 failed, 1 left")
     assert said.endswith("seed=0 epoch 6/10 | 0.7 min left")
+
+
+def test_where_no_terminal_is_a_sweep_says_few_lines_and_nothing_else(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("mlsan.training.progress.LOOK_EVERY", 0.01)
+    run = run_config("MELD", "smoke", "ML-SAN", 0, epochs=10)
+    with Progress({run: tmp_path}) as progress:
+        write_epochs(tmp_path, 3)
+        while progress.first is None:
+            time.sleep(0.01)
+        time.sleep(0.2)  # many looks
+        progress.finished(run, "trained")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "runs: 0 done, 1 running, 0 failed, 0 left | ML-SAN MELD lam=0.5 seed=0 epoch 3/10",
+        "runs: 1 done, 0 running, 0 failed, 0 left | 0.0 min left",
+    ]
+
+
+def test_an_error_is_not_preceded_by_counts(tmp_path, capsys):
+    run = run_config("MELD", "smoke", "ML-SAN", 0)
+    with pytest.raises(OSError, match="full"), Progress({run: tmp_path}):
+        raise OSError("full")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_notebook_shows_the_same_lines(tmp_path):
+    cell = (
+        "import time; from pathlib import Path; from mlsan.training import progress, run_config\n"
+        "progress.LOOK_EVERY = 0.01\n"
+        "run = run_config('MELD', 'smoke', 'ML-SAN', 0)\n"
+        f"with progress.Progress({{run: Path({str(tmp_path)!r})}}) as shown:\n"
+        "    time.sleep(0.2); shown.finished(run, 'trained')\n"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    outputs = notebook.cells[0].outputs
+    assert {output.get("name") for output in outputs} == {"stderr"}
+    lines = "".join(output["text"] for output in outputs).splitlines()
+    assert lines[0] == "runs: 0 done, 0 running, 0 failed, 1 left"
+    assert lines[-1] == "runs: 1 done, 0 running, 0 failed, 0 left"

@@ -1,4 +1,4 @@
-"""How a sweep shows itself: a live bar on a terminal, plain lines elsewhere."""
+"""How a sweep shows itself: a live bar on a terminal, plain lines in notebooks and elsewhere."""
 
 import threading
 import time
@@ -25,8 +25,9 @@ class Progress:
         self.folders = folders
         self.at_start = {run: self._done(run) for run in folders}
         self.outcome: dict[RunConfig, str] = {}
-        # A notebook gets the lines, too: a bar there would need widgets.
-        self.console = Console(stderr=True, force_jupyter=False)
+        # A notebook calls itself a terminal, but a bar there would need widgets.
+        dumb = False if Console().is_jupyter else None
+        self.console = Console(stderr=True, force_jupyter=False, force_terminal=dumb)
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal
         self.first: tuple[float, int] | None = None
         self.bar = Bar(

@@ -1,0 +1,81 @@
+"""Reduced precision and a GPU: near the reference, CPU float32, and never waited for in a step."""
+
+import pytest
+import torch
+from tiny import source, tiny
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._pytree import tree_map_only
+
+from mlsan.bench import Step
+from mlsan.config import BENCHMARKS
+from mlsan.corpus import Batch, collate
+from mlsan.model import drop_identities, total_loss
+from mlsan.training import begin, epochs, run_config
+from mlsan.training.loop import label_weights, new_model, speaker_code, targets
+
+needs_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no CUDA device here: float32 on the CPU is all there is"
+)
+SYSTEMS = ("MultiEMO", "ML-SAN")
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    return source(tmp_path_factory.mktemp("corpora")).open()
+
+
+def losses(corpora, **changes):
+    """Training loss by epoch."""
+    run, corpus = tiny(epochs=4, **changes), corpora["MELD"]
+    state = begin(run, corpus)
+    for _ in epochs(run, corpus, state):
+        pass
+    return torch.tensor([row["train_loss"] for row in state.history])
+
+
+def test_bfloat16_trains_and_stays_near_float32(corpora):
+    full, half = losses(corpora), losses(corpora, precision="bfloat16")
+    assert half[-1] < half[0]
+    assert not torch.equal(full, half), "nothing was reduced"
+    torch.testing.assert_close(half, full, rtol=0.02, atol=0)
+
+
+@needs_cuda
+def test_a_gpu_stays_near_the_cpu(corpora):
+    torch.testing.assert_close(losses(corpora, device="cuda"), losses(corpora), rtol=1e-3, atol=0)
+    reduced = losses(corpora, device="cuda", precision="bfloat16")
+    torch.testing.assert_close(reduced, losses(corpora), rtol=0.02, atol=0)
+
+
+@needs_cuda
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_step_never_waits_for_the_gpu(system, benchmark):
+    step = Step(run_config(benchmark, "smoke", system, 0, device="cuda"), "smoke")
+    step(lambda stage: None)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step(lambda stage: None)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_step_asks_for_no_value_of_a_tensor(corpora, system, benchmark):
+    # Tensors without values stand in for a GPU: whatever would wait for one fails on them.
+    run, corpus = run_config(benchmark, "smoke", system, 0), corpora[benchmark]
+    code = speaker_code(run, corpus)
+    batch = collate(corpus.train[:4], code.encode(corpus.train[:4]))
+    label, speaker = targets(batch, torch.device("cpu"))
+    told = drop_identities(batch, 0.5, torch.Generator().manual_seed(0), code.size)
+    weight = label_weights(run, corpus)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        model = new_model(run, corpus, code.size)
+        told, label, speaker, weight = tree_map_only(
+            torch.Tensor, mode.from_tensor, (vars(told), label, speaker, weight)
+        )
+        loss, _ = total_loss(run.loss, model(Batch(**told)), label, speaker, weight)
+        loss.backward()
+        with pytest.raises(DataDependentOutputException):
+            loss.item()
