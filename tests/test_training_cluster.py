@@ -95,7 +95,7 @@ def test_a_killed_worker_costs_its_runs_alone_and_they_are_retried(
         assert processes[2].poll() is None
 
 
-def test_a_scheduler_that_goes_away_is_one_error_and_nothing_is_lost(here, tmp_path):
+def test_a_scheduler_that_goes_away_is_one_error_and_nothing_is_lost(here, tmp_path, capfd):
     root = tmp_path / "runs"
     with dask(tmp_path) as (address, processes):
 
@@ -107,6 +107,7 @@ def test_a_scheduler_that_goes_away_is_one_error_and_nothing_is_lost(here, tmp_p
         threading.Thread(target=kill_the_scheduler, daemon=True).start()
         with pytest.raises(ConnectionError, match=f"JOBS={address}: the Dask scheduler is gone"):
             sweep(RUNS, source(here[0]), root, jobs=address)
+    assert "Traceback" not in capfd.readouterr().err
     table = sweep(RUNS, source(here[0]), root, jobs=1)
     assert not (table["status"] == "failed").any()
     assert contents(root) == contents(here[1])

@@ -10,14 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tiny import epochs_done, source, tiny
 
 from mlsan.corpus import open_corpora
 from mlsan.files import TornFileError
-from mlsan.training import Source, begin, epochs, run_config, run_key, sweep, train_run
+from mlsan.training import begin, epochs, run_key, sweep, train_run
 from mlsan.training import store as training_store
 from mlsan.training.loop import DivergedError, divided
-
-TINY = {"epochs": 3, "d": 8, "feedforward": 16, "classifier": 8}
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +27,6 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def corpus(cache):
     return open_corpora("sim", "smoke", None, cache)["MELD"]
-
-
-def tiny(system="ML-SAN", seed=0, **changes):
-    return run_config("MELD", "smoke", system, seed, **TINY | changes)
 
 
 def metrics(folder: Path) -> bytes:
@@ -70,7 +65,7 @@ def test_a_run_killed_at_random_goes_on_to_the_same_bits(corpus, cache, tmp_path
     folder = root / whole.key
     for done in (1, 4):
         child = subprocess.Popen(command)
-        while child.poll() is None and _epochs(folder) < done:
+        while child.poll() is None and epochs_done(folder) < done:
             time.sleep(0.005)
         child.send_signal(signal.SIGKILL)
         child.wait()
@@ -78,11 +73,6 @@ def test_a_run_killed_at_random_goes_on_to_the_same_bits(corpus, cache, tmp_path
     resumed = train_run(run, corpus, root)
     assert metrics(resumed.folder) == metrics(whole.folder)
     assert not (folder / "checkpoint.pt").exists()
-
-
-def _epochs(folder: Path) -> int:
-    path = folder / "metrics.csv"
-    return path.read_text().count("\n") - 1 if path.exists() else 0
 
 
 def test_a_finished_run_is_reused_and_a_changed_one_is_not(corpus, tmp_path, monkeypatch):
@@ -168,13 +158,12 @@ def test_the_random_dev_split_is_drawn_from_train_and_dev(corpus):
 
 
 def test_a_sweep_isolates_failures_and_reuses_the_rest(cache, tmp_path):
-    source = Source("sim", "smoke", None, cache)
     runs = [tiny(epochs=1), tiny(epochs=1, lr=1e30), tiny("MultiEMO", epochs=1)]
-    first = sweep(runs, source, tmp_path, jobs=2)
+    first = sweep(runs, source(cache), tmp_path, jobs=2)
     assert list(first["status"]) == ["trained", "failed", "trained"]
     assert "DivergedError" in first["error"][1]
     assert pd.isna(first["test_wf1"][1])
-    again = sweep(runs, source, tmp_path, jobs=2)
+    again = sweep(runs, source(cache), tmp_path, jobs=2)
     assert list(again["status"]) == ["reused", "failed", "reused"]
     assert list(again["test_wf1"][[0, 2]]) == list(first["test_wf1"][[0, 2]])
     assert list(first["system"]) == ["ML-SAN", "ML-SAN", "MultiEMO"]
@@ -182,18 +171,16 @@ def test_a_sweep_isolates_failures_and_reuses_the_rest(cache, tmp_path):
 
 
 def test_a_sweep_gives_the_bits_of_a_single_run(corpus, cache, tmp_path):
-    source = Source("sim", "smoke", None, cache)
-    sweep([tiny(seed=5), tiny(seed=6)], source, tmp_path / "many", jobs=2)
+    sweep([tiny(seed=5), tiny(seed=6)], source(cache), tmp_path / "many", jobs=2)
     single = train_run(tiny(seed=5), corpus, tmp_path / "one")
     assert metrics(tmp_path / "many" / single.key) == metrics(single.folder)
 
 
 def test_damage_fails_its_own_run_only(corpus, cache, tmp_path):
-    source = Source("sim", "smoke", None, cache)
     runs = [tiny(epochs=1), tiny(epochs=1, seed=1)]
     broken = train_run(runs[0], corpus, tmp_path).folder / "model.pt"
     broken.write_bytes(b"")
-    table = sweep(runs, source, tmp_path, jobs=1)
+    table = sweep(runs, source(cache), tmp_path, jobs=1)
     assert list(table["status"]) == ["failed", "trained"]
     assert str(broken) in table["error"][0]
 

@@ -6,6 +6,7 @@ thread each, for a run seeds the random state of its whole process:
 `dask worker tcp://scheduler:8786 --nthreads 1 --nworkers 8`.
 """
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
@@ -68,6 +69,7 @@ def on_cluster(address: str, root: Path) -> Iterator[None]:
     """
     from dask.distributed import Client, KilledWorker  # optional, and slow to import
 
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # errors say it in one line
     try:
         client = Client(address, timeout=PATIENCE)
     except OSError as error:
