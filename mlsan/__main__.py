@@ -103,6 +103,7 @@ def paper(study: Study) -> int:
         profile=study.profile,
         corpus=study.source.corpus,
         simulated=study.simulated,
+        named=study.named,
         fingerprints=study.fingerprints,
         runs=frozenset(keys),
         code=code_digest(),

@@ -3,7 +3,9 @@
 import pytest
 
 from mlsan.__main__ import main
-from mlsan.study import check_parameters, open_study
+from mlsan.corpus import CorpusError, open_corpora
+from mlsan.study import BUILD, check_parameters, open_study
+from mlsan.training import SCALES
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,37 @@ def test_all_metrics_come_from_the_same_predictions():
     assert scores["wf1"] == pytest.approx(study.result(run).summary["test_wf1"])
     assert scores["macro_f1"] == pytest.approx(table["f1"].mean())
     assert table["support"].sum() == sum(map(len, study.corpora["MELD"].test))
+
+
+def test_doses_change_the_simulation_and_nothing_else():
+    study = open_study("05_sensitivity", "smoke")
+    doses = study.doses()
+    assert tuple(doses) == SCALES["smoke"].doses
+    assert doses[1.0].fingerprints == study.fingerprints
+    for benchmark, corpus in doses[0.0].corpora.items():
+        whole = study.corpora[benchmark]
+        assert corpus.fingerprint != whole.fingerprint
+        assert [d.speaker for d in corpus.test] == [d.speaker for d in whole.test]
+        assert all((a.label == b.label).all() for a, b in zip(corpus.test, whole.test, strict=True))
+    runs = doses[0.0].dose_plan()
+    assert runs == study.dose_plan()
+    assert {study.system(run) for run in runs} == {"MultiEMO", "ML-SAN"}
+    assert not {doses[0.0].key(run) for run in runs} & {study.key(run) for run in runs}
+
+
+def test_nobody_sets_how_real_speakers_differ(tmp_path):
+    with pytest.raises(CorpusError, match="is real: its heterogeneity is what it is"):
+        open_corpora("meld-text", "smoke", tmp_path, BUILD, heterogeneity=0.5)
+
+
+def test_a_real_corpus_has_no_doses(monkeypatch):
+    study = open_study("05_sensitivity", "smoke")
+    monkeypatch.setattr(type(study), "simulated", False)
+    assert study.doses() == {}
+
+
+def test_predictions_are_found_by_key():
+    study = open_study("03_mlsan", "smoke")
+    run = study.config("MELD", "MultiEMO")
+    expected = study.result(run).predictions
+    assert study.predictions(study.key(run)).equals(expected)

@@ -138,6 +138,7 @@ def probes_figure(table: pd.DataFrame) -> Figure:
             axis.set_title(f"{benchmark}: {target}")
         row[0].set_ylabel("probe's W-F1 (%)")
     axes[0, 0].set_ylim(0, 105)
+    axes[1, 0].set_ylim(bottom=0)
     _legend(figure, axes[0, 0], columns=5 if len(systems) < 5 else 3)
     return figure
 
@@ -189,6 +190,8 @@ def robustness_figure(table: pd.DataFrame) -> Figure:
             xlim=(-0.5, len(kinds) - 0.5),
         )
         right.set(title=f"{benchmark}: noise on all features", xticks=levels)
+    for axis in axes[:, 0]:
+        axis.set_ylim(bottom=max(0, axis.get_ylim()[0]))
     axes[-1, 1].set_xlabel("noise, in standard deviations of the feature")
     _legend(figure, axes[0, 1], columns=2)
     return figure

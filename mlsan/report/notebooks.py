@@ -126,7 +126,8 @@ def _run(
             kernel_name=KERNEL["name"],
             cwd=source.parent.resolve(),
             progress_bar=False,
-            extra_arguments=["--log-level=ERROR"],  # the kernel warns of its own local sockets
+            # The kernel warns of its own local sockets, and of the interrupt that ends it.
+            extra_arguments=["--log-level=CRITICAL"],
         )
     except PapermillExecutionError as error:
         lines = COLOUR.sub("", "\n".join(error.traceback)).splitlines()[-TRACEBACK:]
