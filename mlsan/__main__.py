@@ -132,11 +132,10 @@ def describe_corpora(study: Study) -> None:
 
 def train(study: Study) -> tuple[list[str], list[str]]:
     """Train all runs of all plans: their keys, and what failed."""
-    runs, doses = study.plan(*PLANS), study.doses()
+    runs = study.plan(*PLANS)
+    doses = [dose for dose in study.doses().values() if dose.source != study.source]
     say(f"Runs: {len(runs) + len(doses) * len(study.dose_plan())}")
-    table = pd.concat(
-        [study.sweep(runs), *(dose.sweep(dose.dose_plan()) for dose in doses.values())]
-    )
+    table = pd.concat([study.sweep(runs), *(dose.sweep(dose.dose_plan()) for dose in doses)])
     counts = table["status"].value_counts().to_dict()
     say("  " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     failed = table[table["status"] == "failed"].to_dict("records")

@@ -109,7 +109,7 @@ display(Markdown(text))
 # %% tags=["nbval-ignore-output"]
 lines = []
 for row in rows[rows["system"] == "inferred (dialogue)"].dropna(subset="delta").itertuples():
-    reading = "gains" if row.low > 0 else "costs" if row.high < 0 else "cannot be told apart"
+    reading = "gains" if row.low > 0 else "costs" if row.high < 0 else "makes no clear difference"
     lines.append(
         f"- {row.benchmark}, {row.part} speakers ({row.utterances} utterances): inferring "
         f"{reading}, {row.delta:+.2f} [{row.low:+.2f}, {row.high:+.2f}]."

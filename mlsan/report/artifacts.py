@@ -121,8 +121,8 @@ _DECLARED = (
         ("06_qualitative",),
         "Table 7",
         "How near calibrated features come to features without any style: squared correlation, "
-        "mean over features and seeds, training utterances. \"by speaker\" standardises each "
-        "speaker's features, \"best\" is the bound of Eq. 2.",
+        'mean over features and seeds, training utterances. "by speaker" standardises each '
+        'speaker\'s features, "best" is the bound of Eq. 2.',
         needs="simulation",
     ),
     Artifact(
