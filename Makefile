@@ -4,13 +4,15 @@ PROFILE := small
 CORPUS := sim
 DATA :=
 JOBS :=
+DEVICE :=
 PYTHON :=
 VENV := .venv
 TORCH_INDEX :=
 
 profiles := smoke small paper
 corpora := sim multiemo meld-text
-variables := PROFILE CORPUS DATA JOBS PYTHON VENV TORCH_INDEX
+devices := cpu cuda cuda-bfloat16
+variables := PROFILE CORPUS DATA JOBS DEVICE PYTHON VENV TORCH_INDEX
 
 # What can be refused is refused here, before minutes go into building the environment.
 typed := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
@@ -20,6 +22,7 @@ one_of = $(if $(and $(filter 1,$(words $($1))),$(filter $($1),$2)),,\
     $(error $1=$($1) is not known. $1 is one of: $2))
 $(call one_of,PROFILE,$(profiles))
 $(call one_of,CORPUS,$(corpora))
+$(if $(DEVICE),$(call one_of,DEVICE,$(devices)))
 ifeq ($(CORPUS)$(if $(DATA)$(wildcard data/multiemo)$(filter data,$(MAKECMDGOALS)),,-),multiemo-)
 $(error CORPUS=multiemo needs DATA=DIR, the folder that holds MELD/, IEMOCAP/ or both; or run \
 `make data CORPUS=multiemo` first)
@@ -57,12 +60,13 @@ help: ## List what there is
 	@echo '  CORPUS       $(corpora)  [$(CORPUS)]'
 	@echo '  DATA         folder of feature files  [data/CORPUS]'
 	@echo '  JOBS         how many runs train at a time, or a Dask scheduler: tcp://host:8786  [one a core]'
+	@echo '  DEVICE       $(devices)  [a GPU for profile paper, if there is one]'
 	@echo '  PYTHON       the Python to build the environment with, 3.11 or later'
 	@echo '  TORCH_INDEX  a further package index, e.g. one with CPU-only builds of torch'
 
 paper: $(environment) ## Train, run the notebooks, write every table and figure
 	$(python) -m mlsan paper --profile '$(PROFILE)' --corpus '$(CORPUS)' \
-	  $(if $(DATA),--data '$(DATA)') $(if $(JOBS),--jobs '$(JOBS)')
+	  $(if $(DATA),--data '$(DATA)') $(if $(JOBS),--jobs '$(JOBS)') $(if $(DEVICE),--device '$(DEVICE)')
 
 data: $(environment) ## Fetch real data and verify it: CORPUS=multiemo or CORPUS=meld-text
 	$(if $(filter meld-text,$(CORPUS)),$(pip) install --quiet $(index) --constraint requirements.lock \
@@ -76,7 +80,7 @@ test: $(environment) ## Lint, unit tests, and every notebook against its committ
 	$(python) -m ruff check
 	$(python) -m ruff format --check
 	$(python) -m pytest -n 2 --dist loadfile
-	PROFILE=smoke CORPUS=sim DATA= $(python) -m pytest -o addopts= -o filterwarnings=default \
+	PROFILE=smoke CORPUS=sim DATA= JOBS= DEVICE= $(python) -m pytest -o addopts= -o filterwarnings=default \
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg \
 	  --nbval-cell-timeout 480 -n 2 --dist loadfile notebooks/*.ipynb
 
@@ -85,10 +89,10 @@ bench: $(environment) ## Time a training step of every model, and write build/be
 
 lab: $(environment) ## Open the notebooks in JupyterLab
 	PROFILE='$(PROFILE)' CORPUS='$(CORPUS)' DATA='$(DATA)' JOBS='$(JOBS)' \
-	  $(python) -m jupyterlab notebooks
+	  DEVICE='$(DEVICE)' $(python) -m jupyterlab notebooks
 
 notebooks: $(environment) ## Execute the notebook sources into the committed .ipynb
-	PROFILE=small CORPUS=sim DATA= $(python) -m mlsan.report.notebooks $(sources)
+	PROFILE=small CORPUS=sim DATA= JOBS= DEVICE= $(python) -m mlsan.report.notebooks $(sources)
 
 lock: ## Write requirements.lock anew from the pins in pyproject.toml
 	@$(find_python); scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; set -e; \

@@ -16,7 +16,7 @@ from mlsan.report import Session, check, committed, compare, read_manifest
 from mlsan.report.notebooks import NotebookError, execute
 from mlsan.report.tables import corpora_table
 from mlsan.study import NOTEBOOKS, ROOT, Study, open_study
-from mlsan.training import PLANS, PROFILES, code_digest
+from mlsan.training import DEVICES, PLANS, PROFILES, code_digest
 
 say = Console(soft_wrap=True, highlight=False).print
 
@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--corpus", default="sim", help=" | ".join(OPENERS))
     run.add_argument("--data", type=Path, help="folder with MELD/, IEMOCAP/ or both")
     run.add_argument("--jobs", help="processes, or a Dask scheduler's address; default: every core")
+    run.add_argument("--device", help=f"{' | '.join(DEVICES)}; default: cuda for profile paper")
     fetch = commands.add_parser("data", help="fetch real data, verify it and put it in place")
     fetch.add_argument("--corpus", required=True, help="multiemo | meld-text")
     fetch.add_argument("--data", type=Path, help=f"the folder; default: below {DATA.name}/")
@@ -53,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def run_paper(options: argparse.Namespace) -> int:
     """`make paper`"""
-    return paper(open_study("paper", options.profile, options.corpus, options.data, options.jobs))
+    study = open_study(
+        "paper", options.profile, options.corpus, options.data, options.jobs, options.device
+    )
+    return paper(study)
 
 
 def run_data(options: argparse.Namespace) -> int:
@@ -153,6 +157,7 @@ def run_notebooks(study: Study) -> list[str]:
         "CORPUS": study.source.corpus,
         "DATA": str(study.source.data or ""),
         "JOBS": str(study.jobs or ""),
+        "DEVICE": study.device or "",
     }
     failures = []
     for source in sorted(NOTEBOOKS.glob("*.py")):

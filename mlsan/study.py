@@ -21,9 +21,11 @@ from mlsan.training import (
     SCALES,
     Result,
     Source,
+    check_device,
     code_digest,
     dose_runs,
     find_result,
+    on_device,
     read_jobs,
     run_config,
     run_key,
@@ -44,6 +46,7 @@ class Study:
     source: Source
     jobs: int | str | None
     notebook: str
+    device: str | None = None
 
     @property
     def profile(self) -> str:
@@ -123,7 +126,7 @@ class Study:
             for name in names
             for run in PLANS[name](benchmark, self.profile, corpus.named)
         ]
-        return list(dict.fromkeys(runs))
+        return list(dict.fromkeys(map(self._placed, runs)))
 
     def doses(self) -> dict[float, "Study"]:
         """The study at each heterogeneity of Fig. 8; none where the corpora are real."""
@@ -135,12 +138,16 @@ class Study:
     def dose_plan(self) -> list[RunConfig]:
         """The runs to train at each dose."""
         found = [dose_runs(b, self.profile, c.named) for b, c in self.corpora.items()]
-        return [run for runs in found for run in runs]
+        return [self._placed(run) for runs in found for run in runs]
 
     def config(self, benchmark: Benchmark, system: str, seed: int = 0, **changes) -> RunConfig:
         """One run's config in this study's profile, its speaker as the corpus allows."""
         named = self.corpora[benchmark].named
-        return run_config(benchmark, self.profile, system, seed, named=named, **changes)
+        run = run_config(benchmark, self.profile, system, seed, named=named, **changes)
+        return self._placed(run)
+
+    def _placed(self, run: RunConfig) -> RunConfig:
+        return on_device(run, self.device) if self.device else run
 
     def sweep(self, runs: Sequence[RunConfig]) -> pd.DataFrame:
         """Train what is missing, reuse the rest: one tidy row a run."""
@@ -214,7 +221,7 @@ class Study:
         return found["label"].to_numpy(), found["predicted"].to_numpy()
 
 
-PARAMETERS = ("PROFILE", "CORPUS", "DATA", "JOBS")
+PARAMETERS = ("PROFILE", "CORPUS", "DATA", "JOBS", "DEVICE")
 
 
 def check_parameters(names: Iterable[str]) -> None:
@@ -233,20 +240,24 @@ def open_study(
     corpus: str = "sim",
     data: str | Path | None = None,
     jobs: int | str | None = None,
+    device: str | None = None,
 ) -> Study:
     """Check the settings, read or make the corpora, and say where everything goes.
 
     Raises ValueError naming the allowed values for an unknown profile or corpus, for a missing
-    or needless `data`, and for `jobs` that is neither a positive number nor an address.
+    or needless `data`, and for `jobs` that is neither a positive number nor an address, and
+    for a `device` that is unknown or not here.
     """
     if profile not in PROFILES:
         raise ValueError(f"unknown PROFILE {profile!r}; choose one of {', '.join(PROFILES)}")
     if corpus not in OPENERS:
         raise ValueError(f"unknown CORPUS {corpus!r}; choose one of {', '.join(OPENERS)}")
     spread = read_jobs(jobs)
+    if device:
+        check_device(device)
     if data and corpus == "sim":
         raise ValueError(f"DATA={str(data)!r}: CORPUS=sim makes its own data, leave DATA out")
     folder = Path(data).expanduser().resolve() if data else None
     source = Source(corpus, profile, folder, BUILD / "corpora")
     source.open()
-    return Study(source, spread, notebook)
+    return Study(source, spread, notebook, device or None)

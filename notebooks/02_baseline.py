@@ -28,12 +28,13 @@ PROFILE = os.environ.get("PROFILE", "small")
 CORPUS = os.environ.get("CORPUS", "sim")
 DATA = os.environ.get("DATA", "")
 JOBS = os.environ.get("JOBS", "")
+DEVICE = os.environ.get("DEVICE", "")
 
 # %%
 from mlsan.study import check_parameters, open_study
 
 check_parameters(globals())
-study = open_study("02_baseline", PROFILE, CORPUS, DATA, JOBS)
+study = open_study("02_baseline", PROFILE, CORPUS, DATA, JOBS, DEVICE)
 
 # %%
 import matplotlib.pyplot as plt

@@ -28,12 +28,13 @@ PROFILE = os.environ.get("PROFILE", "small")
 CORPUS = os.environ.get("CORPUS", "sim")
 DATA = os.environ.get("DATA", "")
 JOBS = os.environ.get("JOBS", "")
+DEVICE = os.environ.get("DEVICE", "")
 
 # %%
 from mlsan.study import check_parameters, open_study
 
 check_parameters(globals())
-study = open_study("08_audit", PROFILE, CORPUS, DATA, JOBS)
+study = open_study("08_audit", PROFILE, CORPUS, DATA, JOBS, DEVICE)
 
 # %%
 from pathlib import Path

@@ -16,6 +16,7 @@ from mlsan.training import SCALES
         ({"corpus": "multiemo"}, "multiemo needs DATA"),
         ({"corpus": "multiemo", "data": "/nowhere"}, "/nowhere: there is no such folder"),
         ({"corpus": "sim", "data": "/tmp"}, "DATA"),
+        ({"device": "gpu"}, "unknown DEVICE 'gpu'; choose one of cpu, cuda, cuda-bfloat16"),
         ({"jobs": "0"}, "JOBS='0' must be a positive number"),
         ({"jobs": "many"}, "JOBS='many' must be a positive number"),
     ],
@@ -98,3 +99,18 @@ def test_predictions_are_found_by_key():
     run = study.config("MELD", "MultiEMO")
     expected = study.result(run).predictions
     assert study.predictions(study.key(run)).equals(expected)
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="DEVICE=cuda: PyTorch finds no CUDA here"):
+        open_study("01_data", "smoke", device="cuda")
+
+
+def test_a_device_that_is_asked_for_goes_into_every_run(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    study = open_study("01_data", "smoke", device="cuda-bfloat16")
+    runs = [*study.plan("main"), *study.dose_plan(), study.config("MELD", "ML-SAN")]
+    assert {(r.train.device, r.train.precision) for r in runs} == {("cuda", "bfloat16")}
+    plain = open_study("01_data", "smoke", device="cpu")
+    assert plain.plan("main") == open_study("01_data", "smoke").plan("main")

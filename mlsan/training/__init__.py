@@ -6,9 +6,12 @@ from mlsan.training.plans import MODALITY_DROPOUT, PLANS, dose_runs
 from mlsan.training.profiles import (
     BASELINES,
     CELLS,
+    DEVICES,
     PROFILES,
     SCALES,
     SYSTEMS,
+    check_device,
+    on_device,
     run_config,
     system_of,
 )
@@ -18,6 +21,7 @@ from mlsan.training.sweep import Source, sweep
 __all__ = [
     "BASELINES",
     "CELLS",
+    "DEVICES",
     "MODALITY_DROPOUT",
     "PLANS",
     "PROFILES",
@@ -27,10 +31,12 @@ __all__ = [
     "Result",
     "Source",
     "begin",
+    "check_device",
     "code_digest",
     "dose_runs",
     "epochs",
     "find_result",
+    "on_device",
     "read_jobs",
     "run_config",
     "run_key",

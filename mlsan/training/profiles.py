@@ -161,6 +161,27 @@ def run_config(
     return RunConfig.model_validate({**settings, "seed": seed})
 
 
+# What `make paper DEVICE=...` asks for instead of `default_device`.
+DEVICES: dict[str, dict[str, str]] = {
+    "cpu": {"device": "cpu", "precision": "float32"},
+    "cuda": {"device": "cuda", "precision": "float32"},
+    "cuda-bfloat16": {"device": "cuda", "precision": "bfloat16"},
+}
+
+
+def check_device(device: str) -> dict[str, str]:
+    """The settings of one of `DEVICES`. Raises ValueError for an unknown and an absent one."""
+    wanted = choose(device, DEVICES, "DEVICE")
+    if wanted["device"] == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"DEVICE={device}: PyTorch finds no CUDA here; leave DEVICE out")
+    return wanted
+
+
+def on_device(run: RunConfig, device: str) -> RunConfig:
+    """The run on one of `DEVICES`, whatever its profile would choose."""
+    return run.model_copy(update={"train": run.train.model_copy(update=check_device(device))})
+
+
 def default_device(profile: str) -> str:
     """The GPU for profile paper where there is one; the small models are quicker on a CPU."""
     return "cuda" if profile == "paper" and torch.cuda.is_available() else "cpu"
