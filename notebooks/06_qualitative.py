@@ -251,6 +251,7 @@ else:
 # - Gate and FiLM weights are a table by speaker; they cannot change within one speaker's turns.
 # - A recall that jumps by half may be three utterances. Counts belong beside shares.
 # - Fig. 9 answers both of the paper's claims with numbers. Nothing in Eq. 4 asks the calibrated features to be neutral; the auxiliary loss asks for more speaker in $z$, not less.
+# - An adversary's reversed gradient moves each speaker's scale and shift out of one head's sight, not to where the others are: a table of speakers can flee a head without becoming neutral, and a fresh probe finds them again.
 # - "Learned" beside "best" says how much of what Eq. 2 could do this training has found.
 #
 # ## Exercises

@@ -104,7 +104,7 @@ def test_controls_differ_in_what_the_speaker_is_told_as_and_in_nothing_else():
 
 
 def test_every_way_of_telling_the_speaker_is_tried():
-    runs = [r.model for r in speaker_runs("IEMOCAP", "small", True) if r.seed == 0 and r.model.film]
+    runs = [r.model for r in speaker_runs("IEMOCAP", "paper", True) if r.seed == 0 and r.model.film]
     told = [(m.speaker, m.infer_from, m.infer_residual) for m in runs]
     assert told == [
         ("identity", "dialogue", False),

@@ -38,8 +38,9 @@ def speaker_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunCon
     """Table 5: MultiEMO, and ML-SAN told of the speaker in every way there is."""
     kinds = (("identity",) if named else ()) + ("role", "standardised", "inferred")
     systems = [{"system": "MultiEMO"}, *({"system": "ML-SAN", "speaker": k} for k in kinds)]
-    for more in ({"infer_from": "past"}, {"infer_residual": True}):
-        systems.append({"system": "ML-SAN", "speaker": "inferred", **more})
+    systems.append({"system": "ML-SAN", "speaker": "inferred", "infer_from": "past"})
+    if SCALES[profile].residual:
+        systems.append({"system": "ML-SAN", "speaker": "inferred", "infer_residual": True})
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 

@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from mlsan.files import (
 from mlsan.training.loop import SPLITS, Fit, begin, divided, epochs, new_model, speaker_code
 
 PACKAGE = Path(__file__).parents[1]
+# Seconds between checkpoints; one at each of a short epoch would cost a tenth of a sweep.
+CHECKPOINT_EVERY = 2.0
 # The code that decides a run's numbers. Progress display, tables and figures do not.
 SHAPING = ("corpus/batch.py", "corpus/speakers.py", "model", "training/loop.py")
 
@@ -135,8 +138,11 @@ def train_run(
         checkpoint = folder / "checkpoint.pt"
         if checkpoint.exists():
             state.restore(_read_checkpoint(checkpoint, key))
+        saved = -CHECKPOINT_EVERY
         for _ in epochs(run, corpus, state):
-            write_sealed(checkpoint, key.encode() + state.to_bytes())
+            if time.monotonic() - saved >= CHECKPOINT_EVERY:
+                write_sealed(checkpoint, key.encode() + state.to_bytes())
+                saved = time.monotonic()
             write_atomically(folder / "metrics.csv", _history(state))
             if on_epoch is not None:
                 on_epoch(state)
