@@ -46,7 +46,7 @@ def batches(
 def drop_modalities(batch: Batch, rate: float, generator: torch.Generator) -> Batch:
     """The batch with each modality of each dialogue absent (all 0) with probability `rate`.
 
-    A dialogue always keeps one. Numbers are drawn on the generator's device.
+    A dialogue always keeps one. Numbers are drawn on the CPU, as the batch is made there.
     """
     if rate == 0 or len(batch.feature) == 1:
         return batch

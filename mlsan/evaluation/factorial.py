@@ -8,6 +8,7 @@ import pandas as pd
 
 from mlsan.evaluation.counts import Counts
 from mlsan.evaluation.resampling import RESAMPLES, bootstrap, draw, percentiles
+from mlsan.training import CELLS
 
 PARTS: dict[str, str] = {"film": "FiLM", "gate": "Gate", "aux": "Aux"}
 SWITCHES: tuple[tuple[bool, ...], ...] = tuple(product((False, True), repeat=len(PARTS)))
@@ -15,11 +16,8 @@ SWITCHES: tuple[tuple[bool, ...], ...] = tuple(product((False, True), repeat=len
 
 def cell_name(film: bool, gate: bool, aux: bool) -> str:
     """The system that these parts make."""
-    on = [part for part, switch in zip(PARTS.values(), (film, gate, aux), strict=True) if switch]
-    off = [part for part in PARTS.values() if part not in on]
-    if len(on) == 2:
-        return f"w/o {off[0]}"
-    return {0: "MultiEMO", 1: f"only {''.join(on)}", 3: "ML-SAN"}[len(on)]
+    parts = {"film": film, "gate": gate, "aux": aux}
+    return next(name for name, cell in CELLS.items() if cell == parts)
 
 
 def contrasts(

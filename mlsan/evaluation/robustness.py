@@ -12,10 +12,10 @@ from torch import nn
 
 from mlsan.config import Benchmark, Modality, RunConfig
 from mlsan.corpus import Corpus, Dialogue
-from mlsan.evaluation.counts import Counts, weighted_f1
+from mlsan.evaluation.counts import Counts
 from mlsan.evaluation.metrics import scores
-from mlsan.evaluation.resampling import RESAMPLES, bootstrap, draw, percentiles
-from mlsan.evaluation.significance import mean_and_sd, paired
+from mlsan.evaluation.resampling import RESAMPLES
+from mlsan.evaluation.significance import mean_and_sd, paired, paired_difference
 from mlsan.evaluation.stages import stages
 
 NOISE = (0.5, 1.0, 2.0)
@@ -164,10 +164,7 @@ def _difference(
     one, other = paired(counts, base) if base is not None else (counts.table[:0],) * 2
     if not one.any():
         return dict.fromkeys(("delta", "low", "high"), np.nan)
-    draws = draw(*one.shape[:2], generator, resamples)
-    low, high = percentiles(bootstrap(one, draws) - bootstrap(other, draws))
-    delta = np.mean(weighted_f1(one.sum(axis=1)) - weighted_f1(other.sum(axis=1)))
-    return {"delta": float(delta), "low": float(low), "high": float(high)}
+    return paired_difference(one, other, generator, resamples=resamples)
 
 
 def _changed(corpus: Corpus, change: Callable[[Dialogue], dict[Modality, np.ndarray]]) -> Corpus:

@@ -67,6 +67,23 @@ def paired(first: Counts, second: Counts) -> tuple[Table, Table]:
     return one, other
 
 
+def paired_difference(
+    one: Table,
+    other: Table,
+    generator: np.random.Generator,
+    score: Score = weighted_f1,
+    resamples: int = RESAMPLES,
+) -> dict[str, float]:
+    """`one` minus `other`, as `paired` gives them, in a score of one number: delta, low, high.
+
+    The interval is the 95 % one of the hierarchical bootstrap.
+    """
+    draws = draw(*one.shape[:2], generator, resamples)
+    low, high = percentiles(bootstrap(one, draws, score) - bootstrap(other, draws, score))
+    delta = np.mean(score(one.sum(axis=1)) - score(other.sum(axis=1)))
+    return {"delta": float(delta), "low": float(low), "high": float(high)}
+
+
 def difference_of(
     system: Counts,
     reference: Counts,
@@ -83,15 +100,10 @@ def difference_of(
     seeds = len(one)
     if not seeds or not one.any():
         return {"seeds": seeds, **NO_TEST}
-    scores = [score(table.sum(axis=1)) for table in (one, other)]
-    draws = draw(seeds, one.shape[1], generator, resamples)
-    low, high = percentiles(bootstrap(one, draws, score) - bootstrap(other, draws, score))
-    t, p_t = paired_t(*scores)
+    t, p_t = paired_t(*(score(table.sum(axis=1)) for table in (one, other)))
     return {
         "seeds": seeds,
-        "delta": float(np.mean(scores[0] - scores[1])),
-        "low": float(low),
-        "high": float(high),
+        **paired_difference(one, other, generator, score, resamples),
         "t": t,
         "t_needed": t_needed(seeds),
         "p_t": p_t,

@@ -46,3 +46,17 @@ def interval(values: Float[np.ndarray, "seed"], level: float = 0.95) -> tuple[fl
         return float(values[0]), float(values[0])
     low, high = stats.t.interval(level, len(values) - 1, loc=values.mean(), scale=stats.sem(values))
     return float(low), float(high)
+
+
+def mean_interval_by(table: pd.DataFrame, by: Sequence[str], column: str) -> pd.DataFrame:
+    """Mean of `column` over the finished runs of each group, with `interval`.
+
+    Returns one row a group, in the order of first rows: `by`, wf1_mean, low, high, seeds.
+    """
+    found = []
+    for key, part in table.groupby(list(by), sort=False):
+        wf1 = part[column].dropna().to_numpy(dtype=float)
+        low, high = interval(wf1)
+        row = {"wf1_mean": wf1.mean() if len(wf1) else np.nan, "low": low, "high": high}
+        found.append(dict(zip(by, key, strict=True)) | row | {"seeds": len(wf1)})
+    return pd.DataFrame(found)

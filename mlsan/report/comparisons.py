@@ -20,7 +20,7 @@ from mlsan.evaluation.significance import (
     t_needed,
 )
 from mlsan.report import paper
-from mlsan.report.tables import Table, plus_minus
+from mlsan.report.tables import Table, change, plus_minus
 
 BASE, FULL = "MultiEMO", "ML-SAN"
 CLAIMED_P = 0.01  # the paper's paired t-test, over paper.RUNS runs
@@ -31,11 +31,6 @@ MELD_TEST = {"fear": 50, "anger": 345}
 def with_interval(value: float, low: float, high: float) -> str:
     """`61.20 [60.10, 62.30]`; a dash where there is no number."""
     return "–" if not np.isfinite(value) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def change(delta: float, low: float, high: float) -> str:
-    """`+1.20 [-0.10, +2.30]`; a dash where there is no number."""
-    return "–" if not np.isfinite(delta) else f"{delta:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def p_text(p: float) -> str:

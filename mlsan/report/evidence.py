@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlsan.config import ModelConfig
-from mlsan.evaluation import difference, interval
+from mlsan.evaluation import difference, interval, mean_interval_by
 from mlsan.evaluation.neutrality import STAGES
 from mlsan.report.style import DOUBLE, SYSTEM
-from mlsan.report.tables import Table, plus_minus
+from mlsan.report.tables import Table, change, plus_minus
 from mlsan.training import system_of
 
 ADVERSARY = "ML-SAN + adversary"
@@ -102,7 +102,7 @@ def probes_table(rows: pd.DataFrame) -> pd.DataFrame:
     row a benchmark, target, system and stage: wf1_mean, low, high, seeds, chance, modalities.
     """
     keys = ["benchmark", "target", "system", "stage"]
-    table = _over_seeds(rows, keys)
+    table = mean_interval_by(rows, keys, "wf1")
     beside = rows.groupby(keys, sort=False).agg({"chance": "mean", "modalities": "first"})
     return table.join(beside, on=keys)
 
@@ -150,7 +150,8 @@ def robustness_table(rows: pd.DataFrame) -> pd.DataFrame:
     dropout in training) and seed beside them. Returns one row a benchmark, system, dropout and
     condition: absent, noise, wf1_mean, low, high, seeds.
     """
-    return _over_seeds(rows, ["benchmark", "system", "dropout", "condition", "absent", "noise"])
+    keys = ["benchmark", "system", "dropout", "condition", "absent", "noise"]
+    return mean_interval_by(rows, keys, "wf1")
 
 
 def robustness_figure(table: pd.DataFrame) -> Figure:
@@ -212,25 +213,10 @@ def speakers_table(rows: pd.DataFrame) -> Table:
             line = {"benchmark": benchmark, "speaker told as": way}
             for part in found.itertuples():
                 line[part.part] = plus_minus(part.wf1_mean, part.wf1_sd)
-                line[f"Δ {part.part} [95 %]"] = (
-                    "–"
-                    if np.isnan(part.delta)
-                    else f"{part.delta:+.2f} [{part.low:+.2f}, {part.high:+.2f}]"
-                )
+                line[f"Δ {part.part} [95 %]"] = change(part.delta, part.low, part.high)
             shown.append(line)
     order = max(shown, key=len)
     return Table(rows, pd.DataFrame(shown, columns=list(order)).fillna(""))
-
-
-def _over_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Mean of `wf1`, its 95 % Student interval low and high, and the number of seeds."""
-    found = []
-    for key, part in rows.groupby(keys, sort=False):
-        wf1 = part["wf1"].dropna().to_numpy(dtype=float)
-        low, high = interval(wf1)
-        row = {"wf1_mean": wf1.mean() if len(wf1) else np.nan, "low": low, "high": high}
-        found.append(dict(zip(keys, key, strict=True)) | row | {"seeds": len(wf1)})
-    return pd.DataFrame(found)
 
 
 def _dodge(names: Sequence, name: object) -> float:

@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mlsan.evaluation import interval, mean_sd
-from mlsan.report.comparisons import change, of_asked
+from mlsan.report.comparisons import of_asked
 from mlsan.report.style import DOUBLE, SYSTEM
-from mlsan.report.tables import Table, plus_minus
+from mlsan.report.tables import Table, change, plus_minus
 
 BY = ["corpus", "benchmark", "system"]
 

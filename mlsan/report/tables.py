@@ -8,7 +8,7 @@ import pandas as pd
 
 from mlsan.config import EMOTIONS, Benchmark
 from mlsan.corpus import Corpus
-from mlsan.evaluation import difference, interval, mean_sd
+from mlsan.evaluation import difference, interval, mean_interval_by, mean_sd
 from mlsan.report import paper
 
 BY = ["corpus", "benchmark", "system", "speaker"]
@@ -26,6 +26,11 @@ def plus_minus(mean: float, sd: float | None) -> str:
     if not np.isfinite(mean):
         return "–"
     return f"{mean:.2f}" + (f" ± {sd:.2f}" if sd is not None and np.isfinite(sd) else "")
+
+
+def change(delta: float, low: float, high: float) -> str:
+    """`+1.20 [-0.10, +2.30]`; a dash where there is no number."""
+    return "–" if not np.isfinite(delta) else f"{delta:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def corpora_table(corpora: Mapping[Benchmark, Corpus]) -> Table:
@@ -147,8 +152,7 @@ def ablation_table(runs: pd.DataFrame) -> Table:
         shown |= {
             ours: _cells(part, "wf1"),
             f"{ours} Δ [95 %]": [
-                "–" if pd.isna(d) else f"{d:+.2f} [{low:+.2f}, {high:+.2f}]"
-                for d, low, high in part[["delta", "delta_low", "delta_high"]].to_numpy()
+                change(*row) for row in part[["delta", "delta_low", "delta_high"]].to_numpy()
             ],
             f"{benchmark} paper": _cells(part, "paper"),
             f"{benchmark} Δ paper": [
@@ -160,13 +164,7 @@ def ablation_table(runs: pd.DataFrame) -> Table:
 
 def lambda_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Fig. 6's data: for each benchmark and lambda the mean weighted F1 and its 95 % interval."""
-    rows = []
     # Stable sorting keeps the benchmarks in the order in which they were run.
-    grouped = runs.sort_values("lam", kind="stable").groupby(["benchmark", "lam"], sort=False)
-    for (benchmark, lam), part in grouped:
-        scores = part["test_wf1"].dropna().to_numpy(dtype=float)
-        low, high = interval(scores)
-        row = {"benchmark": benchmark, "lam": lam, "seeds": len(scores)}
-        row |= {"wf1_mean": scores.mean() if len(scores) else np.nan, "low": low, "high": high}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    ordered = runs.sort_values("lam", kind="stable")
+    found = mean_interval_by(ordered, ["benchmark", "lam"], "test_wf1")
+    return found[["benchmark", "lam", "seeds", "wf1_mean", "low", "high"]]
