@@ -62,7 +62,7 @@ def run_paper(options: argparse.Namespace) -> int:
 
 def run_data(options: argparse.Namespace) -> int:
     """`make data`"""
-    from mlsan.corpus.obtain import obtain  # nothing else needs the network's libraries
+    from mlsan.corpus.fetch.obtain import obtain  # nothing else needs the network's libraries
 
     given = options.data.expanduser().resolve() if options.data else None
     folder = obtain(options.corpus, given, options.url, say)

@@ -18,12 +18,16 @@ from statistics import median
 import pandas as pd
 import torch
 
-from mlsan.config import BENCHMARKS, Benchmark, RunConfig
 from mlsan.corpus import Batch, batches
+from mlsan.corpus.batch import drop_identities
 from mlsan.files import write_atomically
-from mlsan.model import MultiEMO, drop_identities, pack, total_loss
-from mlsan.training import BASELINES, PROFILES, Source, begin, run_config
+from mlsan.model.fast.packing import pack
+from mlsan.model.losses import emotion_loss
+from mlsan.model.multiemo import MultiEMO
+from mlsan.training import BASELINES, PROFILES, Source, begin, run_settings
 from mlsan.training.loop import Fit, label_weights, speaker_code, targets
+from mlsan.training.settings import RunSettings
+from mlsan.vocabulary import BENCHMARKS, Benchmark
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
@@ -45,10 +49,10 @@ class Case:
     precision: str
     repeats: int
 
-    def run(self) -> RunConfig:
+    def run(self) -> RunSettings:
         """The run whose step this is."""
         kind = {"device": self.device, "precision": self.precision}
-        return run_config(self.benchmark, self.profile, self.system, 0, **kind)
+        return run_settings(self.benchmark, self.profile, self.system, 0, **kind)
 
 
 class Step:
@@ -57,7 +61,7 @@ class Step:
     `dialogues` is how many of them make the batch; None takes as many as the run does.
     """
 
-    def __init__(self, run: RunConfig, profile: str, dialogues: int | None = None):
+    def __init__(self, run: RunSettings, profile: str, dialogues: int | None = None):
         corpus = Source("sim", profile, None, BUILD / "corpora").open()[run.benchmark]
         self.run = run
         self.device = torch.device(run.train.device)
@@ -78,14 +82,15 @@ class Step:
         run, optimiser = self.run, self.state.optimiser
         batch = self.batch()
         label, speaker = targets(batch, self.device)
-        told = drop_identities(batch, run.model.unknown_rate, self.state.generator, self.speakers)
+        told = drop_identities(batch, run.train.unknown_rate, self.state.generator, self.speakers)
         told = told.to(self.device)
         mark("data")
         reduced = run.train.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
             output = self.state.model(told)
         mark("layout and rest")
-        loss, _ = total_loss(run.loss, output, label, speaker, self.weight)
+        erc, _ = emotion_loss(run.loss, output, label, self.weight)
+        loss, _ = self.state.model.total_loss(erc, output, speaker)
         mark("losses")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

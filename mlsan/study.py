@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import nn
 
-from mlsan.config import EMOTIONS, Benchmark, RunConfig
 from mlsan.corpus import OPENERS, Corpus
 from mlsan.corpus.simulate import oracle_calibrated, simulated_folder, simulation
 from mlsan.evaluation import Stages, per_class, scores, stages
@@ -27,11 +26,13 @@ from mlsan.training import (
     find_result,
     on_device,
     read_jobs,
-    run_config,
     run_key,
+    run_settings,
     sweep,
     system_of,
 )
+from mlsan.training.settings import RunSettings
+from mlsan.vocabulary import EMOTIONS, Benchmark
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
@@ -100,7 +101,7 @@ class Study:
                 found.append(f"{benchmark}: without audio and visual FiLM has nothing to do.")
         return " ".join(found)
 
-    def key(self, run: RunConfig) -> str:
+    def key(self, run: RunSettings) -> str:
         """The name of a run's folder, and of the run in tables."""
         return run_key(run, self.corpora[run.benchmark])
 
@@ -115,7 +116,7 @@ class Study:
         settings = simulation(benchmark, self.profile)
         return oracle_calibrated(simulated_folder(settings, self.source.cache))
 
-    def plan(self, *names: str) -> list[RunConfig]:
+    def plan(self, *names: str) -> list[RunSettings]:
         """The runs of some plans (the keys of PLANS) on every benchmark, each once."""
         unknown = [name for name in names if name not in PLANS]
         if unknown:
@@ -135,45 +136,45 @@ class Study:
         levels = SCALES[self.profile].doses
         return {h: replace(self, source=replace(self.source, heterogeneity=h)) for h in levels}
 
-    def dose_plan(self) -> list[RunConfig]:
+    def dose_plan(self) -> list[RunSettings]:
         """The runs to train at each dose."""
         found = [dose_runs(b, self.profile, c.named) for b, c in self.corpora.items()]
         return [self._placed(run) for runs in found for run in runs]
 
-    def config(self, benchmark: Benchmark, system: str, seed: int = 0, **changes) -> RunConfig:
+    def config(self, benchmark: Benchmark, system: str, seed: int = 0, **changes) -> RunSettings:
         """One run's config in this study's profile, its speaker as the corpus allows."""
         named = self.corpora[benchmark].named
-        run = run_config(benchmark, self.profile, system, seed, named=named, **changes)
+        run = run_settings(benchmark, self.profile, system, seed, named=named, **changes)
         return self._placed(run)
 
-    def _placed(self, run: RunConfig) -> RunConfig:
+    def _placed(self, run: RunSettings) -> RunSettings:
         return on_device(run, self.device) if self.device else run
 
-    def sweep(self, runs: Sequence[RunConfig]) -> pd.DataFrame:
+    def sweep(self, runs: Sequence[RunSettings]) -> pd.DataFrame:
         """Train what is missing, reuse the rest: one tidy row a run."""
         return sweep(runs, self.source, RUNS, self.jobs)
 
-    def finished(self, runs: Sequence[RunConfig]) -> pd.DataFrame:
+    def finished(self, runs: Sequence[RunSettings]) -> pd.DataFrame:
         """The rows of those runs that are already there; trains nothing."""
         return self.sweep([run for run in runs if find_result(RUNS, self.key(run))])
 
     @staticmethod
-    def system(run: RunConfig) -> str:
+    def system(run: RunSettings) -> str:
         """The name of a run's system."""
         return system_of(run.model)
 
-    def result(self, run: RunConfig) -> Result:
+    def result(self, run: RunSettings) -> Result:
         """A run's files, trained first where they are missing. Raises RuntimeError if it fails."""
         row = self.sweep([run]).iloc[0]
         if row["status"] == "failed":
             raise RuntimeError(f"{run.benchmark} seed {run.seed} failed: {row['error']}")
         return find_result(RUNS, self.key(run))
 
-    def model(self, run: RunConfig) -> nn.Module:
+    def model(self, run: RunSettings) -> nn.Module:
         """The trained model of a run, at its best dev epoch."""
         return self.result(run).model(run, self.corpora[run.benchmark])
 
-    def stages(self, run: RunConfig, split: str) -> Stages:
+    def stages(self, run: RunSettings, split: str) -> Stages:
         """Every stage of a trained model over one split."""
         corpus = self.corpora[run.benchmark]
         return stages(run, corpus, self.model(run), getattr(corpus, split))
@@ -208,15 +209,15 @@ class Study:
             code=code_digest(),
         )
 
-    def scores(self, run: RunConfig, split: str = "test") -> dict[str, float]:
+    def scores(self, run: RunSettings, split: str = "test") -> dict[str, float]:
         """Weighted F1, macro F1 and accuracy of the dev-selected predictions."""
         return scores(*self._labels(run, split))
 
-    def per_class(self, run: RunConfig, split: str = "test") -> pd.DataFrame:
+    def per_class(self, run: RunSettings, split: str = "test") -> pd.DataFrame:
         """Precision, recall, F1 and support of each emotion, dev-selected predictions."""
         return per_class(*self._labels(run, split), EMOTIONS[run.benchmark])
 
-    def _labels(self, run: RunConfig, split: str) -> tuple[np.ndarray, np.ndarray]:
+    def _labels(self, run: RunSettings, split: str) -> tuple[np.ndarray, np.ndarray]:
         found = self.result(run).predictions.query("split == @split")
         return found["label"].to_numpy(), found["predicted"].to_numpy()
 

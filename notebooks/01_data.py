@@ -41,7 +41,6 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from mlsan.config import EMOTIONS, PARTIES
 from mlsan.corpus import SpeakerCode, collate
 from mlsan.evaluation.heterogeneity import (
     emotion_plane,
@@ -56,6 +55,7 @@ from mlsan.evaluation.heterogeneity import (
 from mlsan.report import use_style
 from mlsan.report.figures import heterogeneity
 from mlsan.report.tables import corpora_table
+from mlsan.vocabulary import EMOTIONS, PARTIES
 
 use_style()
 

@@ -46,7 +46,7 @@ from mlsan.corpus import SpeakerCode, collate
 from mlsan.model import build_model, class_weights, soft_hgr, swfc
 from mlsan.report import SYSTEM, use_style
 from mlsan.report.tables import main_table
-from mlsan.training import run_config
+from mlsan.training import run_settings
 
 use_style()
 
@@ -58,7 +58,7 @@ use_style()
 # Which parts are present differs by benchmark, in the published code as here:
 
 # %%
-published = {b: run_config(b, "paper", "MultiEMO", 0).model for b in ("MELD", "IEMOCAP")}
+published = {b: run_settings(b, "paper", "MultiEMO", 0).model for b in ("MELD", "IEMOCAP")}
 fields = ["d", "heads", "layers", "feedforward", "classifier", "bidirectional", "text_context"]
 pd.DataFrame({b: [getattr(m, f) for f in fields] for b, m in published.items()}, index=fields)
 
@@ -88,7 +88,7 @@ pair = sorted(corpus.train[:20], key=len)[:: len(corpus.train[:20]) - 1]
 code = SpeakerCode.fit("constant", corpus, 1, 0)
 shift = {}
 for masked in (False, True):
-    config = run_config(corpus.benchmark, "smoke", "MultiEMO", 0, mask_padding=masked).model
+    config = run_settings(corpus.benchmark, "smoke", "MultiEMO", 0, mask_padding=masked).model
     config = config.model_copy(update={"modalities": corpus.modalities})
     model = build_model(config, corpus.sizes, 9, 7, speakers=2, seed=0).eval()
     alone, together = (

@@ -41,18 +41,18 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown, display
+from mlsan.model.speaker import FiLM, Gate, known_cross_entropy
 
 from mlsan.corpus import SpeakerCode, collate
 from mlsan.evaluation.counts import gathered
 from mlsan.evaluation.significance import compare, t_needed
 from mlsan.model import MultiEMO, build_model, drop_identities
-from mlsan.model.speaker import FiLM, Gate, known_cross_entropy
 from mlsan.report import use_style
 from mlsan.report.comparisons import classes_table, seen_unseen_table, significance_table
 from mlsan.report.figures import architecture
 from mlsan.report.selection import selection_figure, selection_table
 from mlsan.report.tables import main_table
-from mlsan.training import run_config
+from mlsan.training import run_settings
 
 use_style()
 
@@ -154,7 +154,7 @@ print("some speakers became unknown, the others stayed who they were")
 # Same parameters, same start, same outputs, to the bit. So a difference in scores is due to the parts.
 
 # %%
-config = run_config(corpus.benchmark, "smoke", "MultiEMO", 0).model
+config = run_settings(corpus.benchmark, "smoke", "MultiEMO", 0).model
 config = config.model_copy(update={"modalities": corpus.modalities})
 off = build_model(config, corpus.sizes, 9, 7, speakers=code.size, seed=0).eval()
 torch.manual_seed(0)

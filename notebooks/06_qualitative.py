@@ -41,7 +41,6 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from mlsan.config import EMOTIONS
 from mlsan.evaluation.heterogeneity import leading_speakers
 from mlsan.evaluation.metrics import summed_confusion
 from mlsan.evaluation.neutrality import (
@@ -55,6 +54,7 @@ from mlsan.report import use_style
 from mlsan.report.evidence import WITHHELD, arm_of, probes_figure, probes_table, way_of
 from mlsan.report.figures import confusions, feature_maps, gates
 from mlsan.report.paper import FIG3_WEIGHTS, FIG4_RECOGNISED
+from mlsan.vocabulary import EMOTIONS
 
 use_style()
 

@@ -41,10 +41,10 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown, display
+from mlsan.model.inferred import InferredFiLM
 
 from mlsan.evaluation.counts import gathered
 from mlsan.evaluation.robustness import acquaintance, conditions, robustness
-from mlsan.model.inferred import InferredFiLM
 from mlsan.report import use_style
 from mlsan.report.evidence import robustness_figure, robustness_table, speakers_table, way_of
 from mlsan.training import MODALITY_DROPOUT

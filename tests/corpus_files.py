@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlsan.config import MODALITIES
+from mlsan.vocabulary import MODALITIES
 
 SIZES = {"text": 4, "audio": 3, "visual": 2}
 

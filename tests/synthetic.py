@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mlsan.config import MODALITIES, Benchmark, ModelConfig
 from mlsan.corpus.types import Batch
+from mlsan.vocabulary import MODALITIES, Benchmark, ModelConfig
 
 SIZES = {"text": 5, "audio": 4, "visual": 6}
 LENGTHS = (4, 7, 1, 5, 7)

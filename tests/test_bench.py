@@ -5,7 +5,7 @@ import torch
 
 from mlsan.bench import NAMES, Step, shown, table
 from mlsan.corpus import open_corpora
-from mlsan.training import begin, run_config
+from mlsan.training import begin, run_settings
 from mlsan.training.loop import train_epoch
 
 
@@ -25,7 +25,7 @@ def test_a_row_has_time_memory_stages_and_ratio():
 
 @pytest.mark.parametrize("benchmark", ["MELD", "IEMOCAP"])
 def test_the_step_is_that_of_training(benchmark, tmp_path):
-    run = run_config(benchmark, "smoke", "ML-SAN", 0, unknown_rate=0.0)
+    run = run_settings(benchmark, "smoke", "ML-SAN", 0, unknown_rate=0.0)
     step = Step(run, "smoke")
     step(lambda stage: None)
     corpus = open_corpora("sim", "smoke", None, tmp_path)[benchmark]

@@ -16,7 +16,7 @@ from test_corpus_transcripts import write as write_transcripts
 
 from mlsan.__main__ import main
 from mlsan.corpus import download, obtain
-from mlsan.corpus.download import (
+from mlsan.corpus.fetch.download import (
     DownloadError,
     Patience,
     Remote,

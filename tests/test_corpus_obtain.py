@@ -12,7 +12,7 @@ from test_corpus_transcripts import write as write_transcripts
 
 from mlsan.__main__ import main
 from mlsan.corpus import CorpusError, meld_text, obtain, open_corpora, published, read_corpus
-from mlsan.corpus.published import (
+from mlsan.corpus.authentic import (
     BLOBS,
     URL,
     assert_sizes,

@@ -8,7 +8,7 @@ import pytest
 
 from mlsan.__main__ import main
 from mlsan.corpus import CorpusError, read_any, read_corpus, write_layout
-from mlsan.corpus.layout import PROVENANCE
+from mlsan.corpus.reader import PROVENANCE
 
 EMOTIONS = ["joy", "anger", "neutral"]
 

@@ -21,7 +21,7 @@ from mlsan.evaluation.heterogeneity import (
 )
 from mlsan.evaluation.qualitative import case_dialogue, case_study, feature_map, speaker_weights
 from mlsan.evaluation.stages import stages
-from mlsan.training import run_config
+from mlsan.training import run_settings
 from mlsan.training.loop import new_model, speaker_code, weighted_f1
 
 
@@ -33,7 +33,7 @@ def corpora(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(corpora):
     corpus = corpora["MELD"]
-    run = run_config("MELD", "smoke", "ML-SAN", 0)
+    run = run_settings("MELD", "smoke", "ML-SAN", 0)
     return run, corpus, new_model(run, corpus, speaker_code(run, corpus).size).eval()
 
 
@@ -198,7 +198,7 @@ def test_where_nobody_is_named_a_stage_has_roles(trained):
         train=tuple(dataclasses.replace(d, speaker=None) for d in corpus.train),
         test=tuple(dataclasses.replace(d, speaker=None) for d in corpus.test),
     )
-    run = run_config("MELD", "smoke", "ML-SAN", 0, named=False)
+    run = run_settings("MELD", "smoke", "ML-SAN", 0, named=False)
     model = new_model(run, nameless, speaker_code(run, nameless).size)
     seen = stages(run, nameless, model, nameless.test)
     assert set(seen.speaker) == {f"role {p}" for d in nameless.test for p in d.party}

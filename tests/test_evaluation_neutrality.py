@@ -18,7 +18,7 @@ from mlsan.evaluation.neutrality import (
     style_recovery,
     withheld_stages,
 )
-from mlsan.training import run_config
+from mlsan.training import run_settings
 from mlsan.training.loop import new_model, speaker_code
 
 NAMES = np.array(["a", "b", "c", "d"])
@@ -176,7 +176,7 @@ def test_an_oracle_of_other_dialogues_or_features_is_refused():
 def test_a_simulated_corpus_is_recovered_by_standardising_and_not_by_an_untrained_model(tmp_path):
     corpus = open_corpora("sim", "smoke", None, tmp_path)["IEMOCAP"]
     oracle = oracle_calibrated(simulated_folder(simulation("IEMOCAP", "smoke"), tmp_path))
-    run = run_config("IEMOCAP", "smoke", "ML-SAN", 0)
+    run = run_settings("IEMOCAP", "smoke", "ML-SAN", 0)
     model = new_model(run, corpus, speaker_code(run, corpus).size)
     seen = {s: stages(run, corpus, model, getattr(corpus, s)) for s in ("train", "dev", "test")}
     found = recovery_by_modality(style_recovery(seen["train"], oracle.train))
@@ -195,7 +195,7 @@ def test_a_gate_writes_the_identity_that_it_is_told_and_withholding_takes_it_awa
     corpus = open_corpora("sim", "smoke", None, tmp_path)["IEMOCAP"]
 
     def gated(system, gather):
-        run = run_config("IEMOCAP", "smoke", system, 0)
+        run = run_settings("IEMOCAP", "smoke", system, 0)
         model = new_model(run, corpus, speaker_code(run, corpus).size)
         seen = [gather(run, corpus, model, part) for part in (corpus.train, corpus.dev)]
         return seen[0], probes(*seen, seen[0]).loc[("speaker", "gated"), "wf1"]
@@ -208,6 +208,6 @@ def test_a_gate_writes_the_identity_that_it_is_told_and_withholding_takes_it_awa
     assert np.array_equal(told.speaker, untold.speaker)
     plain = [gated("MultiEMO", gather)[0].z for gather in (stages, withheld_stages)]
     assert np.array_equal(*plain)
-    run = run_config("IEMOCAP", "smoke", "ML-SAN", 0, named=False)
+    run = run_settings("IEMOCAP", "smoke", "ML-SAN", 0, named=False)
     with pytest.raises(ValueError, match="told roles"):
         withheld_stages(run, corpus, new_model(run, corpus, 3), corpus.dev)

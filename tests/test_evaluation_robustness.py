@@ -19,7 +19,7 @@ from mlsan.evaluation.robustness import (
     robustness,
     without,
 )
-from mlsan.training import run_config
+from mlsan.training import run_settings
 from mlsan.training.loop import new_model, speaker_code
 
 
@@ -30,7 +30,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(corpus):
-    run = run_config("MELD", "smoke", "MultiEMO", 0)
+    run = run_settings("MELD", "smoke", "MultiEMO", 0)
     return run, new_model(run, corpus, speaker_code(run, corpus).size).eval()
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from synthetic import CLASSES, LENGTHS, SIZES, SPEAKERS, batch, select
 
-from mlsan.config import MODALITIES, ModelConfig
 from mlsan.model import pack
 from mlsan.model.baselines import BCLSTM, MMGCN, DialogueGCN, DialogueRNNClassifier
 from mlsan.model.baselines.common import Turns
 from mlsan.model.baselines.dialogue_gcn import neighbours, relations
 from mlsan.model.baselines.mmgcn import adjacency
+from mlsan.vocabulary import MODALITIES, ModelConfig
 
 PARTIES, WINDOW, DEPTH = 3, 2, 3
 MODELS = {

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from mlsan.model.inferred import InferredFiLM, voice_statistics
+from mlsan.model.speaker import Adversary
 from synthetic import CLASSES, SIZES, SPEAKERS, batch, config, select
 from torch.nn.functional import cross_entropy
 
 from mlsan.model import build_model
-from mlsan.model.inferred import InferredFiLM, voice_statistics
-from mlsan.model.speaker import Adversary
 
 
 def model(config):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from synthetic import LENGTHS, batch
 
-from mlsan.model.layout import Layout, _groups, pack
+from mlsan.model.fast.packing import Layout, _groups, pack
 
 
 def layout(b, mask_padding=True, bidirectional=True):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from synthetic import CLASSES, SPEAKERS
 
-from mlsan.config import LossConfig
 from mlsan.model import Output, class_weights, soft_hgr, swfc, total_loss
+from mlsan.vocabulary import LossConfig
 
 WEIGHT = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
 

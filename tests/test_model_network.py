@@ -17,9 +17,9 @@ from synthetic import (
     select,
 )
 
-from mlsan.config import LossConfig
 from mlsan.model import MLSAN, MultiEMO, build_model, class_weights, pack, total_loss
-from mlsan.model.published import load_published, translate
+from mlsan.model.checkpoints import load_published, translate
+from mlsan.vocabulary import LossConfig
 
 OFF = {"film": False, "gate": False, "aux": False}
 FORMS = ("MELD", "IEMOCAP")

@@ -7,7 +7,7 @@ import torch
 from synthetic import CLASSES, SIZES, SPEAKERS, config, published_state
 
 from mlsan.model import build_model
-from mlsan.model.published import PublishedStateError, load_published, read_published
+from mlsan.model.checkpoints import PublishedStateError, load_published, read_published
 
 
 def build(form="MELD", **changes):

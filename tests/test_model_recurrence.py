@@ -2,7 +2,7 @@
 
 import torch
 
-from mlsan.model.recurrence import parties, reader
+from mlsan.model.fast.recurrence import parties, reader
 
 
 def inputs(*shapes):

@@ -15,7 +15,6 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from mlsan.config import BENCHMARKS, EMOTIONS
 from mlsan.report import (
     ARTIFACTS,
     EMOTION,
@@ -34,6 +33,7 @@ from mlsan.report import (
     use_style,
 )
 from mlsan.report.artifacts import PACKAGES
+from mlsan.vocabulary import BENCHMARKS, EMOTIONS
 
 ORIGIN = Provenance(
     notebook="04_ablations",

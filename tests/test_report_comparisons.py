@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlsan.config import EMOTIONS
 from mlsan.evaluation.counts import Counts, class_f1, class_recall, dialogue_counts
 from mlsan.evaluation.factorial import SWITCHES, cell_name
 from mlsan.evaluation.significance import compare
@@ -17,6 +16,7 @@ from mlsan.report.comparisons import (
     significance_table,
 )
 from mlsan.report.selection import selection_figure, selection_table
+from mlsan.vocabulary import EMOTIONS
 
 
 def counts(right, benchmark="MELD", seeds=range(3), asked=3, salt=0, dialogues=30):

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlsan.config import ModelConfig
 from mlsan.evaluation.neutrality import STAGES
 from mlsan.report.evidence import (
     ADVERSARY,
@@ -22,6 +21,7 @@ from mlsan.report.evidence import (
     speakers_table,
     way_of,
 )
+from mlsan.vocabulary import ModelConfig
 
 DOSES = (0.0, 0.5, 1.0)
 SYSTEMS = ("MultiEMO", "ML-SAN", "w/o Aux", ADVERSARY, WITHHELD)

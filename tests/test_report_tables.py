@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlsan.config import EMOTIONS
 from mlsan.corpus import open_corpora
 from mlsan.report import paper
 from mlsan.report.figures import architecture, lambda_curve
@@ -15,7 +14,8 @@ from mlsan.report.tables import (
     main_table,
     plus_minus,
 )
-from mlsan.training import run_config
+from mlsan.training import run_settings
+from mlsan.vocabulary import EMOTIONS
 
 
 def runs(systems, benchmark="MELD", scores=(60.0, 62.0), lam=0.5):
@@ -101,7 +101,7 @@ def test_a_drawing_shows_the_parts_that_are_on():
     sizes = {"text": 8, "audio": 4}
 
     def words(system):
-        figure = architecture(run_config("MELD", "small", system, 0), sizes)
+        figure = architecture(run_settings("MELD", "small", system, 0), sizes)
         return " ".join(text.get_text() for text in figure.axes[0].texts)
 
     assert words("ML-SAN").count("FiLM") == 1

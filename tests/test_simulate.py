@@ -13,7 +13,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from mlsan.config import BENCHMARKS, EMOTIONS, MODALITIES
 from mlsan.corpus import CorpusError, open_corpora
 from mlsan.corpus.simulate import (
     oracle_calibrated,
@@ -24,7 +23,8 @@ from mlsan.corpus.simulate import (
 )
 from mlsan.corpus.simulate.conversations import conversations, people
 from mlsan.corpus.simulate.expression import style
-from mlsan.corpus.simulate.store import write
+from mlsan.corpus.simulate.folder import write
+from mlsan.vocabulary import BENCHMARKS, EMOTIONS, MODALITIES
 
 # Sizes at which a probe's score is steady, with few features so that probes are quick.
 STEADY = {
@@ -295,7 +295,7 @@ def test_an_interrupted_generation_leaves_no_folder(tmp_path, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mlsan.corpus.simulate.store.save_truth", stop)
+    monkeypatch.setattr("mlsan.corpus.simulate.folder.save_truth", stop)
     with pytest.raises(KeyboardInterrupt):
         simulated_folder(simulation("MELD", "smoke"), tmp_path)
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []

@@ -7,11 +7,11 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._pytree import tree_map_only
 
 from mlsan.bench import Step
-from mlsan.config import BENCHMARKS
 from mlsan.corpus import Batch, collate
 from mlsan.model import drop_identities, total_loss
-from mlsan.training import begin, epochs, run_config
+from mlsan.training import begin, epochs, run_settings
 from mlsan.training.loop import label_weights, new_model, speaker_code, targets
+from mlsan.vocabulary import BENCHMARKS
 
 needs_cuda = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="no CUDA device here: float32 on the CPU is all there is"
@@ -51,7 +51,7 @@ def test_a_gpu_stays_near_the_cpu(corpora):
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_step_never_waits_for_the_gpu(system, benchmark):
-    step = Step(run_config(benchmark, "smoke", system, 0, device="cuda"), "smoke")
+    step = Step(run_settings(benchmark, "smoke", system, 0, device="cuda"), "smoke")
     step(lambda stage: None)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -64,7 +64,7 @@ def test_a_step_never_waits_for_the_gpu(system, benchmark):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_step_asks_for_no_value_of_a_tensor(corpora, system, benchmark):
     # Tensors without values stand in for a GPU: whatever would wait for one fails on them.
-    run, corpus = run_config(benchmark, "smoke", system, 0), corpora[benchmark]
+    run, corpus = run_settings(benchmark, "smoke", system, 0), corpora[benchmark]
     code = speaker_code(run, corpus)
     batch = collate(corpus.train[:4], code.encode(corpus.train[:4]))
     label, speaker = targets(batch, torch.device("cpu"))

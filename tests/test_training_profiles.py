@@ -20,14 +20,14 @@ from mlsan.training.profiles import (
     SCALES,
     SYSTEMS,
     describe,
-    run_config,
+    run_settings,
     system_of,
 )
 
 
 def test_profile_paper_is_the_published_setting():
     for benchmark, published in PAPER.items():
-        found = run_config(benchmark, "paper", "ML-SAN", 0, device="cpu")
+        found = run_settings(benchmark, "paper", "ML-SAN", 0, device="cpu")
         assert found == published
     assert PAPER["MELD"].train.batch == 128
     assert PAPER["IEMOCAP"].loss.lam == 0.2
@@ -36,23 +36,23 @@ def test_profile_paper_is_the_published_setting():
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_system_is_known_by_its_parts(profile, system):
-    run = run_config("MELD", profile, system, 1)
+    run = run_settings("MELD", profile, system, 1)
     assert system_of(run.model) == system
     assert run.seed == 1
 
 
 def test_a_change_finds_its_group():
-    run = run_config("MELD", "small", "ML-SAN", 0, lam=0.7, epochs=3, film_site="projected")
+    run = run_settings("MELD", "small", "ML-SAN", 0, lam=0.7, epochs=3, film_site="projected")
     assert (run.loss.lam, run.train.epochs, run.model.film_site) == (0.7, 3, "projected")
 
 
 def test_roles_stand_in_where_nobody_is_named():
-    assert run_config("MELD", "small", "ML-SAN", 0, named=True).model.speaker == "identity"
-    assert run_config("MELD", "small", "ML-SAN", 0, named=False).model.speaker == "role"
+    assert run_settings("MELD", "small", "ML-SAN", 0, named=True).model.speaker == "identity"
+    assert run_settings("MELD", "small", "ML-SAN", 0, named=False).model.speaker == "role"
 
 
 def test_without_the_head_lambda_does_not_make_a_second_run():
-    one, other = (run_config("MELD", "small", "w/o Aux", 0, lam=lam) for lam in (0.1, 0.9))
+    one, other = (run_settings("MELD", "small", "w/o Aux", 0, lam=lam) for lam in (0.1, 0.9))
     assert one == other
 
 
@@ -68,7 +68,7 @@ def test_without_the_head_lambda_does_not_make_a_second_run():
 )
 def test_a_wrong_setting_says_what_is_allowed(arguments, changes, message):
     with pytest.raises(ValueError, match=message):
-        run_config(*arguments, **changes)
+        run_settings(*arguments, **changes)
 
 
 def test_plans_cover_seeds_and_share_runs():
@@ -126,7 +126,7 @@ def test_modality_dropout_is_the_only_change_for_robustness():
 @pytest.mark.parametrize("benchmark", ["MELD", "IEMOCAP"])
 @pytest.mark.parametrize("system", BASELINES)
 def test_profile_paper_runs_the_other_models_as_published(system, benchmark):
-    run = run_config(benchmark, "paper", system, 0)
+    run = run_settings(benchmark, "paper", system, 0)
     assert run.model.name in MODELS
     assert run.loss.emotion == (
         "focal" if (system, benchmark) == ("MMGCN", "MELD") else "cross-entropy"
@@ -139,6 +139,6 @@ def test_profile_paper_runs_the_other_models_as_published(system, benchmark):
 
 def test_only_profile_paper_looks_for_a_gpu(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert run_config("MELD", "paper", "ML-SAN", 0).train.device == "cuda"
-    assert run_config("MELD", "paper", "ML-SAN", 0, device="cpu").train.device == "cpu"
-    assert run_config("MELD", "small", "ML-SAN", 0).train.device == "cpu"
+    assert run_settings("MELD", "paper", "ML-SAN", 0).train.device == "cuda"
+    assert run_settings("MELD", "paper", "ML-SAN", 0, device="cpu").train.device == "cpu"
+    assert run_settings("MELD", "small", "ML-SAN", 0).train.device == "cpu"

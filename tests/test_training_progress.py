@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from mlsan.training import run_config
+from mlsan.training import run_settings
 from mlsan.training.progress import Progress
 
 
@@ -16,7 +16,7 @@ def write_epochs(folder, count):
 
 
 def test_progress_names_runs_epochs_and_what_is_left(tmp_path, monkeypatch):
-    runs = [run_config("MELD", "smoke", "ML-SAN", seed, epochs=10) for seed in range(3)]
+    runs = [run_settings("MELD", "smoke", "ML-SAN", seed, epochs=10) for seed in range(3)]
     folders = {run: tmp_path / str(run.seed) for run in runs}
     write_epochs(folders[runs[2]], 4)  # stopped earlier: not running, but behind us
     progress = Progress(folders)
@@ -38,7 +38,7 @@ def test_where_no_terminal_is_a_sweep_says_few_lines_and_nothing_else(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr("mlsan.training.progress.LOOK_EVERY", 0.01)
-    run = run_config("MELD", "smoke", "ML-SAN", 0, epochs=10)
+    run = run_settings("MELD", "smoke", "ML-SAN", 0, epochs=10)
     with Progress({run: tmp_path}) as progress:
         write_epochs(tmp_path, 3)
         while progress.first is None:
@@ -54,7 +54,7 @@ def test_where_no_terminal_is_a_sweep_says_few_lines_and_nothing_else(
 
 
 def test_an_error_is_not_preceded_by_counts(tmp_path, capsys):
-    run = run_config("MELD", "smoke", "ML-SAN", 0)
+    run = run_settings("MELD", "smoke", "ML-SAN", 0)
     with pytest.raises(OSError, match="full"), Progress({run: tmp_path}):
         raise OSError("full")
     assert capsys.readouterr().err == ""
@@ -62,9 +62,9 @@ def test_an_error_is_not_preceded_by_counts(tmp_path, capsys):
 
 def test_a_notebook_shows_the_same_lines(tmp_path):
     cell = (
-        "import time; from pathlib import Path; from mlsan.training import progress, run_config\n"
+        "import time; from pathlib import Path; from mlsan.training import progress, run_settings\n"
         "progress.LOOK_EVERY = 0.01\n"
-        "run = run_config('MELD', 'smoke', 'ML-SAN', 0)\n"
+        "run = run_settings('MELD', 'smoke', 'ML-SAN', 0)\n"
         f"with progress.Progress({{run: Path({str(tmp_path)!r})}}) as shown:\n"
         "    time.sleep(0.2); shown.finished(run, 'trained')\n"
     )

@@ -55,9 +55,9 @@ def test_a_run_killed_at_random_goes_on_to_the_same_bits(corpus, cache, tmp_path
     root = tmp_path / "killed"
     (tmp_path / "run.json").write_text(run.model_dump_json())
     script = (
-        "import sys; from pathlib import Path; from mlsan.config import RunConfig;"
+        "import sys; from pathlib import Path; from mlsan.training.settings import RunSettings;"
         "from mlsan.corpus import open_corpora; from mlsan.training import train_run;"
-        "run = RunConfig.model_validate_json(Path(sys.argv[1]).read_text());"
+        "run = RunSettings.model_validate_json(Path(sys.argv[1]).read_text());"
         "corpus = open_corpora('sim', 'smoke', None, Path(sys.argv[2]))['MELD'];"
         "train_run(run, corpus, Path(sys.argv[3]))"
     )

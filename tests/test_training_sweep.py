@@ -17,7 +17,7 @@ from mlsan.__main__ import main
 from mlsan.files import UnwritableError, read_sealed
 from mlsan.training import find_result, run_key, sweep, train_run
 
-sweeping = importlib.import_module("mlsan.training.sweep")  # not the function
+sweeping = importlib.import_module("mlsan.training.sweeps")  # not the function
 KILLS = 12
 EPOCHS = 5
 RUNS = [tiny(system, epochs=EPOCHS, dropout=0.1) for system in ("ML-SAN", "MultiEMO", "w/o Aux")]

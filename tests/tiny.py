@@ -4,9 +4,9 @@ import multiprocessing
 import os
 from pathlib import Path
 
-from mlsan.config import RunConfig
 from mlsan.corpus import open_corpora
-from mlsan.training import Source, run_config, sweep, train_run
+from mlsan.training import Source, run_settings, sweep, train_run
+from mlsan.training.settings import RunSettings
 
 TINY = {"epochs": 3, "d": 8, "feedforward": 16, "classifier": 8}
 # Children start from a server that has imported everything: in a moment, and without threads.
@@ -14,9 +14,9 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["mlsan.training"])
 
 
-def tiny(system: str = "ML-SAN", seed: int = 0, **changes) -> RunConfig:
+def tiny(system: str = "ML-SAN", seed: int = 0, **changes) -> RunSettings:
     """A run on the smoke corpus of MELD."""
-    return run_config("MELD", "smoke", system, seed, **TINY | changes)
+    return run_settings("MELD", "smoke", system, seed, **TINY | changes)
 
 
 def source(cache: Path) -> Source:
@@ -24,7 +24,7 @@ def source(cache: Path) -> Source:
     return Source("sim", "smoke", None, cache)
 
 
-def start_sweep(runs: list[RunConfig], cache: Path, root: Path, jobs: int):
+def start_sweep(runs: list[RunSettings], cache: Path, root: Path, jobs: int):
     """A sweep in a process of its own, and a group of that number, about to begin."""
     ready = FORKS.Event()
     child = FORKS.Process(target=_sweep, args=(ready, runs, source(cache), root, jobs))
@@ -33,14 +33,14 @@ def start_sweep(runs: list[RunConfig], cache: Path, root: Path, jobs: int):
     return child
 
 
-def _sweep(ready, runs: list[RunConfig], source: Source, root: Path, jobs: int) -> None:
+def _sweep(ready, runs: list[RunSettings], source: Source, root: Path, jobs: int) -> None:
     os.setsid()
     source.open()
     ready.set()
     sweep(runs, source, root, jobs)
 
 
-def train_and_count(run: RunConfig, cache: Path, root: Path, together) -> None:
+def train_and_count(run: RunSettings, cache: Path, root: Path, together) -> None:
     """Train a run when all are ready; the process's exit code is how many epochs it trained."""
     corpus = open_corpora("sim", "smoke", None, cache)["MELD"]
     trained = []

@@ -8,7 +8,7 @@ and `batches` turn dialogues into what a model takes. `simulate` makes the embed
 from mlsan.corpus.batch import batches, collate, drop_modalities
 from mlsan.corpus.catalogue import DATA, OPENERS, open_corpora, read_any
 from mlsan.corpus.errors import CorpusError
-from mlsan.corpus.layout import read_corpus
+from mlsan.corpus.reader import read_corpus
 from mlsan.corpus.speakers import SpeakerCode, role_names
 from mlsan.corpus.types import Batch, Corpus, Dialogue
 from mlsan.corpus.write import write_layout

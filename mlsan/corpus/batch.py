@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mlsan.corpus.types import Batch, Dialogue
+from mlsan.vocabulary import UNKNOWN
 
 
 def collate(dialogues: Sequence[Dialogue], codes: Sequence[Int[np.ndarray, "_turn"]]) -> Batch:
@@ -41,6 +42,24 @@ def batches(
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         yield collate([dialogues[i] for i in chosen], [codes[i] for i in chosen])
+
+
+def drop_identities(batch: Batch, rate: float, generator: torch.Generator, speakers: int) -> Batch:
+    """The batch with each (dialogue, speaker) turned to unknown with probability `rate`.
+
+    A speaker is dropped for a whole dialogue, as an unknown speaker would come. `speakers` is the
+    number of entries, unknown included. Numbers are drawn on the generator's device. What the
+    auxiliary head has to name (Eq. 4) stays the true speaker: take its targets from the batch as
+    it was before. With the entry withheld, z can only keep the speaker by way of the features.
+    """
+    if rate == 0:
+        return batch
+    dialogues = batch.speaker.shape[1]
+    drawn = torch.rand(speakers, dialogues, generator=generator, device=generator.device).to(
+        batch.speaker.device
+    )
+    dropped = (drawn < rate).gather(0, batch.speaker.long())
+    return replace(batch, speaker=batch.speaker.masked_fill(dropped, UNKNOWN))
 
 
 def drop_modalities(batch: Batch, rate: float, generator: torch.Generator) -> Batch:

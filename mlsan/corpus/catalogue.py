@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from mlsan.config import BENCHMARKS, Benchmark
+from mlsan.corpus.authentic import assert_published
 from mlsan.corpus.errors import CorpusError
-from mlsan.corpus.layout import PROVENANCE, SPEAKERS, read_corpus
-from mlsan.corpus.meld_text import NOTE
-from mlsan.corpus.published import assert_published
+from mlsan.corpus.fetch.meld_text import NOTE
+from mlsan.corpus.reader import PROVENANCE, SPEAKERS, read_corpus
 from mlsan.corpus.simulate import simulated_folder, simulation
 from mlsan.corpus.transcripts import TRANSCRIPTS, holds_transcripts
 from mlsan.corpus.types import Corpus
+from mlsan.vocabulary import BENCHMARKS, Benchmark
 
 # Where `make data` puts what it fetches, one folder a corpus; `make clean` leaves it alone.
 DATA = Path(__file__).parents[2] / "data"

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from mlsan.config import PARTIES, Benchmark, SpeakerKind
 from mlsan.corpus.errors import CorpusError
 from mlsan.corpus.types import Corpus, Dialogue
-
-UNKNOWN = "unknown"
+from mlsan.vocabulary import PARTIES, UNKNOWN, Benchmark, SpeakerKind
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,8 @@ class SpeakerCode:
 
         identity: names with at least `min_utterances` there, most talkative first; role: the
         dialogue-local party; shuffled: the identities (roles where nobody is named) given to
-        random utterances; constant: everybody the same; inferred and standardised, whose FiLM
-        needs no code: identities, or roles where nobody is named. Raises CorpusError where
-        identity is asked of a corpus that does not name its speakers.
+        random utterances; constant: everybody the same. Raises CorpusError where identity is
+        asked of a corpus that does not name its speakers.
         """
         if kind == "identity" and not corpus.named:
             raise CorpusError(
@@ -47,7 +44,7 @@ class SpeakerCode:
             names = role_names(corpus.benchmark)
         else:
             names = frequent_names(corpus.train, min_utterances)
-        return cls(kind, (UNKNOWN, *names), by_role, seed)
+        return cls(kind, ("unknown", *names), by_role, seed)
 
     @property
     def size(self) -> int:
@@ -62,7 +59,9 @@ class SpeakerCode:
             codes = [d.party + 1 for d in dialogues]
         else:
             index = {name: code for code, name in enumerate(self.names) if code}
-            codes = [np.array([index.get(name, 0) for name in d.speaker or ()]) for d in dialogues]
+            codes = [
+                np.array([index.get(name, UNKNOWN) for name in d.speaker or ()]) for d in dialogues
+            ]
         return shuffled(codes, self.seed) if self.kind == "shuffled" else codes
 
 

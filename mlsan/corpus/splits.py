@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from mlsan.config import Benchmark
 from mlsan.corpus import validate
 from mlsan.corpus.errors import CorpusError, Place
+from mlsan.vocabulary import Benchmark
 
 # MELD's dev dialogues in the published files, where the utterance ids do not tell.
 _MELD_DEV = range(1039, 1153)

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mlsan.config import EMOTIONS
 from mlsan.corpus.errors import CorpusError, Place
 from mlsan.files import sha256
+from mlsan.vocabulary import EMOTIONS
 
 TRANSCRIPTS = "transcripts"
 BASE_URL = "https://raw.githubusercontent.com/declare-lab/MELD/master/data/MELD/"

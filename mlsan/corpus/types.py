@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mlsan.config import Benchmark, Modality
+from mlsan.vocabulary import Benchmark, Modality
 
 
 @dataclass(frozen=True)

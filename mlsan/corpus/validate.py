@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mlsan.config import EMOTIONS, PARTIES, Benchmark
 from mlsan.corpus.errors import Place
+from mlsan.vocabulary import EMOTIONS, PARTIES, Benchmark
 
 Party = {"M": 0, "F": 1}
 

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Num
 
-from mlsan.config import EMOTIONS, PARTIES, Benchmark, Modality
 from mlsan.corpus.errors import CorpusError, Place
-from mlsan.corpus.layout import DEV, FEATURES, IDENTITIES, PROVENANCE, SPEAKERS, read_corpus
+from mlsan.corpus.reader import DEV, FEATURES, IDENTITIES, PROVENANCE, SPEAKERS, read_corpus
 from mlsan.corpus.transcripts import person, roles
 from mlsan.corpus.types import Corpus
+from mlsan.vocabulary import EMOTIONS, PARTIES, Benchmark, Modality
 
 REQUIRED = ("dialogue", "split", "speaker", "emotion")
 SPLITS = ("train", "dev", "test")

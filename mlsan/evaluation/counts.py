@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from jaxtyping import Float, Int, Real
 
-from mlsan.config import EMOTIONS, Benchmark
+from mlsan.vocabulary import EMOTIONS, Benchmark
 
 Score = Callable[[np.ndarray], np.ndarray]  # [*many, class, class] -> [*many, *value]
 

@@ -15,9 +15,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mlsan.config import EMOTIONS, Modality
 from mlsan.corpus import Corpus, Dialogue, role_names
 from mlsan.evaluation.probes import probe
+from mlsan.vocabulary import EMOTIONS, Modality
 
 COMPONENTS = 20  # principal components that the discriminant plane is looked for in
 

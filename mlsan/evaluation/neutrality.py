@@ -13,12 +13,13 @@ import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 from torch import nn
 
-from mlsan.config import Modality, RunConfig
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.evaluation.heterogeneity import speaker_names, standardise_by_speaker
 from mlsan.evaluation.probes import probe
 from mlsan.evaluation.stages import Stages, stages
 from mlsan.training.loop import speaker_code
+from mlsan.training.settings import RunSettings
+from mlsan.vocabulary import Modality
 
 STAGES = ("raw", "calibrated", "context", "gated", "z")
 CALIBRATIONS = ("none", "by speaker", "learned", "best")
@@ -88,7 +89,7 @@ def stage_probes(
 
 
 def withheld_stages(
-    run: RunConfig, corpus: Corpus, model: nn.Module, dialogues: tuple[Dialogue, ...]
+    run: RunSettings, corpus: Corpus, model: nn.Module, dialogues: tuple[Dialogue, ...]
 ) -> Stages:
     """`stages` of a model that is told of no speaker: everybody is the unknown one.
 

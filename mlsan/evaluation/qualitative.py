@@ -11,16 +11,17 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from torch import nn
 
-from mlsan.config import EMOTIONS, RunConfig
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.evaluation.heterogeneity import speaker_names
 from mlsan.evaluation.stages import stages
 from mlsan.training.loop import speaker_code
+from mlsan.training.settings import RunSettings
+from mlsan.vocabulary import EMOTIONS
 
 
 @torch.no_grad()
 def speaker_weights(
-    run: RunConfig, corpus: Corpus, model: nn.Module, speakers: Sequence[str]
+    run: RunSettings, corpus: Corpus, model: nn.Module, speakers: Sequence[str]
 ) -> pd.DataFrame:
     """What Eq. 1 and Eq. 3 learned for each speaker and modality.
 
@@ -34,14 +35,14 @@ def speaker_weights(
         if name not in code.names:
             continue
         index = torch.tensor([code.names.index(name)])
-        for modality in model.config.modalities:
+        for modality in model.settings.modalities:
             row = {"speaker": name, "modality": modality, "gate": np.nan}
             row |= {"scale": np.nan, "shift": np.nan}
-            if model.config.gate:
+            if model.settings.gate:
                 row["gate"] = model.gate(index, modality).mean().item()
-            if model.config.film and modality in model.config.film_modalities:
+            if model.settings.film and modality in model.settings.film_modalities:
                 gamma, beta = model.calibration(index, modality)
-                excess = gamma if model.config.film_form == "residual" else gamma - 1
+                excess = gamma if model.settings.film_form == "residual" else gamma - 1
                 row["scale"] = excess.square().mean().sqrt().item()
                 row["shift"] = beta.square().mean().sqrt().item()
             rows.append(row)
@@ -62,7 +63,7 @@ def case_dialogue(predictions: pd.DataFrame, other: pd.DataFrame, turns: range) 
 
 
 def case_study(
-    runs: dict[str, RunConfig], models: dict[str, nn.Module], corpus: Corpus, dialogue: Dialogue
+    runs: dict[str, RunSettings], models: dict[str, nn.Module], corpus: Corpus, dialogue: Dialogue
 ) -> pd.DataFrame:
     """One dialogue, turn by turn: who speaks, true and predicted emotions, modality shares.
 
@@ -88,7 +89,7 @@ def case_study(
 
 
 def feature_map(
-    run: RunConfig,
+    run: RunSettings,
     corpus: Corpus,
     model: nn.Module,
     most: int = 1000,

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from mlsan.config import Benchmark, Modality, RunConfig
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.evaluation.counts import Counts
 from mlsan.evaluation.metrics import scores
 from mlsan.evaluation.resampling import RESAMPLES
 from mlsan.evaluation.significance import mean_and_sd, paired, paired_difference
 from mlsan.evaluation.stages import stages
+from mlsan.training.settings import RunSettings
+from mlsan.vocabulary import Benchmark, Modality
 
 NOISE = (0.5, 1.0, 2.0)
 
@@ -94,7 +95,7 @@ def conditions(corpus: Corpus, generator: np.random.Generator) -> dict[Condition
 
 
 def degraded_predictions(
-    run: RunConfig, model: nn.Module, degraded: Mapping[Condition, Corpus]
+    run: RunSettings, model: nn.Module, degraded: Mapping[Condition, Corpus]
 ) -> pd.DataFrame:
     """What a trained model predicts in each condition, one row a test utterance.
 
@@ -120,7 +121,7 @@ def degraded_predictions(
 
 
 def robustness(
-    run: RunConfig, model: nn.Module, degraded: Mapping[Condition, Corpus]
+    run: RunSettings, model: nn.Module, degraded: Mapping[Condition, Corpus]
 ) -> pd.DataFrame:
     """One row a condition: condition, absent, noise, and test wf1, macro_f1, accuracy (percent)."""
     predicted = degraded_predictions(run, model, degraded)

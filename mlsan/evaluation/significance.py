@@ -10,7 +10,6 @@ import pandas as pd
 from jaxtyping import Float
 from scipy import stats
 
-from mlsan.config import Benchmark
 from mlsan.evaluation.counts import Counts, Score, weighted_f1
 from mlsan.evaluation.resampling import (
     RESAMPLES,
@@ -20,6 +19,7 @@ from mlsan.evaluation.resampling import (
     percentiles,
     permutation_p,
 )
+from mlsan.vocabulary import Benchmark
 
 NO_TEST = dict.fromkeys(("delta", "low", "high", "t", "t_needed", "p_t", "p_perm"), np.nan)
 

@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import nn
 
-from mlsan.config import Modality, RunConfig
 from mlsan.corpus import Corpus, Dialogue, batches
 from mlsan.evaluation.heterogeneity import speaker_names
 from mlsan.training.loop import speaker_code
+from mlsan.training.settings import RunSettings
+from mlsan.vocabulary import Modality
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Stages:
 
 @torch.no_grad()
 def stages(
-    run: RunConfig, corpus: Corpus, model: nn.Module, dialogues: tuple[Dialogue, ...]
+    run: RunSettings, corpus: Corpus, model: nn.Module, dialogues: tuple[Dialogue, ...]
 ) -> Stages:
     """Run `model` over `dialogues` and keep every stage."""
     codes = speaker_code(run, corpus).encode(dialogues)

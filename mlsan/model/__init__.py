@@ -1,52 +1,32 @@
-"""Models by name, and the losses they are trained with."""
+"""Models by name: one module each, and one line here."""
 
-from collections.abc import Callable, Mapping
+from importlib import import_module
 
 import torch
-from torch import nn
 
-from mlsan.config import Modality, ModelConfig
-from mlsan.model.baselines import BCLSTM, MMGCN, DialogueGCN, DialogueRNNClassifier
-from mlsan.model.layout import pack
-from mlsan.model.losses import class_weights, soft_hgr, swfc, total_loss
-from mlsan.model.network import MLSAN, MultiEMO, Output
-from mlsan.model.speaker import drop_identities
+from mlsan.model.interface import EmotionModel, ModelSettings, Sizes
 
-__all__ = [
-    "MLSAN",
-    "MODELS",
-    "MultiEMO",
-    "Output",
-    "build_model",
-    "class_weights",
-    "drop_identities",
-    "pack",
-    "soft_hgr",
-    "swfc",
-    "total_loss",
-]
-
-# name -> (config, sizes, parties, classes, speakers) -> model(batch) -> Output
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "ml-san": MLSAN,
-    "bc-lstm": BCLSTM,
-    "dialogue-rnn": DialogueRNNClassifier,
-    "dialogue-gcn": DialogueGCN,
-    "mmgcn": MMGCN,
+# A module is imported when its model is asked for: a run depends on its own model's code alone.
+MODELS: dict[str, str] = {
+    "BC-LSTM": "mlsan.model.baselines.bc_lstm:BCLSTM",
+    "DialogueRNN": "mlsan.model.baselines.dialogue_rnn:DialogueRNNClassifier",
+    "DialogueGCN": "mlsan.model.baselines.dialogue_gcn:DialogueGCN",
+    "MMGCN": "mlsan.model.baselines.mmgcn:MMGCN",
+    "MultiEMO": "mlsan.model.multiemo:MultiEMO",
+    "ML-SAN": "mlsan.model.mlsan:MLSAN",
 }
 
 
-def build_model(
-    config: ModelConfig,
-    sizes: Mapping[Modality, int],
-    parties: int,
-    classes: int,
-    speakers: int,
-    seed: int,
-) -> nn.Module:
+def model_class(name: str) -> type[EmotionModel]:
+    """The class of a model, its settings class beside it. ValueError for an unknown name."""
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}: choose from {', '.join(MODELS)}")
+    module, _, model = MODELS[name].partition(":")
+    return getattr(import_module(module), model)
+
+
+def build_model(settings: ModelSettings, sizes: Sizes, seed: int) -> EmotionModel:
     """A model with initial weights drawn from `seed`; the global random state is left alone."""
-    if config.name not in MODELS:
-        raise ValueError(f"unknown model {config.name!r}: choose from {sorted(MODELS)}")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return MODELS[config.name](config, sizes, parties, classes, speakers)
+        return model_class(settings.name)(settings, sizes)

@@ -1,17 +1,52 @@
-"""MultiEMO's three losses and their sum with ML-SAN's speaker term (Eq. 4)."""
+"""L_ERC: MultiEMO's three losses and their mix, or cross-entropy or focal loss alone."""
 
 from itertools import combinations
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import cross_entropy, normalize
 
-from mlsan.config import LossConfig
-from mlsan.model.network import Output
-from mlsan.model.products import product
-from mlsan.model.speaker import known_cross_entropy
+from mlsan.model.fast.products import product
+from mlsan.model.interface import Output
+from mlsan.vocabulary import Frozen
+
+
+class MultiEMOLoss(Frozen):
+    """L_ERC = swfc SWFC(z) + hgr SoftHGR(fused) + ce CE(logits)."""
+
+    emotion: Literal["multiemo"] = "multiemo"
+    swfc: float = Field(0.3, ge=0)
+    hgr: float = Field(0.3, ge=0)
+    ce: float = Field(0.4, ge=0)
+    tau: float = Field(1.4, gt=0, description="temperature of SWFC")
+    gamma: float = Field(2.0, ge=0, description="focus of SWFC")
+    alpha: float = Field(1.2, ge=0, description="exponent of SWFC's class weights")
+
+
+class CrossEntropyLoss(Frozen):
+    """L_ERC = cross-entropy."""
+
+    emotion: Literal["cross-entropy"] = "cross-entropy"
+    class_weight: tuple[float, ...] = Field((), description="by label; empty: all equal")
+
+
+class FocalLoss(CrossEntropyLoss):
+    """L_ERC = focal loss."""
+
+    emotion: Literal["focal"] = "focal"
+    gamma: float = Field(2.0, ge=0, description="focus")
+
+
+LossSettings = MultiEMOLoss | CrossEntropyLoss | FocalLoss
+LOSSES: dict[str, type[Frozen]] = {
+    "multiemo": MultiEMOLoss,
+    "cross-entropy": CrossEntropyLoss,
+    "focal": FocalLoss,
+}
 
 
 def class_weights(
@@ -101,48 +136,37 @@ def soft_hgr(fused: list[Float[Tensor, "utterance feature"]]) -> Float[Tensor, "
     return -total / count
 
 
-def emotion_cross_entropy(
-    config: LossConfig,
+def focal(
     logits: Float[Tensor, "utterance class"],
     label: Int[Tensor, "utterance"],
+    gamma: float,
+    class_weight: Float[Tensor, "class"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy, by class weight where the config has some, or in the focal form.
-
-    The focal loss is the mean of (1 - p)^gamma (-log p) w_y, p the true emotion's probability
-    (Lin et al., ICCV 2017).
-    """
-    weight = logits.new_tensor(config.class_weight) if config.class_weight else None
-    if config.emotion != "focal":
-        return cross_entropy(logits, label, weight)
+    """Mean of (1 - p)^gamma (-log p) w_y, p the true emotion's probability (Lin et al., 2017)."""
     surprise = cross_entropy(logits, label, reduction="none")
-    focal = (1 - torch.exp(-surprise)) ** config.gamma * surprise
-    return (focal if weight is None else focal * weight[label]).mean()
+    loss = (1 - torch.exp(-surprise)) ** gamma * surprise
+    return (loss if class_weight is None else loss * class_weight[label]).mean()
 
 
-def total_loss(
-    config: LossConfig,
+def emotion_loss(
+    settings: LossSettings,
     output: Output,
     label: Int[Tensor, "utterance"],
-    speaker: Int[Tensor, "utterance"],
     class_weight: Float[Tensor, "class"],
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-    """L_total = L_ERC + lambda L_spk (Eq. 4) and its parts swfc, hgr, ce and spk, unweighted.
-
-    L_ERC is MultiEMO's mix, or cross-entropy alone. A part that has no say is 0. `speaker` is
-    the true speaker, also where its identity was dropped on the way in. With an adversary its
-    loss `adv` is added with the same lambda.
-    """
-    zero = output.logits.new_zeros(())
-    parts = dict.fromkeys(("swfc", "hgr", "ce", "spk", "adv"), zero)
-    parts["ce"] = loss = emotion_cross_entropy(config, output.logits, label)
-    if config.emotion == "multiemo":
-        parts["swfc"] = swfc(output.z, label, class_weight, config.tau, config.gamma)
-        parts["hgr"] = soft_hgr(list(output.fused.values()))
-        loss = config.swfc * parts["swfc"] + config.hgr * parts["hgr"] + config.ce * parts["ce"]
-    if output.speaker_logits is not None:
-        parts["spk"] = known_cross_entropy(output.speaker_logits, speaker)
-        loss = loss + config.lam * parts["spk"]
-    if output.adversary_logits is not None:
-        parts["adv"] = known_cross_entropy(output.adversary_logits, speaker)
-        loss = loss + config.lam * parts["adv"]
-    return loss, parts
+    """L_ERC and its parts, unweighted. `class_weight` is SWFC's."""
+    if isinstance(settings, MultiEMOLoss):
+        parts = {
+            "swfc": swfc(output.z, label, class_weight, settings.tau, settings.gamma),
+            "hgr": soft_hgr(list(output.fused.values())),
+            "ce": cross_entropy(output.logits, label),
+        }
+        loss = settings.swfc * parts["swfc"] + settings.hgr * parts["hgr"]
+        return loss + settings.ce * parts["ce"], parts
+    given = settings.class_weight
+    weight = output.logits.new_tensor(given) if given else None
+    if isinstance(settings, FocalLoss):
+        loss = focal(output.logits, label, settings.gamma, weight)
+    else:
+        loss = cross_entropy(output.logits, label, weight)
+    return loss, {"ce": loss}

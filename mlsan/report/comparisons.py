@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from mlsan.config import EMOTIONS, Benchmark
 from mlsan.evaluation.classes import compare_classes
 from mlsan.evaluation.counts import Counts
 from mlsan.evaluation.factorial import SWITCHES, cell_name, contrasts
@@ -21,6 +20,7 @@ from mlsan.evaluation.significance import (
 )
 from mlsan.report import paper
 from mlsan.report.tables import Table, change, plus_minus
+from mlsan.vocabulary import EMOTIONS, Benchmark
 
 BASE, FULL = "MultiEMO", "ML-SAN"
 CLAIMED_P = 0.01  # the paper's paired t-test, over paper.RUNS runs

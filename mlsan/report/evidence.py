@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlsan.config import ModelConfig
 from mlsan.evaluation import difference, interval, mean_interval_by
 from mlsan.evaluation.neutrality import STAGES
 from mlsan.report.style import DOUBLE, SYSTEM
 from mlsan.report.tables import Table, change, plus_minus
 from mlsan.training import system_of
+from mlsan.training.settings import RunSettings
 
 ADVERSARY = "ML-SAN + adversary"
 WITHHELD = "ML-SAN, identity withheld"
@@ -22,19 +22,14 @@ MARKER = {"MultiEMO": "s", "ML-SAN": "o", "w/o Aux": "^", ADVERSARY: "D", WITHHE
 DODGE = 0.14  # between systems at the same place, the distance of two places being 1
 
 
-def arm_of(model: ModelConfig) -> str:
-    """A model's name in Fig. 9: its system, and whether an adversary worked against its speaker."""
-    return system_of(model) + (" + adversary" if model.adversary else "")
+def arm_of(run: RunSettings) -> str:
+    """A run's name in Fig. 9: its system, and whether it has an adversary."""
+    return system_of(run.model) + (" + adversary" if getattr(run.model, "adversary", False) else "")
 
 
-def way_of(model: ModelConfig) -> str:
-    """A model's name in Table 5: how it is told the speaker, MultiEMO where it is not."""
-    if not (model.film or model.gate or model.aux):
-        return system_of(model)
-    if model.speaker != "inferred":
-        return model.speaker
-    corrected = " + residual" if model.infer_residual else ""
-    return f"inferred ({model.infer_from}){corrected}"
+def way_of(run: RunSettings) -> str:
+    """A run's name in Table 5: what its model is told of the speaker, MultiEMO where nothing."""
+    return run.speaker if run.model.name == "ML-SAN" else system_of(run.model)
 
 
 def dose_table(runs: pd.DataFrame) -> pd.DataFrame:

@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from mlsan.config import EMOTIONS, RunConfig
 from mlsan.report import paper
 from mlsan.report.style import DOUBLE, EMOTION, MODALITY, SYSTEM
+from mlsan.training.settings import RunSettings
+from mlsan.vocabulary import EMOTIONS
 
 Number = int | float
 
@@ -247,7 +248,7 @@ def _case(axis: Axes, case: pd.DataFrame, title: str) -> None:
     axis.legend(loc="upper center", bbox_to_anchor=(0.29, -0.16), ncols=len(shares), frameon=False)
 
 
-def architecture(run: RunConfig, sizes: Mapping[str, int]) -> Figure:
+def architecture(run: RunSettings, sizes: Mapping[str, int]) -> Figure:
     """Fig. 2: ML-SAN as this run builds it, with the sizes of its features."""
     figure, axis = plt.subplots(figsize=(DOUBLE, 3.4), layout="constrained")
     axis.set(xlim=(0, 100), ylim=(0, 50))

@@ -6,7 +6,7 @@ keys are this project's names of the systems.
 
 from typing import NamedTuple
 
-from mlsan.config import Benchmark
+from mlsan.vocabulary import Benchmark
 
 RUNS = 3
 

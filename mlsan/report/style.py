@@ -2,7 +2,7 @@
 
 import seaborn as sns
 
-from mlsan.config import EMOTIONS, Benchmark, Modality
+from mlsan.vocabulary import EMOTIONS, Benchmark, Modality
 
 SINGLE = 3.3  # inches, one column
 DOUBLE = 7.0  # inches, both columns

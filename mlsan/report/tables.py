@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mlsan.config import EMOTIONS, Benchmark
 from mlsan.corpus import Corpus
 from mlsan.evaluation import difference, interval, mean_interval_by, mean_sd
 from mlsan.report import paper
+from mlsan.vocabulary import EMOTIONS, Benchmark
 
 BY = ["corpus", "benchmark", "system", "speaker"]
 

@@ -3,20 +3,20 @@
 from mlsan.training.cluster import read_jobs
 from mlsan.training.loop import DivergedError, begin, epochs
 from mlsan.training.plans import MODALITY_DROPOUT, PLANS, dose_runs
-from mlsan.training.profiles import (
+from mlsan.training.profiles import SCALES
+from mlsan.training.runs import Result, code_digest, find_result, run_key, train_run
+from mlsan.training.sweeps import Source, sweep
+from mlsan.training.systems import (
     BASELINES,
     CELLS,
     DEVICES,
-    PROFILES,
-    SCALES,
     SYSTEMS,
     check_device,
     on_device,
-    run_config,
+    run_settings,
     system_of,
 )
-from mlsan.training.store import Result, code_digest, find_result, run_key, train_run
-from mlsan.training.sweep import Source, sweep
+from mlsan.vocabulary import PROFILES
 
 __all__ = [
     "BASELINES",
@@ -38,8 +38,8 @@ __all__ = [
     "find_result",
     "on_device",
     "read_jobs",
-    "run_config",
     "run_key",
+    "run_settings",
     "sweep",
     "system_of",
     "train_run",

@@ -13,9 +13,15 @@ from jaxtyping import Int
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
-from mlsan.config import EMOTIONS, PARTIES, RunConfig
-from mlsan.corpus import Batch, Corpus, Dialogue, SpeakerCode, batches, drop_modalities
-from mlsan.model import build_model, class_weights, drop_identities, pack, total_loss
+from mlsan.corpus.batch import batches, drop_identities, drop_modalities
+from mlsan.corpus.speakers import SpeakerCode
+from mlsan.corpus.types import Batch, Corpus, Dialogue
+from mlsan.model import build_model
+from mlsan.model.fast.packing import pack
+from mlsan.model.interface import EmotionModel, Sizes
+from mlsan.model.losses import MultiEMOLoss, class_weights, emotion_loss
+from mlsan.training.settings import RunSettings
+from mlsan.vocabulary import EMOTIONS, PARTIES
 
 SPLITS = ("dev", "test")
 Row = dict[str, int | float]  # one epoch's metrics
@@ -73,36 +79,27 @@ class Fit:
         self.selected, self.flattering = state["selected"], state["flattering"]
 
 
-def speaker_code(run: RunConfig, corpus: Corpus) -> SpeakerCode:
+def speaker_code(run: RunSettings, corpus: Corpus) -> SpeakerCode:
     """What this run's model is told of a speaker."""
-    return SpeakerCode.fit(
-        run.model.speaker, corpus, run.train.min_speaker_utterances, seed=run.seed
-    )
+    return SpeakerCode.fit(run.speaker, corpus, run.train.min_speaker_utterances, seed=run.seed)
 
 
-def new_model(run: RunConfig, corpus: Corpus, speakers: int) -> nn.Module:
+def new_model(run: RunSettings, corpus: Corpus, speakers: int) -> EmotionModel:
     """The untrained model of a run, its weights drawn from the run's seed."""
-    config = run.model.model_copy(
-        update={"modalities": tuple(m for m in run.model.modalities if m in corpus.sizes)}
-    )
-    return build_model(
-        config,
-        sizes={m: corpus.sizes[m] for m in config.modalities},
-        parties=PARTIES[run.benchmark],
-        classes=len(EMOTIONS[run.benchmark]),
-        speakers=speakers,
-        seed=run.seed,
-    )
+    sizes = Sizes(corpus.sizes, PARTIES[run.benchmark], len(EMOTIONS[run.benchmark]), speakers)
+    return build_model(run.model, sizes, run.seed)
 
 
-def label_weights(run: RunConfig, corpus: Corpus) -> Tensor:
-    """SWFC's class weights from the training dialogues' label counts."""
+def label_weights(run: RunSettings, corpus: Corpus) -> Tensor:
+    """SWFC's class weights from the training dialogues' label counts; all 1 without SWFC."""
     labels = torch.cat([torch.as_tensor(d.label) for d in corpus.train])
     counts = torch.bincount(labels, minlength=len(EMOTIONS[run.benchmark]))
+    if not isinstance(run.loss, MultiEMOLoss):
+        return torch.ones(len(counts))
     return class_weights(counts, run.loss.alpha)
 
 
-def divided(run: RunConfig, corpus: Corpus, share: float = 0.05) -> Corpus:
+def divided(run: RunSettings, corpus: Corpus, share: float = 0.05) -> Corpus:
     """The corpus with the run's dev split: its own, or as published a random 5 % of the rest."""
     if run.train.dev == "official":
         return corpus
@@ -116,7 +113,7 @@ def divided(run: RunConfig, corpus: Corpus, share: float = 0.05) -> Corpus:
     )
 
 
-def begin(run: RunConfig, corpus: Corpus) -> Fit:
+def begin(run: RunSettings, corpus: Corpus) -> Fit:
     """The state before the first epoch: weights and every random state come from the seed."""
     torch.set_num_threads(run.train.threads)
     torch.manual_seed(run.seed)
@@ -133,7 +130,7 @@ def begin(run: RunConfig, corpus: Corpus) -> Fit:
     return Fit(model, optimiser, scheduler, torch.Generator().manual_seed(run.seed))
 
 
-def epochs(run: RunConfig, corpus: Corpus, state: Fit) -> Iterator[Fit]:
+def epochs(run: RunSettings, corpus: Corpus, state: Fit) -> Iterator[Fit]:
     """Train to the last epoch, yielding after each; goes on from wherever `state` stands.
 
     Raises DivergedError on a loss that is NaN or infinite.
@@ -161,7 +158,7 @@ def epochs(run: RunConfig, corpus: Corpus, state: Fit) -> Iterator[Fit]:
 
 
 def train_epoch(
-    run: RunConfig,
+    run: RunSettings,
     state: Fit,
     dialogues: tuple[Dialogue, ...],
     codes: list,
@@ -175,15 +172,16 @@ def train_epoch(
     steps = 0
     for batch in batches(dialogues, codes, run.train.batch, state.generator):
         label, speaker = targets(batch, device)
-        told = drop_identities(batch, run.model.unknown_rate, state.generator, speakers)
+        told = drop_identities(batch, run.train.unknown_rate, state.generator, speakers)
         told = drop_modalities(told, run.train.modality_dropout, state.generator).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=run.train.precision == "bfloat16"):
             output = state.model(told)
-        loss, parts = total_loss(run.loss, output, label, speaker, weight)
+        erc, parts = emotion_loss(run.loss, output, label, weight)
+        loss, speaker_parts = state.model.total_loss(erc, output, speaker)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         state.optimiser.step()
-        for name, part in {"loss": loss, **parts}.items():
+        for name, part in {"loss": loss, **parts, **speaker_parts}.items():
             totals[name] = totals.get(name, 0) + part.detach()
         steps += 1
     return {f"train_{name}": (total / steps).item() for name, total in totals.items()}
@@ -191,7 +189,7 @@ def train_epoch(
 
 @torch.no_grad()
 def evaluate(
-    run: RunConfig, model: nn.Module, dialogues: tuple[Dialogue, ...], codes: list, weight: Tensor
+    run: RunSettings, model: nn.Module, dialogues: tuple[Dialogue, ...], codes: list, weight: Tensor
 ) -> tuple[float, Int[Tensor, "utterance"], Int[Tensor, "utterance"]]:
     """Mean loss a batch, labels and predicted labels, dialogue by dialogue."""
     model.eval()
@@ -199,7 +197,8 @@ def evaluate(
     for batch in batches(dialogues, codes, run.train.batch, None):
         label, speaker = targets(batch, weight.device)
         output = model(batch.to(weight.device))
-        loss, _ = total_loss(run.loss, output, label, speaker, weight)
+        erc, _ = emotion_loss(run.loss, output, label, weight)
+        loss, _ = model.total_loss(erc, output, speaker)
         losses.append(loss)
         labels.append(label)
         predicted.append(output.logits.argmax(-1))

@@ -2,56 +2,55 @@
 
 from collections.abc import Callable, Sequence
 
-from mlsan.config import Benchmark, RunConfig
-from mlsan.training.profiles import BASELINES, CELLS, SCALES, run_config
+from mlsan.training.profiles import SCALES
+from mlsan.training.settings import RunSettings
+from mlsan.training.systems import BASELINES, CELLS, run_settings
+from mlsan.vocabulary import Benchmark
 
 # Fig. 10: the rate at which a dialogue's modalities are absent in training, where they are.
 MODALITY_DROPOUT = 0.2
 
 
-def main_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+def main_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
     """Table 1: every model that is measured, over all seeds."""
     systems = [{"system": name} for name in (*BASELINES, "MultiEMO", "ML-SAN")]
     return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
 
 
-def ablation_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+def ablation_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
     """Table 2: all eight cells of FiLM, gate and auxiliary loss."""
-    systems = [{"system": name} for name in CELLS]
+    systems = [{"system": name} for name in ("MultiEMO", *CELLS)]
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
-def control_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+def control_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
     """Table 2's controls: ML-SAN told the speaker's identity, its role, or nothing of use."""
     kinds = (("identity",) if named else ()) + ("role", "shuffled", "constant")
     systems = [{"system": "ML-SAN", "speaker": kind} for kind in kinds]
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
-def lambda_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+def lambda_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
     """Fig. 6: ML-SAN over lambda; without the auxiliary loss stands for 0."""
     swept = [{"system": "ML-SAN", "lam": lam} for lam in SCALES[profile].lambdas]
     return _over(SCALES[profile].few, benchmark, profile, named, [{"system": "w/o Aux"}, *swept])
 
 
-def speaker_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+def speaker_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
     """Table 5: MultiEMO, and ML-SAN told of the speaker in every way there is."""
-    kinds = (("identity",) if named else ()) + ("role", "standardised", "inferred")
+    kinds = (("identity",) if named else ()) + ("role",)
     systems = [{"system": "MultiEMO"}, *({"system": "ML-SAN", "speaker": k} for k in kinds)]
-    systems.append({"system": "ML-SAN", "speaker": "inferred", "infer_from": "past"})
-    if SCALES[profile].residual:
-        systems.append({"system": "ML-SAN", "speaker": "inferred", "infer_residual": True})
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
-def neutrality_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+def neutrality_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
     """Fig. 9: MultiEMO, ML-SAN, ML-SAN without its auxiliary loss, and with an adversary."""
     systems = [{"system": name} for name in ("MultiEMO", "ML-SAN", "w/o Aux")]
     systems.append({"system": "ML-SAN", "adversary": True})
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
-def robustness_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+def robustness_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
     """Fig. 10: MultiEMO and ML-SAN, with and without modality dropout in training."""
     systems = [
         {"system": name, "modality_dropout": rate}
@@ -61,7 +60,7 @@ def robustness_runs(benchmark: Benchmark, profile: str, named: bool) -> list[Run
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
-def dose_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig]:
+def dose_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
     """Fig. 8: MultiEMO and ML-SAN, to be trained at each heterogeneity."""
     systems = [{"system": name} for name in ("MultiEMO", "ML-SAN")]
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
@@ -69,15 +68,15 @@ def dose_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunConfig
 
 def _over(
     seeds: Sequence[int], benchmark: Benchmark, profile: str, named: bool, systems: list[dict]
-) -> list[RunConfig]:
+) -> list[RunSettings]:
     return [
-        run_config(benchmark, profile, seed=seed, named=named, **system)
+        run_settings(benchmark, profile, seed=seed, named=named, **system)
         for system in systems
         for seed in seeds
     ]
 
 
-Plan = Callable[[Benchmark, str, bool], list[RunConfig]]
+Plan = Callable[[Benchmark, str, bool], list[RunSettings]]
 PLANS: dict[str, Plan] = {
     "main": main_runs,
     "ablation": ablation_runs,

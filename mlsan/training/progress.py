@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from mlsan.config import RunConfig
-from mlsan.training.profiles import describe
+from mlsan.training.settings import RunSettings
+from mlsan.training.systems import describe
 
 LOOK_EVERY = 0.5  # seconds between looks at the run folders
 SAY_EVERY = 15.0  # seconds between lines where no live display is possible
@@ -21,10 +21,10 @@ class Progress:
     An epoch counts as done when the run's metrics file has its row.
     """
 
-    def __init__(self, folders: dict[RunConfig, Path]):
+    def __init__(self, folders: dict[RunSettings, Path]):
         self.folders = folders
         self.at_start = {run: self._done(run) for run in folders}
-        self.outcome: dict[RunConfig, str] = {}
+        self.outcome: dict[RunSettings, str] = {}
         # A notebook calls itself a terminal, but a bar there would need widgets.
         dumb = False if Console().is_jupyter else None
         self.console = Console(stderr=True, force_jupyter=False, force_terminal=dumb)
@@ -56,7 +56,7 @@ class Progress:
         if not self.live and error is None:
             self.console.print(self._line(), soft_wrap=True)
 
-    def finished(self, run: RunConfig, status: str) -> None:
+    def finished(self, run: RunSettings, status: str) -> None:
         """A run ended as "trained", "reused" or "failed"."""
         self.outcome[run] = status
 
@@ -71,7 +71,7 @@ class Progress:
     def _total(self) -> int:
         return sum(run.train.epochs for run in self.folders)
 
-    def _done(self, run: RunConfig) -> int:
+    def _done(self, run: RunSettings) -> int:
         """Epochs that a run has behind it: the rows of its metrics file."""
         try:
             return max(0, (self.folders[run] / "metrics.csv").read_text().count("\n") - 1)

@@ -5,18 +5,16 @@ in a few latent channels a modality, which each speaker's style scales and shift
 mix those (`expression`). `store` keeps corpora on disk in the published layout, with the truth.
 """
 
-from mlsan.corpus.simulate.settings import PROFILES, Profile, Simulation, simulation
-from mlsan.corpus.simulate.store import (
+from mlsan.corpus.simulate.folder import (
     Truth,
     oracle_calibrated,
     read_simulated,
     read_truth,
     simulated_folder,
 )
+from mlsan.corpus.simulate.settings import Simulation, simulation
 
 __all__ = [
-    "PROFILES",
-    "Profile",
     "Simulation",
     "Truth",
     "oracle_calibrated",

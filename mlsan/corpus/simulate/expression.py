@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from mlsan.config import MODALITIES, Modality
 from mlsan.corpus.simulate.conversations import Person
 from mlsan.corpus.simulate.settings import Simulation
+from mlsan.vocabulary import MODALITIES, Modality
 
 STYLED: tuple[Modality, ...] = ("audio", "visual")
 

@@ -1,16 +1,12 @@
 """What a simulated corpus is: every number that its generator uses, and three sizes of it."""
 
 import zlib
-from typing import Literal, get_args
 
 import numpy as np
 from pydantic import Field
 
-from mlsan.config import BENCHMARKS, EMOTIONS, Benchmark, Frozen, Modality
 from mlsan.corpus.errors import CorpusError
-
-Profile = Literal["smoke", "small", "paper"]
-PROFILES: tuple[Profile, ...] = get_args(Profile)
+from mlsan.vocabulary import BENCHMARKS, EMOTIONS, PROFILES, Benchmark, Frozen, Modality, Profile
 
 # How often each emotion occurs: MELD's training utterances, IEMOCAP's test utterances.
 COUNTS: dict[Benchmark, dict[str, int]] = {

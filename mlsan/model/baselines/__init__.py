@@ -4,10 +4,3 @@ All read a batch as ML-SAN does and tell speakers apart by `batch.party`, the ro
 dialogue. The graphs are dense tensors: with at most some hundred turns a dialogue, a graph library
 would save nothing.
 """
-
-from mlsan.model.baselines.bc_lstm import BCLSTM
-from mlsan.model.baselines.dialogue_gcn import DialogueGCN
-from mlsan.model.baselines.dialogue_rnn import DialogueRNNClassifier
-from mlsan.model.baselines.mmgcn import MMGCN
-
-__all__ = ["BCLSTM", "MMGCN", "DialogueGCN", "DialogueRNNClassifier"]

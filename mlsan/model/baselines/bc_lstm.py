@@ -1,12 +1,21 @@
 """BC-LSTM (Poria et al., ACL 2017): context by a bidirectional LSTM, blind to who speaks."""
 
-from collections.abc import Mapping
-
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
-from mlsan.config import Modality, ModelConfig
 from mlsan.model.baselines.common import BiLSTM, JointModel, Turns
+from mlsan.model.interface import ModelSettings, Sizes
+
+
+class BCLSTMSettings(ModelSettings):
+    """BC-LSTM's sizes as published."""
+
+    name: str = "BC-LSTM"
+    d: int = Field(100, gt=0, description="width of one direction of the LSTM")
+    layers: int = Field(2, gt=0, description="of the LSTM")
+    hidden: int = Field(100, gt=0, description="width of z")
+    dropout: float = Field(0.25, ge=0, lt=1, description="between the LSTM's layers and after z")
 
 
 class BCLSTM(JointModel):
@@ -16,17 +25,12 @@ class BCLSTM(JointModel):
     `dropout` between the LSTM's layers and after z (.25).
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        sizes: Mapping[Modality, int],
-        parties: int,
-        classes: int,
-        speakers: int,
-    ):
-        super().__init__(config, sizes)
-        self.context = BiLSTM(self.inputs, config.d, config.layers, config.dropout)
-        self.add_head(2 * config.d, config.classifier, classes, config.dropout)
+    Settings = BCLSTMSettings
+
+    def __init__(self, settings: BCLSTMSettings, sizes: Sizes):
+        super().__init__(settings, sizes)
+        self.context = BiLSTM(self.inputs, settings.d, settings.layers, settings.dropout)
+        self.add_head(2 * settings.d, settings.hidden, sizes.classes, settings.dropout)
 
     def encode(
         self,

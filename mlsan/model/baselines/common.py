@@ -1,6 +1,5 @@
 """What several of the models share: the batch's grid, context layers, and the way in and out."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,9 +7,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mlsan.config import Modality, ModelConfig
 from mlsan.corpus.types import Batch
-from mlsan.model.network import Output, used_modalities
+from mlsan.model.interface import EmotionModel, ModelSettings, Output, Sizes
 
 
 @dataclass(frozen=True)
@@ -69,17 +67,17 @@ class DialogueAttention(nn.Module):
         return score.masked_fill(~turns.mask.unsqueeze(1), -torch.inf).softmax(-1) @ x
 
 
-class JointModel(nn.Module):
+class JointModel(EmotionModel):
     """A model that reads all modalities side by side, as one vector an utterance.
 
     A subclass gives `encode`, with `outputs` features an utterance. These go through a hidden
     layer with ReLU, which is z, dropout, and the linear layer to the classes.
     """
 
-    def __init__(self, config: ModelConfig, sizes: Mapping[Modality, int]):
+    def __init__(self, settings: ModelSettings, sizes: Sizes):
         super().__init__()
-        self.modalities = used_modalities(config, sizes)
-        self.inputs = sum(sizes[m] for m in self.modalities)
+        self.modalities = sizes.used(settings)
+        self.inputs = sum(sizes.features[m] for m in self.modalities)
 
     def add_head(self, outputs: int, hidden: int, classes: int, dropout: float) -> None:
         """Make the layers after `encode`."""

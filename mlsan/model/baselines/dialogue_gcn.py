@@ -1,17 +1,27 @@
 """DialogueGCN (Ghosal et al., EMNLP 2019): a graph of near turns, its edges typed by who speaks."""
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from mlsan.config import Modality, ModelConfig
 from mlsan.model.baselines.common import BiLSTM, DialogueAttention, JointModel, Turns
-from mlsan.model.layers import uniform_
+from mlsan.model.fast.stacked import uniform_
+from mlsan.model.interface import ModelSettings, Sizes
 
 LSTM_LAYERS = 2
+
+
+class DialogueGCNSettings(ModelSettings):
+    """DialogueGCN's sizes as published for IEMOCAP."""
+
+    name: str = "DialogueGCN"
+    d: int = Field(100, gt=0, description="width of one direction of the LSTM")
+    hidden: int = Field(100, gt=0, description="width of h1, h2 and z")
+    window: int = Field(10, gt=0, description="utterances to either side that are neighbours")
+    bases: int = Field(30, gt=0, description="matrices that the relations' weights mix")
+    dropout: float = Field(0.4, ge=0, lt=1, description="between the LSTM's layers and after z")
 
 
 class DialogueGCN(JointModel):
@@ -29,24 +39,19 @@ class DialogueGCN(JointModel):
     `bases` (30), `dropout` between the LSTM's layers and after z (.4).
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        sizes: Mapping[Modality, int],
-        parties: int,
-        classes: int,
-        speakers: int,
-    ):
-        super().__init__(config, sizes)
-        wide, narrow = 2 * config.d, config.classifier
-        self.parties, self.window = parties, config.window
-        self.context = BiLSTM(self.inputs, config.d, LSTM_LAYERS, config.dropout)
+    Settings = DialogueGCNSettings
+
+    def __init__(self, settings: DialogueGCNSettings, sizes: Sizes):
+        super().__init__(settings, sizes)
+        wide, narrow = 2 * settings.d, settings.hidden
+        self.parties, self.window = sizes.parties, settings.window
+        self.context = BiLSTM(self.inputs, settings.d, LSTM_LAYERS, settings.dropout)
         self.edge = nn.Linear(wide, wide, bias=False)
-        self.relational = RelationalConv(wide, narrow, 2 * parties**2, config.bases)
+        self.relational = RelationalConv(wide, narrow, 2 * sizes.parties**2, settings.bases)
         self.own = nn.Linear(narrow, narrow)
         self.near = nn.Linear(narrow, narrow, bias=False)
         self.attend = DialogueAttention(wide + narrow)
-        self.add_head(wide + narrow, narrow, classes, config.dropout)
+        self.add_head(wide + narrow, narrow, sizes.classes, settings.dropout)
 
     def encode(
         self,

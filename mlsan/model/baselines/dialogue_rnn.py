@@ -1,24 +1,32 @@
 """DialogueRNN (Majumder et al., AAAI 2019): a state for each party, and attention to the past.
 
-MultiEMO's context encoder (`mlsan.model.dialogue_rnn`) is a variant of it, whose attention has no
+MultiEMO's context encoder (`mlsan.model.fast.context`) is a variant of it, whose attention has no
 query and which needs no dropout on its states. That is what its speed rests on, so that this one
 is written on its own.
 """
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from mlsan.config import Modality, ModelConfig
 from mlsan.model.baselines.common import DialogueAttention, JointModel, Turns
-from mlsan.model.layers import StackedGRUCell, uniform_
-from mlsan.model.products import stacked_linear
+from mlsan.model.fast.products import stacked_linear
+from mlsan.model.fast.stacked import StackedGRUCell, uniform_
+from mlsan.model.interface import ModelSettings, Sizes
 
 # Fixed in the published code: after each cell, and before the last layer.
 CELL_DROPOUT = HEAD_DROPOUT = 0.1
+
+
+class DialogueRNNSettings(ModelSettings):
+    """DialogueRNN's sizes as published for MELD."""
+
+    name: str = "DialogueRNN"
+    d: int = Field(150, gt=0, description="D_g = D_p: global and party states")
+    hidden: int = Field(100, gt=0, description="D_e = D_h: output state; z has twice as many")
+    dropout: float = Field(0.25, ge=0, lt=1, description="of E")
 
 
 class DialogueRNNClassifier(JointModel):
@@ -31,21 +39,16 @@ class DialogueRNNClassifier(JointModel):
     `classifier` for D_e = D_h (100, 300; z has 2 D_h), `dropout` of E (.25).
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        sizes: Mapping[Modality, int],
-        parties: int,
-        classes: int,
-        speakers: int,
-    ):
-        super().__init__(config, sizes)
-        out = config.classifier
-        self.parties = parties
-        self.context = PartyRNN(2, self.inputs, config.d, out, CELL_DROPOUT)
-        self.dropout = nn.Dropout(config.dropout)
+    Settings = DialogueRNNSettings
+
+    def __init__(self, settings: DialogueRNNSettings, sizes: Sizes):
+        super().__init__(settings, sizes)
+        out = settings.hidden
+        self.parties = sizes.parties
+        self.context = PartyRNN(2, self.inputs, settings.d, out, CELL_DROPOUT)
+        self.dropout = nn.Dropout(settings.dropout)
         self.attend = DialogueAttention(2 * out)
-        self.add_head(2 * out, 2 * out, classes, HEAD_DROPOUT)
+        self.add_head(2 * out, 2 * out, sizes.classes, HEAD_DROPOUT)
 
     def encode(
         self,

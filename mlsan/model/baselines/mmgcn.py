@@ -1,18 +1,17 @@
 """MMGCN (Hu et al., ACL 2021): one deep graph over all modalities of a dialogue."""
 
 import math
-from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mlsan.config import Modality, ModelConfig
 from mlsan.corpus.types import Batch
 from mlsan.model.baselines.common import BiLSTM, Turns
-from mlsan.model.layers import uniform_
-from mlsan.model.network import Output, used_modalities
+from mlsan.model.fast.stacked import uniform_
+from mlsan.model.interface import EmotionModel, ModelSettings, Output, Sizes
 
 LSTM_LAYERS = 2
 # How much of the first layer each further one keeps, and how fast the layers' own weights fade.
@@ -21,7 +20,17 @@ START_SHARE, FADE = 0.1, 0.5
 COSINE_SCALE = 0.99999
 
 
-class MMGCN(nn.Module):
+class MMGCNSettings(ModelSettings):
+    """MMGCN's sizes as published."""
+
+    name: str = "MMGCN"
+    d: int = Field(200, gt=0, description="width of n; half of it is one direction of the LSTM")
+    hidden: int = Field(100, gt=0, description="width of H")
+    layers: int = Field(64, gt=0, description="of the graph; the published code always runs 64")
+    dropout: float = Field(0.4, ge=0, lt=1, description="in the LSTM, before the graph and on z")
+
+
+class MMGCN(EmotionModel):
     """A node for each modality of each utterance; any one, two or three modalities will do.
 
     Nodes n: each modality through a linear layer to d; text then through a BiLSTM, plus an
@@ -33,29 +42,24 @@ class MMGCN(nn.Module):
     before the graph and on z (.4). ValueError for an odd `d`.
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        sizes: Mapping[Modality, int],
-        parties: int,
-        classes: int,
-        speakers: int,
-    ):
+    Settings = MMGCNSettings
+
+    def __init__(self, settings: MMGCNSettings, sizes: Sizes):
         super().__init__()
-        d, hidden = config.d, config.classifier
+        d, hidden = settings.d, settings.hidden
         if d % 2:
             raise ValueError(f"d={d} must be even: half of it is a direction of the BiLSTM")
-        self.modalities = used_modalities(config, sizes)
-        self.project = nn.ModuleDict({m: nn.Linear(sizes[m], d) for m in self.modalities})
+        self.modalities = sizes.used(settings)
+        self.project = nn.ModuleDict({m: nn.Linear(sizes.features[m], d) for m in self.modalities})
         if "text" in self.modalities:
-            self.context = BiLSTM(d, d // 2, LSTM_LAYERS, config.dropout)
-            self.speaker = nn.Embedding(parties, d)
-        self.graph = DeepGraph(d, hidden, config.layers)
-        self.dropout = nn.Dropout(config.dropout)
+            self.context = BiLSTM(d, d // 2, LSTM_LAYERS, settings.dropout)
+            self.speaker = nn.Embedding(sizes.parties, d)
+        self.graph = DeepGraph(d, hidden, settings.layers)
+        self.dropout = nn.Dropout(settings.dropout)
         self.classify = nn.Sequential(
-            nn.Dropout(config.dropout),
+            nn.Dropout(settings.dropout),
             nn.ReLU(),
-            nn.Linear(len(self.modalities) * (d + hidden), classes),
+            nn.Linear(len(self.modalities) * (d + hidden), sizes.classes),
         )
 
     def forward(self, batch: Batch) -> Output:

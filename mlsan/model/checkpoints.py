@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mlsan.model.fusion import partners
-from mlsan.model.network import MultiEMO
+from mlsan.model.fast.fusion import partners
+from mlsan.model.multiemo import MultiEMO
 
 State = Mapping[str, Tensor]
 CELLS = ("g", "p", "e")
@@ -107,7 +107,7 @@ def translate(model: MultiEMO, state: State) -> dict[str, Tensor]:
     put_plain("classify.0", "mlp.linear_1")
     put_plain("classify.2", "mlp.linear_2")
 
-    directions = ("f", "r") if model.config.bidirectional else ("f",)
+    directions = ("f", "r") if model.settings.bidirectional else ("f",)
     cells = [
         f"{m}_dialoguernn.dialog_rnn_{way}.dialogue_cell"
         for way in directions
@@ -117,16 +117,16 @@ def translate(model: MultiEMO, state: State) -> dict[str, Tensor]:
         for kind in KINDS:
             ours[f"context.{cell}.{kind}"] = stack([f"{c}.{cell}_cell.{kind}" for c in cells])
     ours["context.attend"] = stack([f"{c}.attention.scalar.weight" for c in cells]).flatten(1)
-    if model.config.bidirectional:
+    if model.settings.bidirectional:
         put("context.join", [f"{m}_dialoguernn.linear" for m in model.spoken])
 
     def heads(stem: str, role: str, kind: str) -> Tensor:
         names = [
-            f"{stem}.attention_heads.{h}.{role}_matrix.{kind}" for h in range(model.config.heads)
+            f"{stem}.attention_heads.{h}.{role}_matrix.{kind}" for h in range(model.settings.heads)
         ]
         return torch.cat([get(name) for name in names])
 
-    for n in range(model.config.layers):
+    for n in range(model.settings.layers):
         theirs = [f"multiattn.multiattn_{m}.multiattn_layers.{n}" for m in model.modalities]
         layer = f"fusion.layers.{n}"
         for k in range(len(partners(len(model.modalities)))):

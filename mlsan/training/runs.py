@@ -15,8 +15,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from mlsan.config import RunConfig
-from mlsan.corpus import Corpus
+from mlsan.corpus.types import Corpus
 from mlsan.files import (
     TornFileError,
     UnwritableError,
@@ -26,6 +25,7 @@ from mlsan.files import (
     write_sealed,
 )
 from mlsan.training.loop import SPLITS, Fit, begin, divided, epochs, new_model, speaker_code
+from mlsan.training.settings import RunSettings
 
 PACKAGE = Path(__file__).parents[1]
 # Seconds between checkpoints; one at each of a short epoch would cost a tenth of a sweep.
@@ -54,7 +54,7 @@ class Result:
             self.folder / "predictions.csv", dtype={"dialogue": str}, keep_default_na=False
         )
 
-    def model(self, run: RunConfig, corpus: Corpus) -> nn.Module:
+    def model(self, run: RunSettings, corpus: Corpus) -> nn.Module:
         """The model at the best dev epoch, in evaluation mode on the CPU."""
         corpus = divided(run, corpus)
         model = new_model(run, corpus, speaker_code(run, corpus).size)
@@ -63,7 +63,7 @@ class Result:
         return model.eval()
 
 
-def run_key(run: RunConfig, corpus: Corpus) -> str:
+def run_key(run: RunSettings, corpus: Corpus) -> str:
     """Digest of config, corpus bytes and the code that shapes the run: 16 hex digits."""
     content = [run.model_dump(mode="json"), corpus.fingerprint, code_digest()]
     return sha256(json.dumps(content, sort_keys=True).encode())[:16]
@@ -114,7 +114,7 @@ def find_result(root: Path, key: str) -> Result | None:
 
 
 def train_run(
-    run: RunConfig, corpus: Corpus, root: Path, on_epoch: Callable[[Fit], None] | None = None
+    run: RunSettings, corpus: Corpus, root: Path, on_epoch: Callable[[Fit], None] | None = None
 ) -> Result:
     """Train a run, go on with a stopped one, or reuse a finished one.
 
@@ -171,7 +171,7 @@ def _history(state: Fit) -> str:
     return pd.DataFrame(state.history).to_csv(index=False)
 
 
-def _finish(run: RunConfig, corpus: Corpus, state: Fit, folder: Path, key: str) -> None:
+def _finish(run: RunSettings, corpus: Corpus, state: Fit, folder: Path, key: str) -> None:
     write_atomically(folder / "metrics.csv", _history(state))
     weights = io.BytesIO()
     torch.save(state.selected["weights"], weights)
@@ -191,7 +191,7 @@ def _finish(run: RunConfig, corpus: Corpus, state: Fit, folder: Path, key: str) 
     write_atomically(folder / "result.json", json.dumps(content, indent=1))
 
 
-def _predictions(run: RunConfig, corpus: Corpus, state: Fit) -> str:
+def _predictions(run: RunSettings, corpus: Corpus, state: Fit) -> str:
     """The predictions table; `seen` says whether the speaker's name occurs in training."""
     trained = {name for d in corpus.train if d.speaker for name in d.speaker}
     tables = []

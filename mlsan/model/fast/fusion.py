@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from mlsan.model.layers import StackedLayerNorm, StackedLinear
-from mlsan.model.layout import Bucket, Layout
+from mlsan.model.fast.packing import Bucket, Layout
+from mlsan.model.fast.stacked import StackedLayerNorm, StackedLinear
 
 
 def partners(streams: int) -> list[list[int]]:

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mlsan.config import BENCHMARKS, MODALITIES, Benchmark, Modality
 from mlsan.corpus import validate
 from mlsan.corpus.errors import CorpusError, Place
 from mlsan.corpus.splits import choose_dev
 from mlsan.corpus.types import Corpus, Dialogue
 from mlsan.corpus.unpickle import load_pickle
+from mlsan.vocabulary import BENCHMARKS, MODALITIES, Benchmark, Modality
 
 SPEAKERS = "Speakers.pkl"
 FEATURES: dict[Modality, str] = {m: f"{m.capitalize()}Features.pkl" for m in MODALITIES}

@@ -13,13 +13,15 @@ from threading import Lock
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 
-from mlsan.config import Benchmark, RunConfig
 from mlsan.corpus import Corpus, open_corpora
 from mlsan.files import UnwritableError
+from mlsan.model.mlsan import MLSANSettings
 from mlsan.training.cluster import NEEDED, on_cluster
-from mlsan.training.profiles import system_of
 from mlsan.training.progress import Progress
-from mlsan.training.store import Result, find_result, run_key, train_run
+from mlsan.training.runs import Result, find_result, run_key, train_run
+from mlsan.training.settings import RunSettings
+from mlsan.training.systems import system_of
+from mlsan.vocabulary import Benchmark
 
 RETRIES = 2  # how often in a row, without any run ending, killed workers' runs are tried again
 LAG = 30.0  # seconds after which a network folder shows what another machine wrote
@@ -49,7 +51,7 @@ _OPENED: dict[Source, dict[Benchmark, Corpus]] = {}
 
 
 def sweep(
-    runs: Sequence[RunConfig], source: Source, root: Path, jobs: int | str | None = None
+    runs: Sequence[RunSettings], source: Source, root: Path, jobs: int | str | None = None
 ) -> pd.DataFrame:
     """One row a run, in the order asked for: settings, scores, and `status`.
 
@@ -82,13 +84,13 @@ def _look(root: Path, key: str) -> dict | None:
 
 
 def _train_all(
-    missing: list[RunConfig],
-    keys: dict[RunConfig, str],
+    missing: list[RunSettings],
+    keys: dict[RunSettings, str],
     source: Source,
     root: Path,
     jobs: int | str | None,
-) -> dict[RunConfig, dict]:
-    outcomes: dict[RunConfig, dict] = {}
+) -> dict[RunSettings, dict]:
+    outcomes: dict[RunSettings, dict] = {}
     broken = 0
     with Progress({run: root / keys[run] for run in missing}) as progress:
         while broken <= RETRIES and len(outcomes) < len(missing):
@@ -113,7 +115,7 @@ def _workers(jobs: int | str | None, runs: int, root: Path) -> AbstractContextMa
     return parallel_config(backend="loky", n_jobs=min(jobs or os.cpu_count() or 1, runs))
 
 
-def _attempt(run: RunConfig, source: Source, root: Path) -> tuple[RunConfig, dict]:
+def _attempt(run: RunSettings, source: Source, root: Path) -> tuple[RunSettings, dict]:
     try:
         with _ALONE:
             result: Result = train_run(run, source.open()[run.benchmark], root)
@@ -136,21 +138,19 @@ def _arrived(outcome: dict, folder: Path) -> dict:
     return outcome
 
 
-def _row(run: RunConfig, key: str, corpora: dict[Benchmark, Corpus], outcome: dict) -> dict:
+def _row(run: RunSettings, key: str, corpora: dict[Benchmark, Corpus], outcome: dict) -> dict:
     model = run.model
     return {
         "corpus": corpora[run.benchmark].name,
         "benchmark": run.benchmark,
         "system": system_of(model),
-        "speaker": model.speaker if model.film or model.gate or model.aux else "",
-        "film": model.film,
-        "gate": model.gate,
-        "aux": model.aux,
-        "adversary": model.adversary,
-        "infer_from": model.infer_from if model.speaker == "inferred" else "",
-        "infer_residual": model.infer_residual,
+        "speaker": run.speaker if isinstance(model, MLSANSettings) else "",
+        "film": getattr(model, "film", False),
+        "gate": getattr(model, "gate", False),
+        "aux": getattr(model, "aux", False),
+        "adversary": getattr(model, "adversary", False),
         "modality_dropout": run.train.modality_dropout,
-        "lam": run.loss.lam,
+        "lam": model.lam if getattr(model, "aux", False) else 0.0,
         "seed": run.seed,
         "run": key,
         **outcome,

@@ -7,9 +7,8 @@ copy of them.
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlsan.config import BENCHMARKS, Benchmark
 from mlsan.corpus.errors import CorpusError
-from mlsan.corpus.layout import FEATURES, SPEAKERS, read_corpus
+from mlsan.corpus.reader import FEATURES, SPEAKERS, read_corpus
 from mlsan.corpus.transcripts import (
     SHA256,
     TRANSCRIPTS,
@@ -17,6 +16,7 @@ from mlsan.corpus.transcripts import (
     read_transcripts,
 )
 from mlsan.corpus.types import Corpus
+from mlsan.vocabulary import BENCHMARKS, Benchmark
 
 COMMIT = "e96458b870a338890aba4c0549381dec610a7f10"
 URL = f"https://raw.githubusercontent.com/TaoShi1998/MultiEMO-ACL2023/{COMMIT}/Data/"

@@ -17,9 +17,9 @@ import pooch
 import requests
 from filelock import FileLock
 
+from mlsan.corpus.authentic import BLOBS, URL
 from mlsan.corpus.errors import CorpusError
-from mlsan.corpus.layout import IDENTITIES
-from mlsan.corpus.published import BLOBS, URL
+from mlsan.corpus.reader import IDENTITIES
 from mlsan.corpus.transcripts import (
     BASE_URL,
     FILES,

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mlsan.model.products import stacked_linear
+from mlsan.model.fast.products import stacked_linear
 
 
 def uniform_(parameter: Tensor, fan_in: int) -> Tensor:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mlsan.model.products import stacked_linear
+from mlsan.model.fast.products import stacked_linear
 
 
 def gru(

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mlsan.model.layers import StackedGRUCell, StackedLinear, uniform_
-from mlsan.model.layout import Layout, Move, Walk
-from mlsan.model.products import stacked_linear
-from mlsan.model.recurrence import parties, reader
+from mlsan.model.fast.packing import Layout, Move, Walk
+from mlsan.model.fast.products import stacked_linear
+from mlsan.model.fast.recurrence import parties, reader
+from mlsan.model.fast.stacked import StackedGRUCell, StackedLinear, uniform_
 
 
 class DialogueRNN(nn.Module):

@@ -15,13 +15,13 @@ import numpy as np
 from filelock import FileLock
 from jaxtyping import Float, Int
 
-from mlsan.config import MODALITIES, PARTIES, Modality
 from mlsan.corpus.errors import Place
-from mlsan.corpus.layout import DEV, FEATURES, IDENTITIES, SIMULATION, SPEAKERS, read_corpus
+from mlsan.corpus.reader import DEV, FEATURES, IDENTITIES, SIMULATION, SPEAKERS, read_corpus
 from mlsan.corpus.simulate.conversations import Person, Talk, conversations, people
 from mlsan.corpus.simulate.expression import Expression, express
 from mlsan.corpus.simulate.settings import Simulation
 from mlsan.corpus.types import Corpus, Dialogue
+from mlsan.vocabulary import MODALITIES, PARTIES, Modality
 
 TRUTH = "truth.npz"
 

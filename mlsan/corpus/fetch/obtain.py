@@ -6,11 +6,11 @@ from pathlib import Path
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
+from mlsan.corpus.authentic import URL, read_published
 from mlsan.corpus.catalogue import DATA
-from mlsan.corpus.download import fetch_published, fetch_transcripts, join_identities
 from mlsan.corpus.errors import CorpusError
-from mlsan.corpus.meld_text import build_meld_text, model_folder
-from mlsan.corpus.published import URL, read_published
+from mlsan.corpus.fetch.download import fetch_published, fetch_transcripts, join_identities
+from mlsan.corpus.fetch.meld_text import build_meld_text, model_folder
 from mlsan.corpus.transcripts import BASE_URL, TRANSCRIPTS, holds_transcripts
 from mlsan.corpus.types import Corpus
 

@@ -1,0 +1,45 @@
+"""What a run is: the frozen description from which its numbers follow, given corpus and code."""
+
+from typing import Literal
+
+from pydantic import Field, SerializeAsAny
+
+from mlsan.model.interface import ModelSettings
+from mlsan.model.losses import LossSettings
+from mlsan.vocabulary import Benchmark, Frozen, SpeakerKind
+
+
+class TrainSettings(Frozen):
+    """MultiEMO's optimiser and schedule: Adam, and a rate cut when the dev loss stagnates."""
+
+    batch: int = Field(128, gt=0, description="dialogues per step")
+    epochs: int = Field(15, gt=0)
+    lr: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(1e-5, ge=0)
+    plateau_factor: float = Field(0.95, gt=0, lt=1)
+    plateau_patience: int = Field(10, ge=0)
+    plateau_threshold: float = Field(1e-6, ge=0)
+    dev: Literal["official", "random"] = "official"
+    min_speaker_utterances: int = Field(
+        10, ge=1, description="names with fewer training utterances count as unknown"
+    )
+    unknown_rate: float = Field(
+        0.1, ge=0, lt=1, description="share of speakers, per dialogue, trained as the unknown one"
+    )
+    modality_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of a dialogue's modalities trained as absent"
+    )
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: int = Field(1, gt=0, description="CPU threads; part of the run, for equal bits")
+
+
+class RunSettings(Frozen):
+    """Everything that decides a run's numbers, except the corpus and the code."""
+
+    benchmark: Benchmark
+    model: SerializeAsAny[ModelSettings]
+    loss: LossSettings
+    train: TrainSettings
+    speaker: SpeakerKind = Field("identity", description="what the model is told of a speaker")
+    seed: int = Field(0, ge=0)
