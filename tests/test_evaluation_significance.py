@@ -9,13 +9,7 @@ from sklearn.metrics import f1_score, recall_score
 
 from mlsan.evaluation import confusion
 from mlsan.evaluation.classes import compare_classes
-from mlsan.evaluation.counts import (
-    class_f1,
-    class_recall,
-    dialogue_counts,
-    gathered,
-    weighted_f1,
-)
+from mlsan.evaluation.counts import dialogue_counts, gathered
 from mlsan.evaluation.factorial import SWITCHES, cell_name, coefficients, contrasts
 from mlsan.evaluation.metrics import summed_confusion
 from mlsan.evaluation.resampling import (
@@ -34,6 +28,7 @@ from mlsan.evaluation.significance import (
     paired_t,
     t_needed,
 )
+from mlsan.scores import class_f1, class_recall, weighted_f1
 from mlsan.training.profiles import SYSTEMS
 
 CLASSES = 3

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlsan.evaluation.counts import Counts, class_f1, class_recall, dialogue_counts
+from mlsan.evaluation.counts import Counts, dialogue_counts
 from mlsan.evaluation.factorial import SWITCHES, cell_name
 from mlsan.evaluation.significance import compare
 from mlsan.report import paper
@@ -16,6 +16,7 @@ from mlsan.report.comparisons import (
     significance_table,
 )
 from mlsan.report.selection import selection_figure, selection_table
+from mlsan.scores import class_f1, class_recall
 from mlsan.vocabulary import EMOTIONS
 
 

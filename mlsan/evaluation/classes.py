@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from mlsan.evaluation.counts import Counts, class_f1, class_recall
+from mlsan.evaluation.counts import Counts
 from mlsan.evaluation.resampling import RESAMPLES, bootstrap, draw, percentiles, permutation_p
 from mlsan.evaluation.significance import paired
+from mlsan.scores import class_f1, class_recall
 
 SCORES = {"f1": class_f1, "recall": class_recall}
 _COLUMNS = [

@@ -4,38 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float, Int
 
+from mlsan.scores import weighted_f1
 from mlsan.vocabulary import EMOTIONS, Benchmark
 
 Score = Callable[[np.ndarray], np.ndarray]  # [*many, class, class] -> [*many, *value]
-
-
-def weighted_f1(counts: Real[np.ndarray, "*many class class"]) -> Float[np.ndarray, "*many"]:
-    """F1 averaged over classes by their support, in percent; NaN where there are no utterances."""
-    support = counts.sum(axis=-1)
-    weighted = np.nan_to_num(class_f1(counts)) / 100 * support
-    return _percent(weighted.sum(axis=-1), support.sum(axis=-1))
-
-
-def class_f1(counts: Real[np.ndarray, "*many class class"]) -> Float[np.ndarray, "*many class"]:
-    """F1 of each class in percent; NaN for a class without utterances."""
-    support, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
-    right = np.diagonal(counts, axis1=-2, axis2=-1)
-    return _percent(2 * right, np.where(support > 0, support + predicted, 0))
-
-
-def class_recall(counts: Real[np.ndarray, "*many class class"]) -> Float[np.ndarray, "*many class"]:
-    """Recall of each class in percent; NaN for a class without utterances."""
-    return _percent(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1))
-
-
-def _percent(part: npt.ArrayLike, whole: npt.ArrayLike) -> np.ndarray:
-    share = np.full(np.shape(whole), np.nan)
-    np.divide(part, whole, out=share, where=whole > 0)
-    return np.asarray(100 * share)
 
 
 @dataclass(frozen=True)

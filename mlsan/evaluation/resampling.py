@@ -10,7 +10,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 from scipy import stats
 
-from mlsan.evaluation.counts import Counts, Score, weighted_f1
+from mlsan.evaluation.counts import Counts, Score
+from mlsan.scores import weighted_f1
 
 RESAMPLES = 2000
 PERMUTATIONS = 9999

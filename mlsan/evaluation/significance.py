@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 from scipy import stats
 
-from mlsan.evaluation.counts import Counts, Score, weighted_f1
+from mlsan.evaluation.counts import Counts, Score
 from mlsan.evaluation.resampling import (
     RESAMPLES,
     Table,
@@ -19,6 +19,7 @@ from mlsan.evaluation.resampling import (
     percentiles,
     permutation_p,
 )
+from mlsan.scores import weighted_f1
 from mlsan.vocabulary import Benchmark
 
 NO_TEST = dict.fromkeys(("delta", "low", "high", "t", "t_needed", "p_t", "p_perm"), np.nan)

@@ -85,7 +85,7 @@ class MultiEMO(EmotionModel):
         calibrated = self.calibrate(raw, speaker, layout, "raw")
         x = {m: self.project[m](calibrated[m]) for m in self.modalities}
         x = self.calibrate(x, speaker, layout, "projected")
-        if settings.film_site == "projected":
+        if getattr(settings, "film_site", "raw") == "projected":
             calibrated = x
         context = x
         if self.context is not None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
 from mlsan.corpus.batch import batches, drop_identities, drop_modalities
@@ -20,6 +19,7 @@ from mlsan.model import build_model
 from mlsan.model.fast.packing import pack
 from mlsan.model.interface import EmotionModel, Sizes
 from mlsan.model.losses import MultiEMOLoss, class_weights, emotion_loss
+from mlsan.scores import confusion_counts, weighted_f1
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import EMOTIONS, PARTIES
 
@@ -147,7 +147,10 @@ def epochs(run: RunSettings, corpus: Corpus, state: Fit) -> Iterator[Fit]:
             loss, label, predicted[split] = evaluate(
                 run, state.model, getattr(corpus, split), codes[split], weight
             )
-            row |= {f"{split}_loss": loss, f"{split}_wf1": weighted_f1(label, predicted[split])}
+            counts = confusion_counts(
+                label.numpy(), predicted[split].numpy(), len(EMOTIONS[run.benchmark])
+            )
+            row |= {f"{split}_loss": loss, f"{split}_wf1": float(weighted_f1(counts))}
         if not all(map(math.isfinite, row.values())):
             raise DivergedError(f"training diverged in epoch {epoch}: {row}")
         state.scheduler.step(row["dev_loss"])
@@ -214,11 +217,6 @@ def targets(
     """
     packed = (pack(batch.label, batch.mask), pack(batch.speaker, batch.mask))
     return tuple(x.to(device, non_blocking=True) for x in packed)
-
-
-def weighted_f1(label: Tensor, predicted: Tensor) -> float:
-    """Weighted F1 in percent, the field's main metric."""
-    return 100 * float(f1_score(label, predicted, average="weighted", zero_division=0))
 
 
 def keep_best(state: Fit, row: Row, predicted: dict[str, Tensor]) -> None:
