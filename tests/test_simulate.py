@@ -48,10 +48,10 @@ def stacked(dialogues, modalities):
 
 
 def probe(corpus, modalities=MODALITIES):
-    """Weighted F1 on test, in points, of a linear classifier that knows no speaker."""
+    """Weighted F1 on test, in points, of a linear classifier without speakers."""
     features, labels = stacked(corpus.train, modalities)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
-    with threadpool_limits(1):  # more threads only wait for each other here
+    with threadpool_limits(1):  # more threads are slower here
         model.fit(features, labels)
     features, labels = stacked(corpus.test, modalities)
     return 100 * f1_score(labels, model.predict(features), average="weighted")
@@ -134,9 +134,9 @@ def test_truth_names_the_speakers_of_the_corpus(cache):
     folder = simulated_folder(simulation("MELD", "smoke"), cache)
     corpus, truth = read_simulated(folder)[0], read_truth(folder)
     names = {d.id: d.speaker for d in whole(corpus)}
-    told = [name for key in truth.dialogue for name in names[key]]
-    assert told == [truth.name[i] for i in truth.speaker]
-    assert len(told) == truth.length.sum()
+    spoken = [name for key in truth.dialogue for name in names[key]]
+    assert spoken == [truth.name[i] for i in truth.speaker]
+    assert len(spoken) == truth.length.sum()
 
 
 def test_style_is_partly_shared_by_gender():

@@ -84,7 +84,7 @@ def test_doses_change_the_simulation_and_nothing_else():
 
 
 def test_nobody_sets_how_real_speakers_differ(tmp_path):
-    with pytest.raises(CorpusError, match="is real: its heterogeneity is what it is"):
+    with pytest.raises(CorpusError, match="heterogeneity can be set for CORPUS=sim only"):
         open_corpora("meld-text", "smoke", tmp_path, BUILD, heterogeneity=0.5)
 
 

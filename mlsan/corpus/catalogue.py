@@ -96,7 +96,9 @@ def open_corpora(
 def read_folder(folder: Path) -> dict[Benchmark, Corpus]:
     """The corpora in a folder that holds MELD/, IEMOCAP/ or both."""
     if not folder.is_dir():
-        raise CorpusError(f"{folder}: no such folder. Set DATA to the folder that holds MELD/.")
+        raise CorpusError(
+            f"{folder}: there is no such folder. Set DATA to the folder that holds MELD/."
+        )
     found = [benchmark for benchmark in BENCHMARKS if (folder / benchmark).is_dir()]
     if not found:
         raise CorpusError(

@@ -8,7 +8,7 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
@@ -43,14 +43,14 @@ def download(
     folder: Path,
     known: Mapping[str, str],
     bars: Progress | None = None,
-    patience: Patience | None = None,
+    patience: Patience = Patience(),
 ) -> list[str]:
-    """Download what is missing below `folder`; returns the paths that were missing.
+    """Download the files that `folder` lacks; returns their paths.
 
-    `known` gives the digest of each path below `url` and `folder`, as "sha256:..." or
-    "git-blob:...". A file that is there already must have it too; otherwise it is set aside and
-    downloaded. Raises DownloadError if the server does not have a file or sends another one, and
-    UnwritableError if it cannot be written.
+    `known` maps each path, relative to `url` and to `folder`, to its digest, "sha256:..." or
+    "git-blob:...". A file with another digest is set aside and downloaded again. Raises
+    DownloadError if the server does not have a file or sends another one, and UnwritableError if
+    a file cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def download(
             store = pooch.create(folder, url, registry=dict.fromkeys(known))
             for path in missing:
                 bar = Bar(bars or Progress(disable=True), path)
-                downloader = Resuming(folder / path, known[path], bar, patience or Patience())
+                downloader = Resuming(folder / path, known[path], bar, patience)
                 store.fetch(path, downloader=downloader)
     except OSError as error:
         raise UnwritableError.of(folder, error) from error
@@ -68,7 +68,7 @@ def download(
 
 
 def in_place(target: Path, digest: str) -> bool:
-    """Whether the file is there and has the digest; if it has another one, it is set aside."""
+    """Whether the file exists and has the digest. A file with another digest is set aside."""
     if not target.is_file():
         return False
     if content_digest(target, digest) == digest:
@@ -127,10 +127,10 @@ class Resuming:
     target: Path
     digest: str
     bar: Bar
-    patience: Patience = field(default_factory=Patience)
+    patience: Patience
 
     def __call__(self, url: str, output_file: str, store: pooch.Pooch) -> None:
-        """Download to `output_file`, by way of NAME.part beside the target."""
+        """Download `url` to `output_file`, by way of NAME.part beside the target."""
         part = self.target.with_name(f"{self.target.name}.part")
         if not (part.is_file() and content_digest(part, self.digest) == self.digest):
             self.complete(url, part)
@@ -144,7 +144,7 @@ class Resuming:
         os.replace(part, output_file)
 
     def complete(self, url: str, part: Path) -> None:
-        """Receive until the file is complete. Attempts that bring something are not failures."""
+        """Try until the file is complete. Attempts that receive something are not failures."""
         failures = 0
         while True:
             before = size(part)
@@ -166,10 +166,10 @@ class Resuming:
                 time.sleep(self.patience.pause * 2 ** max(failures - 1, 0))
 
     def receive(self, url: str, part: Path) -> None:
-        """Append to `part` what it lacks, with one request."""
+        """Append the rest of the file to `part`, with one request."""
 
         def check_range(response: requests.Response, **_: object) -> None:
-            # 200: the server sends all of it again. 416: there is more in the part than it has.
+            # 200: the server sends the whole file again. 416: the part is as long or longer.
             if self.bar.before and response.status_code in (200, 416):
                 stream.truncate(0)
                 self.bar.before = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from mlsan.corpus.fetch.download import DownloadError, Patience, download
+from mlsan.corpus.fetch.download import DownloadError, download
 from mlsan.corpus.reader import IDENTITIES
 from mlsan.corpus.transcripts import (
     FILES,
@@ -38,26 +38,20 @@ BLOBS = {
 
 
 def fetch_features(
-    folder: Path,
-    url: str = FEATURES_URL,
-    bars: Progress | None = None,
-    patience: Patience | None = None,
+    folder: Path, url: str = FEATURES_URL, bars: Progress | None = None
 ) -> list[str]:
-    """Bring MultiEMO's eight feature files below `folder`; returns those that were missing."""
-    return download(url, folder, BLOBS, bars, patience)
+    """Download MultiEMO's eight feature files to `folder`; returns those that were missing."""
+    return download(url, folder, BLOBS, bars)
 
 
 def fetch_transcripts(
-    folder: Path,
-    url: str = TRANSCRIPTS_URL,
-    digests: Mapping[str, str] = SHA256,
-    patience: Patience | None = None,
+    folder: Path, url: str = TRANSCRIPTS_URL, digests: Mapping[str, str] = SHA256
 ) -> Path:
-    """Bring MELD's transcripts to folder/transcripts; returns that folder."""
+    """Download MELD's transcripts to folder/transcripts; returns that folder."""
     target = folder / TRANSCRIPTS
     known = {file: f"sha256:{digests[split]}" for split, file in FILES.items()}
     try:
-        download(url, target, known, patience=patience)
+        download(url, target, known)
     except DownloadError as error:
         raise DownloadError(
             f"{error} Or put MELD's three transcript files into {target}, or into any folder and "
