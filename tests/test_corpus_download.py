@@ -17,7 +17,14 @@ from test_corpus_transcripts import write as write_transcripts
 
 from mlsan.__main__ import main
 from mlsan.corpus.fetch import obtain, published
-from mlsan.corpus.fetch.download import DownloadError, Patience, content_digest, download
+from mlsan.corpus.fetch.download import (
+    CHUNK,
+    Bar,
+    DownloadError,
+    Patience,
+    content_digest,
+    download,
+)
 from mlsan.corpus.fetch.published import add_identities, fetch_transcripts
 from mlsan.corpus.transcripts import FILES
 from mlsan.files import UnwritableError, sha256
@@ -118,7 +125,7 @@ def test_what_is_there_is_accepted_and_not_asked_for(tmp_path, server):
 
 
 @pytest.mark.parametrize("fault", ["cut", "slow", "503", "429"])
-def test_a_passing_fault_is_outlasted(tmp_path, server, fault):
+def test_a_temporary_fault_is_retried(tmp_path, server, fault):
     server.faults = [fault]
     bring(tmp_path, server)
     assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
@@ -134,6 +141,19 @@ def test_an_interrupted_file_is_resumed_by_the_next_run(tmp_path, server):
     assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
     assert there(tmp_path) == ["x.pkl"]
     assert (bars.tasks[0].completed, bars.tasks[0].total) == (len(CONTENT), len(CONTENT))
+
+
+def test_a_stopped_download_keeps_what_came_and_resumes(tmp_path, server, monkeypatch):
+    def stop(bar, count):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Bar, "update", stop)
+        bring(tmp_path, server)
+    assert there(tmp_path) == ["x.pkl.part"]
+    bring(tmp_path, server)
+    assert server.asked == [("/MELD/x.pkl", ""), ("/MELD/x.pkl", f"bytes={CHUNK}-")]
+    assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
 
 
 def test_a_partial_file_that_is_complete_needs_no_server(tmp_path):
@@ -204,8 +224,8 @@ def test_a_missing_file_is_named_at_once(tmp_path, server):
     assert there(tmp_path) == []
 
 
-def test_no_server_is_said_so(tmp_path, server):
-    with pytest.raises(DownloadError, match="gave up after 3 failed attempts"):
+def test_a_server_that_does_not_answer_is_named(tmp_path, server):
+    with pytest.raises(DownloadError, match=r"127\.0\.0\.1:9/MELD/x\.pkl: gave up after 3 failed"):
         download("http://127.0.0.1:9/", tmp_path, KNOWN, patience=HASTE)
     assert there(tmp_path) == []
 
@@ -250,7 +270,7 @@ def test_placed_transcripts_need_no_server(tmp_path):
     assert (tmp_path / "MELD/identities.json").exists()
 
 
-def test_the_command_fetches_and_shows_how_far_it_is(tmp_path, server, monkeypatch, capsys):
+def test_the_command_downloads_and_shows_progress(tmp_path, server, monkeypatch, capsys):
     monkeypatch.setattr(published, "BLOBS", KNOWN)
     monkeypatch.setattr(obtain, "add_identities", lambda folder: None)
     monkeypatch.setattr(obtain, "read_folder", lambda folder: {})

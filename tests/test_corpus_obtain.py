@@ -68,7 +68,7 @@ def test_a_missing_extra_says_how(monkeypatch):
         meld_text.model_folder()
 
 
-def test_what_is_not_fetched_is_refused(capsys):
+def test_a_corpus_that_make_data_does_not_provide_is_refused(capsys):
     assert main(["data", "--corpus", "sim"]) == 2
     assert "does not provide CORPUS=sim. Use one of meld-text, multiemo" in capsys.readouterr().err
 

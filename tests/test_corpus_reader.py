@@ -74,7 +74,7 @@ def test_a_missing_modality_is_dropped_and_noted(tmp_path):
     )
 
 
-def test_names_come_from_the_sidecar(tmp_path):
+def test_names_come_from_identities_json(tmp_path):
     folder = write(tmp_path, meld())
     names = {str(k): ["Ann", None, "", "Bo"][: k % 3 + 2] for k in range(10)}
     (folder / "identities.json").write_text(json.dumps(names))
@@ -83,7 +83,7 @@ def test_names_come_from_the_sidecar(tmp_path):
     assert corpus.train[2].speaker == ("Ann", "", "", "Bo")
 
 
-def test_the_dev_sidecar_wins(tmp_path):
+def test_dev_json_decides_the_dev_split(tmp_path):
     folder = write(tmp_path, meld())
     (folder / "dev.json").write_text("[0, 3]")
     assert ids(read_corpus(folder, "MELD", "tiny").dev) == ["0", "3"]
@@ -211,7 +211,7 @@ def test_dialogues_in_no_split_are_noted(tmp_path):
     assert corpus.notes == ("1 dialogues are in no split and are not used",)
 
 
-# -- what cannot be used: (file, spoil(value) -> value, what the message says) --
+# What cannot be used: (file, spoil(value) -> value, pattern of the message).
 
 
 def at(index, change):
@@ -269,7 +269,7 @@ SPOILT = {
     "label too large": (
         "Speakers.pkl",
         at(2, put(2, [0, 1, 7, 0])),
-        r"Speakers.*dialogue 2, utterance 2: label 7.*Use 0 to 6: neutral",
+        r"Speakers.*dialogue 2, utterance 2: label 7 is not an emotion. Use 0 to 6: neutral",
     ),
     "label negative": ("Speakers.pkl", at(2, put(0, [0, -1])), r"utterance 1: label -1"),
     "label a fraction": ("Speakers.pkl", at(2, put(0, [0, 0.5])), r"utterance 1: label 0.5"),
@@ -313,8 +313,8 @@ SPOILT = {
         at(8, lambda _: [8, 5]),
         r"1 dialogues are in both train and test.*5",
     ),
-    "unknown id": ("Speakers.pkl", at(7, lambda _: [0, 99]), r"train names dialogue 99"),
-    "twice": ("Speakers.pkl", at(7, lambda _: [0, 1, 1]), r"train names dialogue 1 twice"),
+    "unknown id": ("Speakers.pkl", at(7, lambda _: [0, 99]), r"train lists dialogue 99"),
+    "twice": ("Speakers.pkl", at(7, lambda _: [0, 1, 1]), r"train lists dialogue 1 twice"),
     "no test": ("Speakers.pkl", at(8, lambda _: []), r"the test split is empty"),
     "no tuple": (
         "Speakers.pkl",
@@ -325,7 +325,7 @@ SPOILT = {
     "no table": (
         "TextFeatures.pkl",
         lambda value: [1, 2],
-        r"Text.*features are list.*Store a dict",
+        r"Text.*features have type list.*Store a dict",
     ),
     "ids that read alike": ("TextFeatures.pkl", put("3", [[0.0]]), r"two ids with the same text"),
     "truncated": ("TextFeatures.pkl", lambda v: pickle.dumps(v)[:-9], r"Text.*not a complete"),
@@ -347,14 +347,14 @@ def test_what_is_wrong_is_named(tmp_path, case):
     [
         ("identities.json", '{"0": ["A", "B"]}', r"identities.json: 9 dialogues are missing"),
         ("identities.json", "{", r"identities.json: the file is not JSON"),
-        ("identities.json", "[1]", r"identities.json: names are list"),
-        ("dev.json", '["99"]', r"dev.json: dev names dialogue 99"),
-        ("dev.json", "[8]", r"dev.json: dev names dialogue 8, which is not a training"),
+        ("identities.json", "[1]", r"identities.json: names have type list"),
+        ("dev.json", '["99"]', r"dev.json: dev lists dialogue 99"),
+        ("dev.json", "[8]", r"dev.json: dev lists dialogue 8, which is not a training"),
         ("dev.json", "[]", r"dev.json: the dev split is empty"),
         ("dev.json", "[0, 1, 2, 3, 4, 5, 6, 7]", r"dev.json: the file lists every tr"),
     ],
 )
-def test_sidecars_that_do_not_fit_are_named(tmp_path, name, content, message):
+def test_json_files_that_do_not_fit_are_named(tmp_path, name, content, message):
     folder = write(tmp_path, meld())
     (folder / name).write_text(content)
     with pytest.raises(CorpusError, match=message):
@@ -365,7 +365,7 @@ def test_sidecars_that_do_not_fit_are_named(tmp_path, name, content, message):
     ("row", "message"),
     [
         (["A"], r"dialogue 4: 1 names for 3 labels"),
-        (["A", 5, "B"], r"dialogue 4, utterance 1: name 5"),
+        (["A", 5, "B"], r"dialogue 4, utterance 1: name 5 is not text"),
     ],
 )
 def test_names_that_do_not_fit_are_named(tmp_path, row, message):
@@ -379,7 +379,9 @@ def test_names_that_do_not_fit_are_named(tmp_path, row, message):
 def test_iemocap_takes_no_other_letters(tmp_path):
     files = iemocap()
     files["Speakers.pkl"] = at(1, put("Ses05F_impro03", ["M", "X", "F"]))(files["Speakers.pkl"])
-    with pytest.raises(CorpusError, match=r"Ses05F_impro03, utterance 1: speaker 'X'. Use M or F"):
+    with pytest.raises(
+        CorpusError, match=r"Ses05F_impro03, utterance 1: speaker 'X' is not a party. Use M or F"
+    ):
         read_corpus(write(tmp_path, files), "IEMOCAP", "tiny")
 
 

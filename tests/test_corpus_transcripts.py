@@ -1,6 +1,6 @@
 """MELD's transcripts: encodings, ids, roles and names; whether features agree."""
 
-# ruff: noqa: RUF001 (the characters that are so easily confused are what is tested)
+# ruff: noqa: RUF001 (the tests are about characters that are easily confused)
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The simulated corpora: their statistics, their truth, and what calibration is worth on them."""
+"""The simulated corpora: their statistics, their truth, and the gain from calibration."""
 
 import json
 import pickle
@@ -57,9 +57,6 @@ def probe(corpus, modalities=MODALITIES):
     return 100 * f1_score(labels, model.predict(features), average="weighted")
 
 
-# -- what the simulator must give --
-
-
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_calibration_is_worth_8_points_where_speakers_differ(cache, benchmark, seed):
@@ -82,9 +79,6 @@ def test_the_default_profile_shows_it_too(cache, benchmark):
     folder = simulated_folder(simulation(benchmark, "small"), cache)
     oracle, (raw, _) = oracle_calibrated(folder), read_simulated(folder)
     assert probe(oracle) - probe(raw) >= 8
-
-
-# -- the truth --
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
@@ -158,9 +152,6 @@ def test_what_shows_more_in_the_voice_shows_less_in_the_face():
     assert np.log(voice).std() == pytest.approx(settings.balance, rel=0.25)
 
 
-# -- the published statistics --
-
-
 def test_meld_follows_the_published_statistics():
     settings = simulation("MELD", "paper")
     everyone, talks = people(settings), conversations(settings)
@@ -219,9 +210,6 @@ def test_emotions_have_inertia_and_spread(benchmark, same_speaker, turn_before):
             last[person] = label[turn]
     assert np.mean(kept) == pytest.approx(same_speaker, abs=0.03)
     assert np.mean(caught) == pytest.approx(turn_before, abs=0.03)
-
-
-# -- on disk --
 
 
 @pytest.mark.parametrize("profile", ["smoke", "small"])

@@ -21,13 +21,15 @@ def sequence(place: Place, value: Any, what: str) -> list[Any]:
         return list(value)
     if isinstance(value, list | tuple):
         return list(value)
-    raise place.error(f"{what} are {type(value).__name__}", "Store them as a list or an array")
+    raise place.error(
+        f"{what} have type {type(value).__name__}", "Store them as a list or an array"
+    )
 
 
 def table(place: Place, value: Any, what: str) -> dict[str, Any]:
     """A dict by dialogue, with the ids as text."""
     if not isinstance(value, dict):
-        problem = f"{what} are {type(value).__name__}"
+        problem = f"{what} have type {type(value).__name__}"
         raise place.error(problem, "Store a dict from dialogue id to one entry per utterance")
     named = {str(key): entry for key, entry in value.items()}
     if len(named) < len(value):
@@ -68,7 +70,7 @@ def labels(place: Place, value: Any, benchmark: Benchmark) -> Int[np.ndarray, "t
         whole = isinstance(label, int | float | np.integer | np.floating) and label == label // 1
         if not whole or not 0 <= label < len(classes):
             fix = f"Use 0 to {len(classes) - 1}: {', '.join(classes)}"
-            raise place.error(f"label {label!r}", fix, position)
+            raise place.error(f"label {label!r} is not an emotion", fix, position)
     return np.array(given, dtype=np.int64)
 
 
@@ -87,7 +89,7 @@ def _party(place: Place, row: Any, size: int, position: int) -> int:
     if isinstance(row, str):
         if row not in Party or size != len(Party):
             fix = "Use M or F" if size == len(Party) else f"Use one-hot rows of {size}"
-            raise place.error(f"speaker {row!r}", fix, position)
+            raise place.error(f"speaker {row!r} is not a party", fix, position)
         return Party[row]
     given = np.asarray(row).tolist()
     one_hot = isinstance(given, list) and sorted(given) == [0] * (size - 1) + [1]
@@ -160,10 +162,10 @@ def split(
         raise place.error(f"the {what} split is empty", "List at least one dialogue")
     for key in ids:
         if key not in known:
-            problem = f"{what} names dialogue {key}, which {otherwise}"
+            problem = f"{what} lists dialogue {key}, which {otherwise}"
             raise place.error(problem, "Fix the list of ids")
     if twice := sorted({key for key in ids if ids.count(key) > 1}):
-        raise place.error(f"{what} names dialogue {twice[0]} twice", "List each dialogue once")
+        raise place.error(f"{what} lists dialogue {twice[0]} twice", "List each dialogue once")
     return ids
 
 
@@ -183,5 +185,5 @@ def names(place: Place, value: Any, turns: int) -> tuple[str, ...]:
     for position, name in enumerate(given):
         if not isinstance(name, str | None):
             fix = "Give a name as text, or null for no known person"
-            raise place.error(f"name {name!r}", fix, position)
+            raise place.error(f"name {name!r} is not text", fix, position)
     return tuple(name or "" for name in given)
