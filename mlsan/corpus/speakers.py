@@ -21,9 +21,9 @@ from mlsan.vocabulary import PARTIES, UNKNOWN, Benchmark, SpeakerKind
 class SpeakerCode:
     """A fitted code: `names[i]` is the speaker with code i, `names[0]` the unknown speaker.
 
-    `speakers_of` gives the speaker of each utterance of a dialogue; whoever is not in `names` is
-    unknown. `by_role` says whether these speakers are roles. `shuffle`, if not None, is the seed
-    that deals the codes of a split out to random utterances.
+    `speakers_of` gives the speaker of each utterance of a dialogue; a speaker that is not in
+    `names` is unknown. `by_role` says whether the speakers are roles. `shuffle`, if not None, is
+    the seed by which the codes of a split are moved to random utterances.
     """
 
     kind: SpeakerKind

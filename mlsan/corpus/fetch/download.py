@@ -1,7 +1,7 @@
 """Download files of known content with pooch.
 
-What arrives grows in NAME.part, from where the next attempt resumes. A file gets its final name
-once its digest is verified; with any other digest it is kept as NAME.rejected.
+Bytes arrive in NAME.part, and the next attempt resumes from there. A file gets its final name only
+after its digest is verified; a file with another digest is kept as NAME.rejected.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ def download(
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".download.lock"):
             missing = [path for path in known if not in_place(folder / path, known[path])]
-            # Without a hash pooch leaves the check to the downloader, which keeps rejected files.
+            # With no hash, pooch leaves the check to the downloader, which keeps rejected files.
             store = pooch.create(folder, url, registry=dict.fromkeys(known))
             for path in missing:
                 bar = Bar(bars or Progress(disable=True), path)
