@@ -103,7 +103,7 @@ display(Markdown("\n".join(sentences)))
 means = table.groupby(["benchmark", "lam"])["test_wf1"].mean()
 assert np.allclose(curve.set_index(["benchmark", "lam"])["wf1_mean"].sort_index(), means)
 inside = curve["wf1_mean"].between(curve["low"] - 1e-9, curve["high"] + 1e-9)
-assert inside.all(), curve[~inside]
+assert (inside | curve["low"].isna()).all(), curve[~inside]
 for benchmark, line in curve.groupby("benchmark", sort=False):
     assert line["lam"].is_monotonic_increasing
     present = {0.0, LAMBDA_OPTIMUM[benchmark]} <= set(line["lam"])
