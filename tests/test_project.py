@@ -149,7 +149,14 @@ def test_licence_and_citation() -> None:
     assert all(work["authors"] and work["type"] for work in citation["references"])
 
 
-BUILT = ["build/runs/x", ".venv/x", "figures/multiemo/x", "figures/sim-smoke/x", "data/x", "a/b.pkl"]
+BUILT = [
+    "build/runs/x",
+    ".venv/x",
+    "figures/multiemo/x",
+    "figures/sim-smoke/x",
+    "data/x",
+    "a/b.pkl",
+]
 COMMITTED = ["figures/sim/table1_main.csv", "mlsan/corpus/types.py", "notebooks/01_data.ipynb"]
 
 

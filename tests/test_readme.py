@@ -88,7 +88,9 @@ def test_map_names_the_equations_tables_and_recipes() -> None:
     } <= symbols
     text = section("From the paper to the code")
     for module in ROOT.glob("mlsan/report/nb*.py"):
-        assert module.name in text or module.stem == "nb08_audit", f"{module.name} is not in the map"
+        assert module.name in text or module.stem == "nb08_audit", (
+            f"{module.name} is not in the map"
+        )
 
 
 @pytest.mark.parametrize(("path", "symbols"), map_rows(), ids=str)
