@@ -47,7 +47,7 @@ from mlsan.model import build_model
 from mlsan.model.interface import Sizes
 from mlsan.model.losses import class_weights, soft_hgr, swfc
 from mlsan.report import SYSTEM, use_style
-from mlsan.report.tables import main_table
+from mlsan.report.nb02_baseline import main_table
 from mlsan.training import run_settings
 
 use_style()
@@ -182,7 +182,7 @@ right.legend()
 # %% tags=["nbval-ignore-output"]
 known = pd.concat([table, study.finished(study.plan("main"))]).drop_duplicates("run")
 table1 = main_table(known)
-display(Markdown(study.save_table(table1, "table1_main", known["run"], study.caveats)))
+display(Markdown(study.save_table(table1, "table1_main", known, study.caveats)))
 
 # %%
 quoted = table1.data.loc[table1.data["system"].isin(["UniMSE", "MultiEMO (original)"]), "ours"]

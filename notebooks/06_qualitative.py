@@ -51,8 +51,16 @@ from mlsan.evaluation.neutrality import (
 )
 from mlsan.evaluation.qualitative import case_dialogue, case_study, feature_map, speaker_weights
 from mlsan.report import use_style
-from mlsan.report.evidence import WITHHELD, arm_of, probes_figure, probes_table, way_of
-from mlsan.report.figures import confusions, feature_maps, gates
+from mlsan.report.nb06_qualitative import (
+    WITHHELD,
+    arm_of,
+    confusion_figure,
+    feature_figure,
+    gate_figure,
+    probes_figure,
+    probes_table,
+)
+from mlsan.report.nb07_beyond import way_of
 from mlsan.report.paper import FIG3_WEIGHTS, FIG4_RECOGNISED
 from mlsan.vocabulary import EMOTIONS
 
@@ -94,7 +102,7 @@ chosen = case_dialogue(predictions["ML-SAN"], predictions["MultiEMO"], turns=ran
 dialogue = next(d for d in corpus.test if d.id == chosen)
 case = case_study(pair, models, corpus, dialogue)
 right = {system: int((case[system] == case["emotion"]).sum()) for system in pair}
-figure3 = gates(weights, case, f"{corpus.name}, test dialogue {chosen}")
+figure3 = gate_figure(weights, case, f"{corpus.name}, test dialogue {chosen}")
 
 # %% tags=["nbval-ignore-output"]
 runs = [study.result(run).key for run in pair.values()]
@@ -131,7 +139,7 @@ for name in study.corpora:
         cells = summed_confusion(predicted, EMOTIONS[name])
         found.append(cells.assign(benchmark=name, system=system))
 table = pd.concat(found, ignore_index=True)
-figure4 = confusions(table)
+figure4 = confusion_figure(table)
 
 # %% tags=["nbval-ignore-output"]
 keys = ["benchmark", "system", "emotion"]
@@ -168,7 +176,7 @@ maps = pd.concat(
     for name in study.corpora
     for system in ("MultiEMO", "ML-SAN")
 )
-figure5 = feature_maps(maps)
+figure5 = feature_figure(maps)
 
 # %% tags=["nbval-ignore-output"]
 runs = [study.result(study.config(b, s)).key for b in study.corpora for s in ("MultiEMO", "ML-SAN")]

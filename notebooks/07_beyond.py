@@ -42,9 +42,9 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from mlsan.evaluation.counts import gathered
-from mlsan.evaluation.robustness import acquaintance, conditions, robustness
+from mlsan.evaluation.robustness import conditions, degraded_predictions
 from mlsan.report import use_style
-from mlsan.report.evidence import robustness_figure, robustness_table, speakers_table, way_of
+from mlsan.report.nb07_beyond import robustness_figure, robustness_table, speakers_table, way_of
 from mlsan.training import MODALITY_DROPOUT
 
 use_style()
@@ -71,16 +71,13 @@ for benchmark, part in table.groupby("benchmark", sort=False):
 # %% tags=["nbval-ignore-output"]
 parts = {"all": None, "seen": True, "unseen": False} if study.named else {"all": None}
 counts = {part: gathered(table, study.predictions, seen=seen) for part, seen in parts.items()}
-rows = []
-for benchmark, corpus in study.corpora.items():
-    own = {part: {benchmark: found[benchmark]} for part, found in counts.items()}
-    reference = "identity" if corpus.named else "role"
-    rows.append(acquaintance(own, reference, np.random.default_rng(0)))
-rows = pd.concat(rows, ignore_index=True)
+reference = {b: "identity" if corpus.named else "role" for b, corpus in study.corpora.items()}
+table5 = speakers_table(counts, reference)
+rows = table5.data
 
 # %% tags=["nbval-ignore-output"]
 note = f"Δ is the difference to identity, or to role if the corpus has no names. {study.caveats}"
-text = study.save_table(speakers_table(rows), "table5_speakers", table["run"], note)
+text = study.save_table(table5, "table5_speakers", table, note)
 display(Markdown(text))
 
 # %%
@@ -115,7 +112,7 @@ assert not (sweep["status"] == "failed").any(), sweep.loc[sweep["status"] == "fa
 degraded = {b: conditions(c, np.random.default_rng(0)) for b, c in study.corpora.items()}
 found = []
 for run in plan:
-    scored = robustness(run, study.model(run), degraded[run.benchmark])
+    scored = degraded_predictions(run, study.model(run), degraded[run.benchmark])
     names = {"benchmark": run.benchmark, "system": study.system(run), "seed": run.seed}
     found.append(scored.assign(**names, dropout=run.train.modality_dropout))
 robust = robustness_table(pd.concat(found, ignore_index=True))
@@ -132,7 +129,7 @@ figure10 = robustness_figure(robust)
 
 # %% tags=["nbval-ignore-output"]
 note = f"Modality dropout: rate {MODALITY_DROPOUT:g}. {study.caveats}"
-display(Markdown(study.save_figure(figure10, robust, "fig10_robustness", sweep["run"], note)))
+display(Markdown(study.save_figure(figure10, robust, "fig10_robustness", sweep, note)))
 
 # %% tags=["nbval-ignore-output"]
 wide = robust.pivot(
@@ -156,7 +153,7 @@ lost[list(robust["condition"].unique()[1:])].round(1)
 # <details><summary>Solutions</summary>
 #
 # 1. `study.sweep([study.config(b, "ML-SAN", s, unknown_rate=0.5) for b in study.corpora for s in study.seeds])`, scored on seen and unseen speakers as above.
-# 2. `robustness(run, study.model(run), {Condition(noise=1.0): noisy(corpus, 1.0, np.random.default_rng(0), ("audio",))})`, compared with the row of the same noise on all features.
+# 2. `degraded_predictions(run, study.model(run), {Condition(noise=1.0): noisy(corpus, 1.0, np.random.default_rng(0), ("audio",))})`, scored by `robustness_table` as above and compared with the row of the same noise on all features.
 # 3. Per dialogue is a missing device, per utterance a loose contact. `mlsan.corpus.drop_modalities` draws one number per dialogue and modality.
 #
 # </details>

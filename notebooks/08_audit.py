@@ -43,16 +43,9 @@ import numpy as np
 import pandas as pd
 
 from mlsan.corpus import catalogue
-from mlsan.evaluation import scores
-from mlsan.evaluation.audit import (
-    EMOBERTA_LIST,
-    PROBE,
-    by_exposure,
-    duplicates,
-    probe_and_models,
-    read_emoberta_list,
-    text_audit,
-)
+from mlsan.evaluation import score_predictions
+from mlsan.evaluation.audit import EMOBERTA_LIST, read_emoberta_list, text_audit
+from mlsan.report.nb08_audit import PROBE, by_exposure, duplicates, probe_and_models
 
 # %% [markdown]
 # ## A linear probe against the whole model
@@ -82,7 +75,7 @@ for benchmark, audit in probed.items():
     assert row["above probe"] == 0
     label = audit["label"].to_numpy()
     constant = np.full_like(label, np.bincount(label).argmax())
-    assert row["wf1"] > scores(label, constant)["wf1"]
+    assert row["wf1"] > score_predictions(label, constant)["wf1"]
     print(f"{benchmark}: the probe beats the most frequent emotion")
 
 # %% [markdown]
@@ -137,7 +130,7 @@ exposure if exposure is None else exposure.round(1)
 # <details><summary>Solutions</summary>
 #
 # 1. `emotion_probe(corpus, ("audio",))` of `mlsan.evaluation.heterogeneity`; compare it with `("visual",)`.
-# 2. `study.result(run).predictions` has one row per test utterance in the order of the audit: keep those where `audit["duplicate"]` is false and score them with `mlsan.evaluation.scores`.
+# 2. `study.result(run).predictions` has one row per test utterance in the order of the audit: keep those where `audit["duplicate"]` is false and score them with `mlsan.evaluation.score_predictions`.
 # 3. The standard deviation of the thousand scores is the effect of chance on 31 dialogues; it falls with the square root of their number.
 #
 # </details>
