@@ -70,8 +70,8 @@ pd.DataFrame({b: [getattr(m, f) for f in fields] for b, m in published.items()},
 # %%
 features = {"text": 768, "audio": 512, "visual": 1000}
 parameters = {}
-for benchmark, (parties, classes) in {"MELD": (9, 7), "IEMOCAP": (2, 6)}.items():
-    model = build_model(published[benchmark], Sizes(features, parties, classes, speakers=1), seed=0)
+for benchmark, (roles, classes) in {"MELD": (9, 7), "IEMOCAP": (2, 6)}.items():
+    model = build_model(published[benchmark], Sizes(features, roles, classes, speakers=1), seed=0)
     parameters[benchmark] = sum(p.numel() for p in model.parameters())
 print({name: f"{count / 1e6:.1f} million" for name, count in parameters.items()})
 

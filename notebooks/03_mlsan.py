@@ -165,7 +165,7 @@ print("some speakers became unknown, the others did not change")
 # The parameters, their initial values and the outputs are identical to the last bit. Differences in scores are therefore due to the parts.
 
 # %%
-sizes = Sizes(corpus.sizes, parties=9, classes=7, speakers=code.size)
+sizes = Sizes(corpus.sizes, 9, 7, code.size)
 full = run_settings(corpus.benchmark, "smoke", "ML-SAN", 0).model
 none = full.model_copy(update={"film": False, "gate": False, "aux": False})
 base = run_settings(corpus.benchmark, "smoke", "MultiEMO", 0).model

@@ -123,7 +123,7 @@ for word, part in (("below", lower), ("above", higher)):
 full = table2.data[table2.data["system"] == "ML-SAN"].set_index("benchmark")["wf1_mean"]
 difference = out["wf1_mean"] - out["benchmark"].map(full)
 assert len(out) == 3 * len(study.corpora)
-assert np.allclose(difference, out["delta"])
+assert np.allclose(difference, out["delta"].astype(float))
 print("Δ is the difference of the means, for", ", ".join(out["system"].unique()))
 
 # %% [markdown]

@@ -12,6 +12,8 @@ from pathlib import Path
 import jupytext
 import pytest
 
+from mlsan.training import PLANS, SCALES, dose_runs
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -110,6 +112,24 @@ def test_map_names_what_exists(path: str, symbols: list[str]) -> None:
             body = defined(body)[part]
 
 
+def test_manifest_names_the_five_runs_of_ml_san() -> None:
+    manifest = json.loads((ROOT / "figures/sim/manifest.json").read_text())
+    rows = manifest["artifacts"]["table1_main"]["rows"]
+    for benchmark in ("MELD", "IEMOCAP"):
+        assert len(set(rows[f"{benchmark} / ML-SAN"])) == 5
+
+
+@pytest.mark.parametrize("profile", ["smoke", "small", "paper"])
+def test_counts_of_runs(profile: str) -> None:
+    benchmarks = ("MELD", "IEMOCAP")
+    planned = {run for b in benchmarks for plan in PLANS.values() for run in plan(b, profile, True)}
+    doses = sum(len(dose_runs(b, profile, True)) for b in benchmarks)
+    # At heterogeneity 1 the runs are those of the other plans.
+    runs = len(planned) + doses * (len(SCALES[profile].doses) - 1)
+    (stated,) = re.findall(rf"^\| \*{profile}\* \| [^|]* \| (\d+) \|", README, re.MULTILINE)
+    assert runs == int(stated)
+
+
 def test_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(((?!https?:|#)[^)]+)\)", README)
     assert len(links) > 20
@@ -122,10 +142,11 @@ def test_a_model_of_your_own_is_a_row_of_table_1(scratch: Path) -> None:
     (scratch / "mlsan/model/mine.py").write_text(module)
     for diff in blocks(title, "diff"):
         apply(diff, scratch)
-    table = run(use, scratch)
-    assert re.search(r"^\| Mine .*\d\d?\.\d\d .*1 seeds", table, re.MULTILINE), table
-    planned = 'print({r.model.name for r in open_study("03_mlsan", "smoke").plan("main")})'
-    assert "'Mine'" in run(f"from mlsan.study import open_study\n{planned}", scratch)
+    shown = run(use + 'print({r.model.name for r in study.plan("main")})', scratch)
+    *table, planned = shown.splitlines()
+    (row,) = (line for line in table if line.startswith("| Mine "))
+    assert re.search(r"\d\.\d\d .*\b1 seed", row), row
+    assert "'Mine'" in planned
 
 
 def test_a_speaker_kind_of_your_own_trains(scratch: Path) -> None:
