@@ -11,11 +11,11 @@
 # ---
 
 # %% [markdown]
-# # 1 · Data: whose voice is this?
+# # 1 · Data: who is speaking?
 #
 # **Question.** What does a conversation look like to a model, and how differently do speakers express the same emotion?
 #
-# **Produces.** Table 0 (`table0_corpora`) and Fig. 1 as data (`fig1_heterogeneity`).
+# **Produces.** Table 0 (`table0_corpora`) and Fig. 1, drawn from data (`fig1_heterogeneity`).
 #
 # **Needs.** A corpus: the simulated one, which needs no files, or feature files on disk (`CORPUS=multiemo DATA=DIR`).
 #
@@ -142,7 +142,7 @@ for benchmark, shares in repeated.iterrows():
     print(f"{benchmark}: emotions repeat more often than by chance: {more}")
 
 # %% [markdown]
-# ## How much does style hide?
+# ## How much do styles obscure emotion?
 #
 # A linear probe predicts the emotion from the features of one utterance, without context and without the speaker. On simulated corpora the true style of each speaker is known and can be removed exactly (*oracle*). On any corpus it can be removed approximately by standardising each speaker's own features. This is Eq. 2 with $\gamma = 1/\sigma$ and $\beta = -\mu/\sigma$.
 #
@@ -169,7 +169,7 @@ else:
     print("skipped: real corpora have no oracle, and profile smoke is too small for the comparison")
 
 # %% [markdown]
-# ## Fig. 1 as data
+# ## Fig. 1 from data
 #
 # The paper opens with a drawing of an introvert and an extrovert. This figure shows two speakers of the corpus instead: the two with the most utterances, and their most frequent emotions, in the plane that best separates emotions. Lines join the same emotion of the two speakers.
 

@@ -15,7 +15,7 @@
 #
 # **Question.** What do the three speaker-adaptive parts do, equation by equation, and does ML-SAN beat its baseline and the other models of Table 1?
 #
-# **Produces.** Fig. 2 (`fig2_architecture`), Table 1 (`table1_main`), Table 3 (`table3_significance`), Table 4 (`table4_classes`), Table 6 (`table6_seen`, where speakers are named), Fig. 7 (`fig7_selection`).
+# **Produces.** Fig. 2 (`fig2_architecture`), Table 1 (`table1_main`), Table 3 (`table3_significance`), Table 4 (`table4_classes`), Table 6 (`table6_seen`, if the corpus names its speakers), Fig. 7 (`fig7_selection`).
 #
 # **Needs.** The corpus of notebook 1. Trains every model with all seeds, or reuses finished runs; profile *paper* uses a GPU if there is one.
 #
@@ -160,7 +160,7 @@ assert torch.equal(withheld.speaker[~dropped], batch.speaker[~dropped])
 print("some speakers became unknown, the others did not change")
 
 # %% [markdown]
-# ## With all three off, ML-SAN is MultiEMO
+# ## With all three parts off, ML-SAN is MultiEMO
 #
 # The parameters, their initial values and the outputs are identical to the last bit. Differences in scores are therefore due to the parts.
 
@@ -181,7 +181,7 @@ assert all(torch.equal(w, off.state_dict()[name]) for name, w in shared.items())
 print("switching the parts on adds parameters and changes none of the backbone's initial values")
 
 # %% [markdown]
-# ## Training all of Table 1
+# ## Training the models of Table 1
 #
 # The other measured models use the same features, batches, splits and selection. They know the speaker as a role within the dialogue (DialogueRNN, DialogueGCN, MMGCN) or not at all (BC-LSTM). UniMSE is a generative model on raw text with adapters, not a model of utterance features, so its row is quoted.
 #

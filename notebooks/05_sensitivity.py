@@ -69,7 +69,7 @@ for lam in (0.0, 0.5, 2.0):
 print(LAMBDA_OPTIMUM)
 
 # %% [markdown]
-# **Predict:** will the intervals of the best and the worst λ overlap?
+# **Predict:** do the intervals of the best and the worst λ overlap?
 
 # %% tags=["nbval-ignore-output"]
 table = study.sweep(study.plan("lambda"))
@@ -109,7 +109,7 @@ for benchmark, line in curve.groupby("benchmark", sort=False):
     print(f"{benchmark}: the curve includes 0 and the paper's optimum: {present}")
 
 # %% [markdown]
-# ## Dose and response
+# ## The effect of heterogeneity
 #
 # In the simulated corpora the *heterogeneity* sets how differently speakers express the same emotion: at 0 they are all alike, at 1 they are as in the other notebooks, and nothing else changes. If ML-SAN adapts to speakers, its difference to MultiEMO should grow with the heterogeneity. At 0 there is nothing to adapt to. **Predict** the sign at 0: do the additional parameters have a cost?
 

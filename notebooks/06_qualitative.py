@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # 6 · Looking inside
+# # 6 · Inside the model
 #
 # **Question.** What do gate and FiLM learn about speakers, which emotions are predicted differently, how is $z$ organised, and where in the model can the speaker be found?
 #
