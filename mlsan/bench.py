@@ -19,9 +19,8 @@ import pandas as pd
 import torch
 
 from mlsan.corpus import Batch, batches
-from mlsan.corpus.batch import drop_identities
+from mlsan.corpus.batch import drop_identities, pack
 from mlsan.files import write_atomically
-from mlsan.model.fast.packing import pack
 from mlsan.model.losses import emotion_loss
 from mlsan.model.multiemo import MultiEMO
 from mlsan.training import BASELINES, PROFILES, Source, begin, run_settings
