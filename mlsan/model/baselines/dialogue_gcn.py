@@ -33,7 +33,7 @@ class DialogueGCN(JointModel):
         h1_i = W_0 g_i + b + sum_{j in N_i} a_ij W_r g_j        r = (speaker i, speaker j, i < j)
         h2_i = U_0 h1_i + c + sum_{j in N_i} U h1_j
 
-    Attention reads [g; h2]. The weights of the 2 roles^2 relations are mixtures of `bases` matrices.
+    Attention reads [g; h2]. Each of the 2 roles^2 relations mixes its weight from `bases` matrices.
     """
 
     Settings = DialogueGCNSettings

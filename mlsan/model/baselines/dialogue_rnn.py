@@ -133,7 +133,7 @@ class SpeakerRNN(nn.Module):
 
 
 def reversal(turns: Turns) -> Int[Tensor, "cell"]:
-    """For each cell of the flattened grid, the cell that it swaps with when dialogues are reversed."""
+    """For each cell of the flattened grid, the cell it swaps with if dialogues are reversed."""
     length = turns.length.unsqueeze(1)
     dialogues, width = turns.mask.shape
     turn = torch.arange(width).expand(dialogues, -1)

@@ -7,6 +7,7 @@ attention reads them as keys and the forward output GRU runs on over them. (Othe
 padding reach no utterance: its queries are dropped and it changes no speaker's state.)
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from mlsan.corpus.types import Batch
 from mlsan.model.interface import Features
+from mlsan.vocabulary import Modality
 
 # One more bucket (one more attention call per layer) costs about as much as this many spare cells.
 SLACK = {"cpu": 4, "cuda": 512}
@@ -153,7 +155,7 @@ class Packing:
         """The rows (axis `dim`) that are utterances."""
         return x if self.real is None else x.index_select(dim, self.real)
 
-    def utterances_of(self, x: Features) -> Features:
+    def utterances_of(self, x: Mapping[Modality, Tensor]) -> Features:
         """The rows of each modality that are utterances."""
         return {modality: self.utterances(rows) for modality, rows in x.items()}
 
