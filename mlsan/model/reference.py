@@ -63,8 +63,8 @@ def mlsan(state: State, batch: Batch, settings: MLSANSettings) -> Output:
 
 
 @dataclass(frozen=True)
-class Turns:
-    """One dialogue of a batch. Turns from `length` on are padding, of role 0 and speaker 0."""
+class PaddedDialogue:
+    """One dialogue of a batch. PaddedDialogue from `length` on are padding, of role 0 and speaker 0."""
 
     feature: Features
     role: list[int]
@@ -72,11 +72,11 @@ class Turns:
     length: int
 
 
-def dialogues(batch: Batch, settings: MultiEMOSettings) -> Iterator[Turns]:
+def dialogues(batch: Batch, settings: MultiEMOSettings) -> Iterator[PaddedDialogue]:
     """The dialogues of a batch: without padding, or in the published form with it."""
     for b, length in enumerate(batch.length):
         turns = length if settings.mask_padding else len(batch.mask)
-        yield Turns(
+        yield PaddedDialogue(
             {m: x[:turns, b] for m, x in batch.feature.items() if m in settings.modalities},
             batch.party[:turns, b].tolist(),
             batch.speaker[:turns, b].tolist(),
@@ -92,7 +92,9 @@ def linear(state: State, name: str, x: Float[Tensor, "*rows inputs"]) -> Tensor:
 # ML-SAN, section 3.1
 
 
-def calibrate(state: State, x: Features, dialogue: Turns, settings: MLSANSettings) -> Features:
+def calibrate(
+    state: State, x: Features, dialogue: PaddedDialogue, settings: MLSANSettings
+) -> Features:
     """FiLM (Eq. 1-2) of `film_modalities`, utterance by utterance. Padding is not calibrated."""
     if not settings.film:
         return x
@@ -113,7 +115,7 @@ def calibrate(state: State, x: Features, dialogue: Turns, settings: MLSANSetting
 # ML-SAN, section 3.2
 
 
-def gate(state: State, h: Features, dialogue: Turns, settings: MLSANSettings) -> Features:
+def gate(state: State, h: Features, dialogue: PaddedDialogue, settings: MLSANSettings) -> Features:
     """The speaker gate (Eq. 3), utterance by utterance."""
     if not settings.gate:
         return h
@@ -165,7 +167,9 @@ def project(state: State, x: Features) -> Features:
     return {m: linear(state, f"{m}_fc", x[m]) for m in x}
 
 
-def add_context(state: State, x: Features, dialogue: Turns, settings: MultiEMOSettings) -> Features:
+def add_context(
+    state: State, x: Features, dialogue: PaddedDialogue, settings: MultiEMOSettings
+) -> Features:
     """DialogueRNN of each modality that uses it; the others stay as they are."""
     h = dict(x)
     for m in x:
