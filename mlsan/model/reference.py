@@ -64,7 +64,7 @@ def mlsan(state: State, batch: Batch, settings: MLSANSettings) -> Output:
 
 @dataclass(frozen=True)
 class PaddedDialogue:
-    """One dialogue of a batch. PaddedDialogue from `length` on are padding, of role 0 and speaker 0."""
+    """One dialogue of a batch; turns from `length` on are padding, of role 0 and speaker 0."""
 
     feature: Features
     role: list[int]
