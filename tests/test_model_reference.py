@@ -86,6 +86,8 @@ def test_mlsan_with_all_parts(form, mask_padding):
         {"film_site": "projected"},
         {"film_site": "projected", "mask_padding": False},
         {"film_modalities": ("text", "visual")},
+        # Only text without DialogueRNN shows its padding to attention.
+        {"film_modalities": ("text", "visual"), "mask_padding": False},
         {"gate_input": "speaker+context"},
         {"aux_input": "fused"},
         {"film": False},
