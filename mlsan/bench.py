@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 
 from mlsan.corpus import Batch, batches
-from mlsan.corpus.batch import drop_identities
+from mlsan.corpus.batch import drop_identities, pack
 from mlsan.files import write_atomically
-from mlsan.model.fast.packing import pack
+from mlsan.model import reference
+from mlsan.model.checkpoints import published_state
 from mlsan.model.losses import emotion_loss
-from mlsan.model.multiemo import MultiEMO
 from mlsan.training import BASELINES, PROFILES, Source, begin, run_settings
 from mlsan.training.loop import Fit, label_weights, speaker_code, targets
 from mlsan.training.settings import RunSettings
@@ -170,7 +170,7 @@ def _peak(device: str) -> int:
 
 
 def compare(case: Case) -> dict[str, object]:
-    """How many times faster than tests/oracles.py, by one CPU thread on the same few dialogues."""
+    """How many times faster than the definition, with one CPU thread on the same few dialogues."""
     torch.set_num_threads(1)
     step = Step(case.run(), case.profile, ORACLE)
     by_definition = _definition(step)
@@ -185,29 +185,13 @@ def compare(case: Case) -> dict[str, object]:
 
 def _definition(step: Step) -> Callable[[], None]:
     """Forward, losses and backward by the definition, with weights of the model's sizes."""
-    sys.path.append(str(ROOT / "tests"))
-    import oracles
-    import synthetic
-
     run, model = step.run, step.state.model
-    assert isinstance(model, MultiEMO)
     batch = step.batch()
     label = pack(batch.label, batch.mask)
-    classes = model.classify[2].out_features
-    sizes = {m: batch.feature[m].shape[2] for m in model.modalities}
-    state = synthetic.published_state(run.benchmark, c=run.model, sizes=sizes, classes=classes)
-    state = {name: (0.1 * w).float().requires_grad_() for name, w in state.items()}
-    parties = int(batch.party.max()) + 1
 
     def once() -> None:
-        loss, c = run.loss, run.model
-        logits, z, fused = oracles.multiemo(
-            state, batch, parties, c.heads, c.layers, c.bidirectional, c.mask_padding
-        )
-        total = loss.ce * torch.nn.functional.cross_entropy(logits, label)
-        total = total + loss.swfc * oracles.swfc(z, label, step.weight, loss.tau, loss.gamma)
-        total = total + loss.hgr * oracles.soft_hgr(list(fused.values()))
-        total.backward()
+        output = reference.multiemo(published_state(model), batch, run.model)
+        reference.erc_loss(run.loss, output, label, step.weight).backward()
 
     return once
 

@@ -39,9 +39,9 @@ def speaker_weights(
             row = {"speaker": name, "modality": modality, "gate": np.nan}
             row |= {"scale": np.nan, "shift": np.nan}
             if model.settings.gate:
-                row["gate"] = model.gate(index, modality).mean().item()
+                row["gate"] = model.gate_weights(index, modality).mean().item()
             if model.settings.film and modality in model.settings.film_modalities:
-                gamma, beta = model.calibration(index, modality)
+                gamma, beta = model.film_parameters(index, modality)
                 excess = gamma if model.settings.film_form == "residual" else gamma - 1
                 row["scale"] = excess.square().mean().sqrt().item()
                 row["shift"] = beta.square().mean().sqrt().item()

@@ -12,11 +12,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from mlsan.corpus.batch import batches, drop_identities, drop_modalities
+from mlsan.corpus.batch import batches, drop_identities, drop_modalities, pack
 from mlsan.corpus.speakers import SpeakerCode
 from mlsan.corpus.types import Batch, Corpus, Dialogue
 from mlsan.model import build_model
-from mlsan.model.fast.packing import pack
 from mlsan.model.interface import EmotionModel, Sizes
 from mlsan.model.losses import MultiEMOLoss, class_weights, emotion_loss
 from mlsan.scores import confusion_counts, weighted_f1
