@@ -3,11 +3,10 @@
 Speakers.pkl is a tuple (utterance ids, speakers, labels, _, _, _, _, train ids, test ids[, _])
 of dicts from dialogue id to one entry per utterance; Text-, Audio- and VisualFeatures.pkl are
 such dicts of feature rows. Sidecars, all optional: identities.json (dialogue id -> names),
-dev.json (ids of the dev dialogues), provenance.json (how features were made; only fingerprinted),
+dev.json (ids of the dev dialogues), provenance.json (how features were made),
 simulation.json (marks a generated corpus).
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -85,7 +84,6 @@ def read_corpus(folder: Path, benchmark: str, name: str) -> Corpus:
         dev=dialogues([key for key in talk.train if key in dev_ids]),
         test=dialogues(talk.test),
         sizes={modality: next(iter(rows.values())).shape[1] for modality, rows in feature.items()},
-        fingerprint=fingerprint(files, benchmark, dev_ids),
         simulated=SIMULATION in files,
         notes=tuple(
             f"{modality}: {file} is absent; the models run on {' and '.join(feature)}"
@@ -122,13 +120,6 @@ def read_files(folder: Path) -> dict[str, bytes]:
         mend = f"Put at least one of {', '.join(FEATURES.values())} there"
         raise Place(folder).error("no feature file", mend)
     return files
-
-
-def fingerprint(files: Mapping[str, bytes], benchmark: Benchmark, dev: set[str]) -> str:
-    """SHA-256 over the names and bytes of the files read and the dev dialogues chosen."""
-    parts = [(file, hashlib.sha256(data).hexdigest()) for file, data in sorted(files.items())]
-    text = json.dumps([benchmark, parts, sorted(dev)])
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_conversations(file: Path, data: bytes, benchmark: Benchmark) -> Conversations:

@@ -1,13 +1,16 @@
 """The objects that the rest of the package sees of a corpus: dialogues, corpora and batches."""
 
+import hashlib
+import json
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mlsan.vocabulary import Benchmark, Modality
+from mlsan.vocabulary import EMOTIONS, Benchmark, Modality
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,20 @@ class Corpus:
     dev: tuple[Dialogue, ...]
     test: tuple[Dialogue, ...]
     sizes: dict[Modality, int]
-    fingerprint: str
     simulated: bool
     notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what training sees: emotion names, splits, labels, speakers and features."""
+        digest = hashlib.sha256(json.dumps([self.benchmark, EMOTIONS[self.benchmark]]).encode())
+        for split in (self.train, self.dev, self.test):
+            digest.update(json.dumps([(d.id, d.speaker, list(d.feature)) for d in split]).encode())
+            for d in split:
+                for array in (d.label, d.party, *d.feature.values()):
+                    digest.update(f"{array.dtype.str}{array.shape}".encode())
+                    digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
 
     @property
     def modalities(self) -> tuple[Modality, ...]:

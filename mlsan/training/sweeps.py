@@ -17,8 +17,9 @@ from mlsan.corpus import Corpus, open_corpora
 from mlsan.files import UnwritableError
 from mlsan.model.mlsan import MLSANSettings
 from mlsan.training.cluster import NEEDED, on_cluster
+from mlsan.training.keys import run_key
 from mlsan.training.progress import Progress
-from mlsan.training.runs import Result, find_result, run_key, train_run
+from mlsan.training.runs import Result, find_result, train_run
 from mlsan.training.settings import RunSettings
 from mlsan.training.systems import system_of
 from mlsan.vocabulary import Benchmark
