@@ -49,7 +49,7 @@ def train_and_count(run: RunSettings, cache: Path, root: Path, together) -> None
     raise SystemExit(len(trained))
 
 
-def die(*_) -> None:
+def die(*_, **__) -> None:
     """End this process, as one that is killed."""
     os._exit(1)
 
