@@ -76,9 +76,7 @@ def test_a_cluster_makes_the_same_table(here, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("allowed_failures", [0, 3])  # who retries: the sweep, or Dask
-def test_only_the_runs_of_a_killed_worker_are_retried(
-    here, tmp_path, allowed_failures
-):
+def test_only_the_runs_of_a_killed_worker_are_retried(here, tmp_path, allowed_failures):
     root = tmp_path / "runs"
     folders = [root / run_key(run, source(here[0]).open()["MELD"]) for run in RUNS]
     with dask(tmp_path, allowed_failures=allowed_failures) as (address, processes):

@@ -1,36 +1,36 @@
-"""Named systems and profiles become complete, validated configs."""
+"""Systems by name, and profiles, become complete, validated settings."""
 
 import pytest
 
 from mlsan.model import MODELS
-from mlsan.training.plans import (
-    PLANS,
-    ablation_runs,
-    control_runs,
-    lambda_runs,
-    main_runs,
-    robustness_runs,
-    speaker_runs,
-)
-from mlsan.training.profiles import (
+from mlsan.training.systems import (
     BASELINES,
     CELLS,
-    PAPER,
-    PROFILES,
-    SCALES,
+    MULTIEMO,
     SYSTEMS,
-    describe,
     run_settings,
     system_of,
 )
+from mlsan.vocabulary import PROFILES
 
 
-def test_profile_paper_is_the_published_setting():
-    for benchmark, published in PAPER.items():
-        found = run_settings(benchmark, "paper", "ML-SAN", 0, device="cpu")
-        assert found == published
-    assert PAPER["MELD"].train.batch == 128
-    assert PAPER["IEMOCAP"].loss.lam == 0.2
+@pytest.mark.parametrize("benchmark", MULTIEMO)
+@pytest.mark.parametrize("system", ["MultiEMO", "ML-SAN"])
+def test_profile_paper_is_the_published_setting(system, benchmark):
+    run = run_settings(benchmark, "paper", system, 0, device="cpu")
+    published = dict(MULTIEMO[benchmark])
+    lam = published.pop("lam")
+    for field, value in published.items():
+        groups = [group for group in (run.model, run.loss, run.train) if hasattr(group, field)]
+        assert [getattr(group, field) for group in groups] == [value]
+    assert getattr(run.model, "lam", lam) == lam
+    assert (run.train.lr, run.train.weight_decay, run.model.d) == (1e-4, 1e-5, 256)
+
+
+def test_lambda_and_batch_are_those_of_the_paper():
+    runs = [run_settings(benchmark, "paper", "ML-SAN", 0) for benchmark in ("MELD", "IEMOCAP")]
+    assert [run.model.lam for run in runs] == [0.5, 0.2]
+    assert [run.train.batch for run in runs] == [128, 64]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -42,18 +42,20 @@ def test_a_system_is_known_by_its_parts(profile, system):
 
 
 def test_a_change_finds_its_group():
-    run = run_settings("MELD", "small", "ML-SAN", 0, lam=0.7, epochs=3, film_site="projected")
-    assert (run.loss.lam, run.train.epochs, run.model.film_site) == (0.7, 3, "projected")
+    run = run_settings("MELD", "small", "ML-SAN", 0, lam=0.7, epochs=3, tau=2, speaker="constant")
+    assert (run.model.lam, run.train.epochs, run.loss.tau) == (0.7, 3, 2)
+    assert run.speaker == "constant"
 
 
-def test_roles_stand_in_where_nobody_is_named():
-    assert run_settings("MELD", "small", "ML-SAN", 0, named=True).model.speaker == "identity"
-    assert run_settings("MELD", "small", "ML-SAN", 0, named=False).model.speaker == "role"
+def test_roles_stand_in_for_missing_names():
+    assert run_settings("MELD", "small", "ML-SAN", 0, named=True).speaker == "identity"
+    assert run_settings("MELD", "small", "ML-SAN", 0, named=False).speaker == "role"
 
 
-def test_without_the_head_lambda_does_not_make_a_second_run():
-    one, other = (run_settings("MELD", "small", "w/o Aux", 0, lam=lam) for lam in (0.1, 0.9))
-    assert one == other
+def test_a_model_has_only_the_settings_that_it_reads():
+    assert "lam" not in run_settings("MELD", "small", "MultiEMO", 0).model.model_dump()
+    assert "heads" not in run_settings("MELD", "small", "MMGCN", 0).model.model_dump()
+    assert "tau" not in run_settings("MELD", "small", "MMGCN", 0).loss.model_dump()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,9 @@ def test_without_the_head_lambda_does_not_make_a_second_run():
     [
         (("MELD", "tiny", "ML-SAN", 0), {}, "unknown profile 'tiny'; choose one of smoke, small"),
         (("MELD", "small", "MLSAN", 0), {}, "unknown system 'MLSAN'; choose one of BC-LSTM"),
+        (("EMORY", "small", "ML-SAN", 0), {}, "unknown benchmark 'EMORY'; choose one of MELD"),
         (("MELD", "small", "ML-SAN", 0), {"lambda_": 1}, "unknown setting 'lambda_'; the settings"),
+        (("MELD", "small", "MultiEMO", 0), {"lam": 1}, "unknown setting 'lam'; the settings of"),
         (("MELD", "small", "ML-SAN", 0), {"d": 30}, "d=30 must be a multiple of heads=4"),
         (("MELD", "small", "ML-SAN", 0), {"modalities": ("audio", "text")}, "in this order"),
     ],
@@ -71,61 +75,14 @@ def test_a_wrong_setting_says_what_is_allowed(arguments, changes, message):
         run_settings(*arguments, **changes)
 
 
-def test_plans_cover_seeds_and_share_runs():
-    seeds, few = SCALES["small"].seeds, SCALES["small"].few
-    main = main_runs("MELD", "small", True)
-    ablation = ablation_runs("MELD", "small", True)
-    curve = lambda_runs("IEMOCAP", "small", True)
-    assert len(seeds) == 5
-    assert len(main) == (len(BASELINES) + 2) * len(seeds)
-    assert len(ablation) == 8 * len(few)
-    assert len(set(main) & set(ablation)) == 2 * len(few)
-    assert {run.loss.lam for run in curve} == {0.0, *SCALES["small"].lambdas}
-    assert len(set(main_runs("IEMOCAP", "small", True)) & set(curve)) == len(few)
-
-
 def test_the_cells_are_all_of_them():
-    parts = {(c["film"], c["gate"], c["aux"]) for c in CELLS.values()}
-    assert len(parts) == len(CELLS) == 8
-
-
-@pytest.mark.parametrize("named", [True, False])
-@pytest.mark.parametrize("plan", PLANS)
-def test_a_plan_names_its_runs_apart(plan, named):
-    runs = PLANS[plan]("MELD", "small", named)
-    assert len(set(map(describe, runs))) == len(set(runs)) == len(runs)
-    assert named or "identity" not in {run.model.speaker for run in runs}
-
-
-def test_controls_differ_in_what_the_speaker_is_told_as_and_in_nothing_else():
-    runs = [run for run in control_runs("MELD", "small", True) if run.seed == 0]
-    assert [run.model.speaker for run in runs] == ["identity", "role", "shuffled", "constant"]
-    assert len({run.model_copy(update={"model": runs[0].model}) for run in runs}) == 1
-
-
-def test_every_way_of_telling_the_speaker_is_tried():
-    runs = [r.model for r in speaker_runs("IEMOCAP", "paper", True) if r.seed == 0 and r.model.film]
-    told = [(m.speaker, m.infer_from, m.infer_residual) for m in runs]
-    assert told == [
-        ("identity", "dialogue", False),
-        ("role", "dialogue", False),
-        ("standardised", "dialogue", False),
-        ("inferred", "dialogue", False),
-        ("inferred", "past", False),
-        ("inferred", "dialogue", True),
-    ]
-
-
-def test_modality_dropout_is_the_only_change_for_robustness():
-    runs = robustness_runs("MELD", "small", True)
-    clean = [run for run in runs if not run.train.modality_dropout]
-    assert set(clean) <= set(main_runs("MELD", "small", True))
-    assert len(runs) == 2 * len(clean)
+    parts = {(c["film"], c["gate"], c["aux"]) for c in CELLS.values()} | {(False,) * 3}
+    assert len(parts) == len(CELLS) + 1 == 8
 
 
 @pytest.mark.parametrize("benchmark", ["MELD", "IEMOCAP"])
 @pytest.mark.parametrize("system", BASELINES)
-def test_profile_paper_runs_the_other_models_as_published(system, benchmark):
+def test_profile_paper_runs_the_baselines_as_published(system, benchmark):
     run = run_settings(benchmark, "paper", system, 0)
     assert run.model.name in MODELS
     assert run.loss.emotion == (
