@@ -63,7 +63,6 @@ def test_a_model_has_only_the_settings_that_it_reads():
     [
         (("MELD", "tiny", "ML-SAN", 0), {}, "unknown profile 'tiny'; choose one of smoke, small"),
         (("MELD", "small", "MLSAN", 0), {}, "unknown system 'MLSAN'; choose one of BC-LSTM"),
-        (("EMORY", "small", "ML-SAN", 0), {}, "unknown benchmark 'EMORY'; choose one of MELD"),
         (("MELD", "small", "ML-SAN", 0), {"lambda_": 1}, "unknown setting 'lambda_'; the settings"),
         (("MELD", "small", "MultiEMO", 0), {"lam": 1}, "unknown setting 'lam'; the settings of"),
         (("MELD", "small", "ML-SAN", 0), {"d": 30}, "d=30 must be a multiple of heads=4"),
