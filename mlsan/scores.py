@@ -21,7 +21,7 @@ def weighted_f1(counts: Real[np.ndarray, "*many class class"]) -> Float[np.ndarr
     """F1 averaged over classes by their support, in percent; NaN where there are no utterances."""
     support = counts.sum(axis=-1)
     weighted = np.nan_to_num(_class_f1(counts)) * support
-    return 100 * _ratio(weighted.sum(axis=-1), support.sum(axis=-1))
+    return np.asarray(100 * _ratio(weighted.sum(axis=-1), support.sum(axis=-1)))
 
 
 def macro_f1(counts: Real[np.ndarray, "*many class class"]) -> Float[np.ndarray, "*many"]:

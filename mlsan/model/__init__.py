@@ -2,8 +2,6 @@
 
 from importlib import import_module
 
-import torch
-
 from mlsan.model.interface import EmotionModel, ModelSettings, Sizes
 
 # Imported only when needed, so that a run depends on its own model's code alone.
@@ -26,7 +24,5 @@ def model_class(name: str) -> type[EmotionModel]:
 
 
 def build_model(settings: ModelSettings, sizes: Sizes, seed: int) -> EmotionModel:
-    """A model whose initial weights depend on `seed` alone; the global random state is kept."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return model_class(settings.name)(settings, sizes)
+    """The model that the settings name, with initial weights drawn from `seed`."""
+    return model_class(settings.name).from_seed(settings, sizes, seed)

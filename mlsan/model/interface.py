@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from pydantic import model_validator
 from torch import Tensor, nn
@@ -81,6 +82,13 @@ class EmotionModel(nn.Module):
     """
 
     Settings: type[ModelSettings] = ModelSettings
+
+    @classmethod
+    def from_seed(cls, settings: ModelSettings, sizes: Sizes, seed: int) -> "EmotionModel":
+        """A model with weights drawn from `seed`; the global random state is left alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return cls(settings, sizes)
 
     def total_loss(
         self, erc: Float[Tensor, ""], output: Output, speaker: Int[Tensor, "utterance"]
