@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int, Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.corpus.transcripts import FIRST_KEY

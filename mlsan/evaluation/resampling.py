@@ -74,7 +74,9 @@ def resampled_means(
     found = []
     for start in range(0, resamples, CHUNK):
         chunk = slice(start, start + CHUNK)
-        found.append(_mean_over(drawn.seed[chunk], score(weighted_sums(drawn.dialogue[chunk], tally))))
+        found.append(
+            _mean_over(drawn.seed[chunk], score(weighted_sums(drawn.dialogue[chunk], tally)))
+        )
     return np.concatenate(found)
 
 
