@@ -22,7 +22,7 @@ say = Console(soft_wrap=True, highlight=False).print
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; exit status 0 for success, 1 for incomplete results, 2 for wrong settings."""
+    """Run one command; returns 0 for success, 1 for incomplete results, 2 for wrong settings."""
     options = _parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
@@ -30,10 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"make {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            f"make {options.command}: stopped; run the same command again to resume",
-            file=sys.stderr,
-        )
+        print(f"make {options.command}: stopped; the same command resumes", file=sys.stderr)
         return 130
 
 
@@ -48,9 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--device", help=f"{' | '.join(DEVICES)}; default: cuda for profile paper")
     fetch = commands.add_parser("data", help="download real data, verify it and put it in place")
     fetch.add_argument("--corpus", required=True, help="multiemo | meld-text")
-    fetch.add_argument(
-        "--data", type=Path, help=f"target folder; default: a folder in {DATA.name}/"
-    )
+    fetch.add_argument("--data", type=Path, help=f"target folder; default: one in {DATA.name}/")
     fetch.add_argument("--url", help="another address for the same files")
     look = commands.add_parser("check-data", help="check whether a folder can be used, and how")
     look.add_argument("--data", type=Path, required=True, help="MELD/, IEMOCAP/ or their parent")
@@ -89,11 +84,11 @@ def run_check(options: argparse.Namespace) -> int:
 def usage(corpus: Corpus) -> list[str]:
     """How the models will use a corpus."""
     features = ", ".join(f"{m} ({size})" for m, size in corpus.sizes.items())
-    speakers = "by identity (names found)" if corpus.named else "by role (no names found)"
+    speakers = "identity (names found)" if corpus.named else "role (no names found)"
     return [
         f"modalities: {features}",
-        f"speakers: {speakers}",
-        f"dialogues: {len(corpus.train)} train, {len(corpus.dev)} dev, {len(corpus.test)} test",
+        f"a speaker is: {speakers}",
+        f"{len(corpus.dev)} of {len(corpus.dev) + len(corpus.train)} training dialogues are dev",
         *(f"note: {note}" for note in corpus.notes),
     ]
 
@@ -183,10 +178,8 @@ def list_artifacts(study: Study, before: dict[str, str]) -> None:
         change = changes.get(name, {"change": "missing"})
         text = change["change"]
         if text in ("numbers", "text", "shape"):
-            text = (
-                f"{text} differ in {change['cells']} cells, by at most {change['largest']:.4g} at "
-            )
-            text += f"{change['where']}"
+            text += f" differ in {change['cells']} cells, by at most {change['largest']:.4g}"
+            text += f" at {change['where']}"
         say(f"  {name}: {', '.join(entry['files'])} – {text}")
 
 

@@ -61,7 +61,8 @@ def draws(seeds: int, dialogues: int, resamples: int = RESAMPLES) -> Draws:
 
     def times(size: int, drawn: int, stream: int) -> np.ndarray:
         generator = np.random.default_rng([SEED, stream])
-        return generator.multinomial(drawn, np.full(size, 1 / size), size=resamples)
+        found = generator.multinomial(drawn, np.full(size, 1 / size), size=resamples)
+        return found.astype(np.int16)
 
     return Draws(times(seeds, max(seeds - 1, 1), 0), times(dialogues, dialogues, 1))
 
@@ -131,4 +132,6 @@ def weighted_sums(
     """Weighted sums of a tally over its dialogues."""
     by_dialogue = np.moveaxis(tally, 1, 0)
     flat = by_dialogue.reshape(len(by_dialogue), -1).astype(float)
-    return (weights.astype(float) @ flat).reshape(len(weights), *by_dialogue.shape[1:])
+    summed = (flat.T @ weights.T.astype(float)).reshape(*by_dialogue.shape[1:], len(weights))
+    # Resamples lie next to each other in memory: a score's sums over classes are fast this way.
+    return np.moveaxis(summed, -1, 0)

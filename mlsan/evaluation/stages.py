@@ -28,7 +28,7 @@ class Stages:
     speaker: Shaped[np.ndarray, "utterance"]
     logits: Float[np.ndarray, "utterance class"]
     z: Float[np.ndarray, "utterance feature"]
-    at: dict[str, dict[Modality, Float[np.ndarray, "utterance feature"]]]
+    at: dict[str, dict[Modality, Float[np.ndarray, "utterance _"]]]
 
 
 @torch.no_grad()
