@@ -30,6 +30,7 @@ RESAMPLES = 20_000
 LEVEL = 0.95
 CHUNK = 1000  # resamples at a time: their counts take a few tens of megabytes
 SEED = 0
+Value = float | Float[np.ndarray, "*value"]
 
 
 class Estimate(NamedTuple):
@@ -38,12 +39,12 @@ class Estimate(NamedTuple):
     For a score of several numbers, such as one per class, the first three are arrays.
     """
 
-    value: Float[np.ndarray, "*value"]
-    low: Float[np.ndarray, "*value"]
-    high: Float[np.ndarray, "*value"]
+    value: Value
+    low: Value
+    high: Value
     seeds: int
 
-    def columns(self, name: str) -> dict[str, Float[np.ndarray, "*value"]]:
+    def columns(self, name: str) -> dict[str, Value]:
         """The columns `name`, `name`_low and `name`_high of a table."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
@@ -83,21 +84,17 @@ def resampled_means(
 
 def percentiles(
     resampled: Float[np.ndarray, "resample *value"],
-) -> tuple[Float[np.ndarray, "*value"], Float[np.ndarray, "*value"]]:
-    """The ends of the 95 % interval; resamples without a score (NaN) are left out."""
-    ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    if not np.isnan(resampled).any():
-        low, high = np.quantile(resampled, ends, axis=0)
-        return low, high
+) -> Float[np.ndarray, "end *value"]:
+    """Both ends of the 95 % interval; resamples without a score (NaN) are left out."""
     flat = pd.DataFrame(resampled.reshape(len(resampled), -1))
-    low, high = flat.quantile(ends).to_numpy()
-    return low.reshape(resampled.shape[1:]), high.reshape(resampled.shape[1:])
+    ends = flat.quantile([(1 - LEVEL) / 2, (1 + LEVEL) / 2]).to_numpy()
+    return ends.reshape(2, *resampled.shape[1:])
 
 
 def mean_score(counts: Counts, score: Score = weighted_f1) -> Estimate:
     """A system's mean score over seeds with its interval; NaN without runs or utterances."""
     if not counts.table.any():
-        nothing = np.full(np.shape(score(np.zeros(counts.table.shape[2:]))), np.nan)
+        nothing = np.full(np.shape(score(np.zeros(counts.table.shape[2:]))), np.nan)[()]
         return Estimate(nothing, nothing, nothing, len(counts.seeds))
     value = counts.scores(score).mean(axis=0)
     return Estimate(value, *percentiles(resampled_means(counts.table, score)), len(counts.seeds))

@@ -36,17 +36,12 @@ def contrast(
     seeds = len(tallies[0])
     if not tallies[0].any():
         value = np.shape(score(np.zeros(cells[0].table.shape[2:])))
-        nothing = np.full(weights.shape[:-1] + value, np.nan)
+        nothing = np.full(weights.shape[:-1] + value, np.nan)[()]
         return Estimate(nothing, nothing, nothing, seeds)
     means = np.stack([score(tally.sum(axis=1)).mean(axis=0) for tally in tallies])
-    resampled = np.stack([resampled_means(tally, score) for tally in tallies], axis=1)
-    if weights.ndim == 1:
-        return Estimate(
-            np.tensordot(weights, means, 1),
-            *percentiles(np.einsum("c,rc...->r...", weights, resampled)),
-            seeds,
-        )
-    return Estimate(weights @ means, *percentiles(resampled @ weights.T), seeds)
+    resampled = np.stack([resampled_means(tally, score) for tally in tallies])
+    sums = np.moveaxis(np.tensordot(weights, resampled, 1), weights.ndim - 1, 0)
+    return Estimate(np.tensordot(weights, means, 1)[()], *percentiles(sums), seeds)
 
 
 def paired(*systems: Counts) -> list[Tally]:
