@@ -315,8 +315,8 @@ def selection_figure(data: pd.DataFrame) -> Figure:
         1, len(benchmarks), figsize=(DOUBLE, 0.9 + 0.27 * most), squeeze=False, layout="constrained"
     )
     for axis, benchmark in zip(axes[0], benchmarks, strict=True):
-        part = data[data["benchmark"] == benchmark].reset_index(drop=True)
-        for place, row in part.iterrows():
+        part = data[data["benchmark"] == benchmark]
+        for place, row in enumerate(part.to_dict("records")):
             colour = SYSTEM.get(row["system"], "0.4")
             ends = [row["test_wf1_mean"], row["best_test_wf1_mean"]]
             axis.plot(ends, [place] * 2, color=colour)
