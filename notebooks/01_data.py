@@ -53,7 +53,8 @@ from mlsan.evaluation.heterogeneity import (
     training_features,
 )
 from mlsan.report import use_style
-from mlsan.report.nb01_data import corpora_table, heterogeneity_figure
+from mlsan.report.figures import heterogeneity
+from mlsan.report.tables import corpora_table
 from mlsan.vocabulary import EMOTIONS, PARTIES
 
 use_style()
@@ -170,7 +171,7 @@ if corpus.simulated:
     spaces["style undone exactly"] = training_features(study.oracle(benchmark), modality)
 plane = emotion_plane(spaces, corpus, leading_speakers(corpus, 2))
 gap = speaker_gap(plane)
-figure1 = heterogeneity_figure(plane, gap)
+figure1 = heterogeneity(plane, gap)
 
 # %% tags=["nbval-ignore-output"]
 note = f"{benchmark}, {modality} features."

@@ -45,7 +45,7 @@ from IPython.display import Markdown, display
 from mlsan.corpus import SpeakerCode, collate
 from mlsan.model import build_model, class_weights, soft_hgr, swfc
 from mlsan.report import SYSTEM, use_style
-from mlsan.report.nb02_baseline import main_table
+from mlsan.report.tables import main_table
 from mlsan.training import run_settings
 
 use_style()
@@ -173,7 +173,7 @@ right.legend()
 
 # %% tags=["nbval-ignore-output"]
 known = pd.concat([table, study.finished(study.plan("main"))]).drop_duplicates("run")
-display(Markdown(study.save_table(main_table(known), "table1_main", known, study.caveats)))
+display(Markdown(study.save_table(main_table(known), "table1_main", known["run"], study.caveats)))
 
 # %% [markdown]
 # ## What we learned

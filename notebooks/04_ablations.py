@@ -44,8 +44,9 @@ from IPython.display import Markdown, display
 
 from mlsan.evaluation.counts import gathered
 from mlsan.report import SYSTEM, use_style
-from mlsan.report.nb04_ablations import ablation_table, factorial_table
+from mlsan.report.comparisons import factorial_table
 from mlsan.report.paper import TABLE1, TABLE2, TABLE2_DELTA
+from mlsan.report.tables import ablation_table
 
 use_style()
 
@@ -89,8 +90,8 @@ cells[["benchmark", "system", "speaker", "seed", "status", "test_wf1"]].round(2)
 
 # %% tags=["nbval-ignore-output"]
 one_out = cells[cells["system"].isin(TABLE2)]
-table2 = ablation_table(one_out, gathered(one_out, study.predictions))
-text = study.save_table(table2, "table2_ablation", one_out, study.caveats)
+table2 = ablation_table(one_out)
+text = study.save_table(table2, "table2_ablation", one_out["run"], study.caveats)
 display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
@@ -129,9 +130,8 @@ display(
 controls = study.sweep(study.plan("controls"))
 runs = pd.concat([cells, controls]).drop_duplicates("run")
 counts = gathered(runs, study.predictions, ["film", "gate", "aux", "speaker"])
-factorial = factorial_table(counts)
-by = ["benchmark", "system", "speaker"]
-text = study.save_table(factorial, "table2_factorial", runs, study.caveats, by)
+factorial = factorial_table(counts, np.random.default_rng(0))
+text = study.save_table(factorial, "table2_factorial", runs["run"], study.caveats)
 display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]

@@ -41,10 +41,11 @@ import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
-from mlsan.evaluation.counts import gathered
 from mlsan.report import use_style
-from mlsan.report.nb05_sensitivity import dose_figure, dose_table, lambda_figure, lambda_table
+from mlsan.report.evidence import dose_figure, dose_table
+from mlsan.report.figures import lambda_curve
 from mlsan.report.paper import LAMBDA_OPTIMUM
+from mlsan.report.tables import lambda_table
 
 use_style()
 
@@ -79,13 +80,11 @@ wide.round(2).sort_index(level="benchmark", ascending=False, sort_remaining=True
 # λ = 0 is ML-SAN without the head: a head with weight zero changes nothing else.
 
 # %% tags=["nbval-ignore-output"]
-curve = lambda_table(gathered(table, study.predictions, "lam"))
-figure6 = lambda_figure(curve)
+curve = lambda_table(table)
+figure6 = lambda_curve(curve)
 
 # %% tags=["nbval-ignore-output"]
-by = ["benchmark", "lam"]
-text = study.save_figure(figure6, curve, "fig6_lambda", table, study.caveats, by)
-display(Markdown(text))
+display(Markdown(study.save_figure(figure6, curve, "fig6_lambda", table["run"], study.caveats)))
 
 # %% tags=["nbval-ignore-output"]
 sentences = []
@@ -116,13 +115,12 @@ if doses is None:
 
 # %% tags=["nbval-ignore-output"]
 if doses is not None:
-    response = dose_table(gathered(doses, study.predictions, ["heterogeneity", "system"]))
+    response = dose_table(doses)
     figure8 = dose_figure(response)
 
 # %% tags=["nbval-ignore-output"]
 if doses is not None:
-    by = ["benchmark", "heterogeneity", "system"]
-    text = study.save_figure(figure8, response, "fig8_dose", doses, study.caveats, by)
+    text = study.save_figure(figure8, response, "fig8_dose", doses["run"], study.caveats)
     display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]

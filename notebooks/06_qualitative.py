@@ -51,16 +51,8 @@ from mlsan.evaluation.neutrality import (
 )
 from mlsan.evaluation.qualitative import case_dialogue, case_study, feature_map, speaker_weights
 from mlsan.report import use_style
-from mlsan.report.nb06_qualitative import (
-    WITHHELD,
-    arm_of,
-    confusion_figure,
-    feature_figure,
-    gate_figure,
-    probes_figure,
-    probes_table,
-)
-from mlsan.report.nb07_beyond import way_of
+from mlsan.report.evidence import WITHHELD, arm_of, probes_figure, probes_table, way_of
+from mlsan.report.figures import confusions, feature_maps, gates
 from mlsan.report.paper import FIG3_WEIGHTS, FIG4_RECOGNISED
 from mlsan.vocabulary import EMOTIONS
 
@@ -97,7 +89,7 @@ chosen = case_dialogue(predictions["ML-SAN"], predictions["MultiEMO"], turns=ran
 dialogue = next(d for d in corpus.test if d.id == chosen)
 case = case_study(pair, models, corpus, dialogue)
 right = {system: int((case[system] == case["emotion"]).sum()) for system in pair}
-figure3 = gate_figure(weights, case, f"{corpus.name}, test dialogue {chosen}")
+figure3 = gates(weights, case, f"{corpus.name}, test dialogue {chosen}")
 
 # %% tags=["nbval-ignore-output"]
 shares = case.filter(like="weight_")
@@ -130,7 +122,7 @@ for name in study.corpora:
         cells = summed_confusion(predicted, EMOTIONS[name])
         found.append(cells.assign(benchmark=name, system=system))
 table = pd.concat(found, ignore_index=True)
-figure4 = confusion_figure(table)
+figure4 = confusions(table)
 
 # %% tags=["nbval-ignore-output"]
 keys = ["benchmark", "system", "emotion"]
@@ -160,7 +152,7 @@ maps = pd.concat(
     for name in study.corpora
     for system in ("MultiEMO", "ML-SAN")
 )
-figure5 = feature_figure(maps)
+figure5 = feature_maps(maps)
 
 # %% tags=["nbval-ignore-output"]
 runs = [study.result(study.config(b, s)).key for b in study.corpora for s in ("MultiEMO", "ML-SAN")]
@@ -184,15 +176,14 @@ assert not (sweep["status"] == "failed").any(), sweep.loc[sweep["status"] == "fa
 rows = []
 for run in arms:
     seen = [study.stages(run, split) for split in ("train", "dev", "test")]
-    film = study.config(run.benchmark, "ML-SAN").model.film_modalities
-    calibrated = [m for m in film if m in seen[0].at["raw"]]
+    calibrated = [m for m in run.model.film_modalities if m in seen[0].at["raw"]]
     found = stage_probes(*seen, np.random.default_rng(run.seed), modalities=calibrated)
-    rows.append(found.assign(benchmark=run.benchmark, system=arm_of(run), seed=run.seed))
+    rows.append(found.assign(benchmark=run.benchmark, system=arm_of(run.model), seed=run.seed))
 
 # %% tags=["nbval-ignore-output"]
 for run in arms:
     corpus = study.corpora[run.benchmark]
-    if not corpus.named or arm_of(run) != "ML-SAN":
+    if not corpus.named or arm_of(run.model) != "ML-SAN":
         continue
     splits = (corpus.train, corpus.dev, corpus.test)
     seen = [withheld_stages(run, corpus, study.model(run), split) for split in splits]
@@ -231,12 +222,12 @@ display(Markdown("\n".join(lines)))
 # A simulation knows each speaker's style, so it can say how near the calibrated features come to features without any: the mean $R^2$ a feature, over training utterances. "By speaker" standardises each speaker's features; "best" is the best that any scale and shift a speaker and feature could do, the bound of Eq. 2.
 
 # %% tags=["nbval-ignore-output"]
-told = {run: arm_of(run) for run in arms if getattr(run.model, "film", False)}
-told |= {r: f"ML-SAN, {way_of(r)}" for r in study.plan("speakers") if r not in told}
+told = {run: arm_of(run.model) for run in arms if run.model.film}
+told |= {r: f"ML-SAN, {way_of(r.model)}" for r in study.plan("speakers") if r not in told}
 study.sweep(list(told))
 parts = []
 for run, name in told.items():
-    if not (getattr(run.model, "film", False) and study.corpora[run.benchmark].simulated):
+    if not (run.model.film and study.corpora[run.benchmark].simulated):
         continue
     truth = study.oracle(run.benchmark).train
     recovered = recovery_by_modality(style_recovery(study.stages(run, "train"), truth))

@@ -44,9 +44,9 @@ from IPython.display import Markdown, display
 from mlsan.model.inferred import InferredFiLM
 
 from mlsan.evaluation.counts import gathered
-from mlsan.evaluation.robustness import conditions, degraded_predictions
+from mlsan.evaluation.robustness import acquaintance, conditions, robustness
 from mlsan.report import use_style
-from mlsan.report.nb07_beyond import robustness_figure, robustness_table, speakers_table, way_of
+from mlsan.report.evidence import robustness_figure, robustness_table, speakers_table, way_of
 from mlsan.training import MODALITY_DROPOUT
 
 use_style()
@@ -91,7 +91,7 @@ print("the causal form did not look ahead")
 
 # %% tags=["nbval-ignore-output"]
 plan = study.plan("speakers")
-ways = {study.key(run): way_of(run) for run in plan}
+ways = {study.key(run): way_of(run.model) for run in plan}
 table = study.sweep(plan)
 table["system"] = table["run"].map(ways)
 table[["benchmark", "system", "seed", "status", "test_wf1"]].round(2)
@@ -99,21 +99,24 @@ table[["benchmark", "system", "seed", "status", "test_wf1"]].round(2)
 # %% tags=["nbval-ignore-output"]
 parts = {"all": None, "seen": True, "unseen": False} if study.named else {"all": None}
 counts = {part: gathered(table, study.predictions, seen=seen) for part, seen in parts.items()}
-reference = {b: "identity" if corpus.named else "role" for b, corpus in study.corpora.items()}
-table5 = speakers_table(counts, reference)
-rows = table5.data
+rows = []
+for benchmark, corpus in study.corpora.items():
+    own = {part: {benchmark: found[benchmark]} for part, found in counts.items()}
+    reference = "identity" if corpus.named else "role"
+    rows.append(acquaintance(own, reference, np.random.default_rng(0)))
+rows = pd.concat(rows, ignore_index=True)
 
 # %% tags=["nbval-ignore-output"]
 note = f"Δ is to identity, and to role where nobody is named. {study.caveats}"
-text = study.save_table(table5, "table5_speakers", table, note)
+text = study.save_table(speakers_table(rows), "table5_speakers", table["run"], note)
 display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
 lines = []
-for row in rows[rows["system"] == "role"].dropna(subset="delta").itertuples():
+for row in rows[rows["system"] == "inferred (dialogue)"].dropna(subset="delta").itertuples():
     reading = "gains" if row.low > 0 else "costs" if row.high < 0 else "makes no clear difference"
     lines.append(
-        f"- {row.benchmark}, {row.part} speakers ({row.utterances} utterances): the role "
+        f"- {row.benchmark}, {row.part} speakers ({row.utterances} utterances): inferring "
         f"{reading}, {row.delta:+.2f} [{row.low:+.2f}, {row.high:+.2f}]."
     )
 assert (rows["low"].dropna() <= rows["high"].dropna()).all()
@@ -133,7 +136,7 @@ assert not (sweep["status"] == "failed").any(), sweep.loc[sweep["status"] == "fa
 degraded = {b: conditions(c, np.random.default_rng(0)) for b, c in study.corpora.items()}
 found = []
 for run in plan:
-    scored = degraded_predictions(run, study.model(run), degraded[run.benchmark])
+    scored = robustness(run, study.model(run), degraded[run.benchmark])
     told = {"benchmark": run.benchmark, "system": study.system(run), "seed": run.seed}
     found.append(scored.assign(**told, dropout=run.train.modality_dropout))
 robust = robustness_table(pd.concat(found, ignore_index=True))
@@ -146,7 +149,7 @@ figure10 = robustness_figure(robust)
 
 # %% tags=["nbval-ignore-output"]
 note = f"Modality dropout: rate {MODALITY_DROPOUT:g}. {study.caveats}"
-display(Markdown(study.save_figure(figure10, robust, "fig10_robustness", sweep, note)))
+display(Markdown(study.save_figure(figure10, robust, "fig10_robustness", sweep["run"], note)))
 
 # %% tags=["nbval-ignore-output"]
 wide = robust.pivot(

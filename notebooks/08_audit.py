@@ -42,8 +42,14 @@ from pathlib import Path
 import pandas as pd
 
 from mlsan.corpus import catalogue
-from mlsan.evaluation.audit import EMOBERTA_LIST, read_emoberta_list, text_audit
-from mlsan.report.nb08_audit import by_exposure, duplicates, probe_and_models
+from mlsan.evaluation.audit import (
+    EMOBERTA_LIST,
+    by_exposure,
+    duplicates,
+    probe_and_models,
+    read_emoberta_list,
+    text_audit,
+)
 
 # %% [markdown]
 # ## A straight line against the whole model
