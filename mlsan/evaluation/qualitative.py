@@ -29,7 +29,6 @@ def speaker_weights(
     over features: of Eq. 2's factor minus 1, and of its summand. Both are 0 for a calibration
     that does nothing and NaN for a modality without one. "unknown" is entry 0.
     """
-    settings = run.model
     code = speaker_code(run, corpus)
     rows = []
     for name in ("unknown", *speakers):
@@ -39,11 +38,11 @@ def speaker_weights(
         for modality in model.modalities:
             row = {"speaker": name, "modality": modality, "gate": np.nan}
             row |= {"scale": np.nan, "shift": np.nan}
-            if settings.gate:
+            if model.settings.gate:
                 row["gate"] = model.gate(index, modality).mean().item()
-            if settings.film and modality in settings.film_modalities:
+            if model.settings.film and modality in model.settings.film_modalities:
                 gamma, beta = model.calibration(index, modality)
-                excess = gamma if settings.film_form == "residual" else gamma - 1
+                excess = gamma if model.settings.film_form == "residual" else gamma - 1
                 row["scale"] = excess.square().mean().sqrt().item()
                 row["shift"] = beta.square().mean().sqrt().item()
             rows.append(row)
