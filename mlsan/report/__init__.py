@@ -7,7 +7,6 @@ from mlsan.report.artifacts import (
     runs_by_row,
     save_figure,
     save_table,
-    versions,
 )
 from mlsan.report.declaration import Artifact
 from mlsan.report.review import Finding, Session, check, committed, compare
@@ -41,5 +40,4 @@ __all__ = [
     "save_figure",
     "save_table",
     "use_style",
-    "versions",
 ]
