@@ -17,6 +17,8 @@ from mlsan.report import paper
 from mlsan.report.declaration import Artifact
 from mlsan.report.style import DOUBLE, SYSTEM
 from mlsan.report.tables import (
+    BASE,
+    FULL,
     Table,
     change,
     estimate,
@@ -28,7 +30,6 @@ from mlsan.report.tables import (
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import EMOTIONS, Benchmark
 
-BASE, FULL = "MultiEMO", "ML-SAN"
 CLAIMED_P = 0.01  # the paper's paired t-test, over paper.RUNS runs
 # Test utterances of the emotions of paper.FIG4_RECOGNISED in the published MELD.
 MELD_TEST = {"fear": 50, "anger": 345}

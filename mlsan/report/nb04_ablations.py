@@ -10,10 +10,19 @@ from mlsan.evaluation.factorial import SWITCHES, cell_name, effects
 from mlsan.evaluation.significance import adjusted, compare_all
 from mlsan.report import paper
 from mlsan.report.declaration import Artifact
-from mlsan.report.tables import Table, change, estimate, means, of_asked, p_text, plus_minus
+from mlsan.report.tables import (
+    BASE,
+    FULL,
+    Table,
+    change,
+    estimate,
+    means,
+    of_asked,
+    p_text,
+    plus_minus,
+)
 from mlsan.vocabulary import Benchmark
 
-BASE, FULL = "MultiEMO", "ML-SAN"
 BY = ["corpus", "benchmark", "system", "speaker"]
 
 TABLE2 = Artifact(

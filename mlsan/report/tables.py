@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+BASE, FULL = "MultiEMO", "ML-SAN"  # what every comparison is about
+
 
 class Table(NamedTuple):
     """`data` has plain numbers, for the CSV; `shown` is for reading, in Markdown and LaTeX."""
