@@ -118,11 +118,11 @@ def test_a_torn_checkpoint_is_named_and_kept(corpus, tmp_path):
 
 
 def test_a_model_comes_back_with_its_predictions(corpus, tmp_path):
-    from mlsan.evaluation import stages
+    from mlsan.evaluation import stages_of
 
     run = tiny()
     result = train_run(run, corpus, tmp_path)
-    seen = stages(run, corpus, result.model(run, corpus), corpus.test)
+    seen = stages_of(run, corpus, result.model(run, corpus), corpus.test)
     test = result.predictions.query("split == 'test'")
     assert (seen.logits.argmax(1) == test["predicted"]).all()
     assert list(test["label"]) == list(seen.label)
