@@ -1,4 +1,4 @@
-# The whole companion, from an empty clone to the paper's tables and figures: `make help`.
+# Everything from a fresh clone to the paper's tables and figures. Run `make help` for the goals.
 
 PROFILE := small
 CORPUS := sim
@@ -14,25 +14,25 @@ corpora := sim multiemo meld-text
 devices := cpu cuda cuda-bfloat16
 variables := PROFILE CORPUS DATA JOBS DEVICE PYTHON VENV TORCH_INDEX
 
-# What can be refused is refused here, before minutes go into building the environment.
+# Wrong settings are rejected here, before the environment is built, which takes minutes.
 typed := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
 unknown := $(filter-out $(variables),$(typed))
-$(if $(unknown),$(error Unknown variable: $(unknown). There are: $(variables)))
+$(if $(unknown),$(error Unknown variable: $(unknown). The variables are: $(variables)))
 one_of = $(if $(and $(filter 1,$(words $($1))),$(filter $($1),$2)),,\
-    $(error $1=$($1) is not known. $1 is one of: $2))
+    $(error $1=$($1) is not valid. $1 is one of: $2))
 $(call one_of,PROFILE,$(profiles))
 $(call one_of,CORPUS,$(corpora))
 $(if $(DEVICE),$(call one_of,DEVICE,$(devices)))
 ifeq ($(CORPUS)$(if $(DATA)$(wildcard data/multiemo)$(filter data,$(MAKECMDGOALS)),,-),multiemo-)
-$(error CORPUS=multiemo needs DATA=DIR, the folder that holds MELD/, IEMOCAP/ or both; or run \
+$(error CORPUS=multiemo needs DATA=DIR, the folder that contains MELD/, IEMOCAP/ or both; or run \
 `make data CORPUS=multiemo` first)
 endif
 ifneq ($(filter data,$(MAKECMDGOALS)),)
 $(if $(filter-out sim,$(CORPUS)),,$(error `make data` needs CORPUS=multiemo or CORPUS=meld-text; \
-CORPUS=sim makes its own data))
+CORPUS=sim generates its own data))
 endif
 ifneq ($(filter check-data,$(MAKECMDGOALS)),)
-$(if $(DATA),,$(error `make check-data` needs DATA=DIR, a folder MELD/ or IEMOCAP/, or their parent))
+$(if $(DATA),,$(error `make check-data` needs DATA=DIR: a folder MELD/ or IEMOCAP/, or their parent))
 endif
 
 python := $(VENV)/bin/python
@@ -40,18 +40,18 @@ environment := $(VENV)/.complete
 sources = $(sort $(wildcard notebooks/*.py))
 pip = $(python) -m pip --disable-pip-version-check
 
-# Nothing of the caller's own Python reaches the environment or its kernels.
+# Keep the caller's own Python settings out of the environment and its kernels.
 unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
 export PYTHONNOUSERSITE := 1
-# Runs and notebooks share the cores by process; threads of their own would only fight, and sums
-# would depend on how many there are.
+# Runs and notebooks use the cores by process. More threads would compete for the cores, and sums
+# would depend on the number of threads.
 export OMP_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help paper data check-data test bench lab notebooks lock clean
 
-help: ## List what there is
+help: ## List the goals and variables
 	@echo 'make GOAL [VARIABLE=value ...]'
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,24 +59,24 @@ help: ## List what there is
 	@echo '  PROFILE      $(profiles)  [$(PROFILE)]'
 	@echo '  CORPUS       $(corpora)  [$(CORPUS)]'
 	@echo '  DATA         folder of feature files  [data/CORPUS]'
-	@echo '  JOBS         how many runs train at a time, or a Dask scheduler: tcp://host:8786  [one a core]'
-	@echo '  DEVICE       $(devices)  [a GPU for profile paper, if there is one]'
-	@echo '  PYTHON       the Python to build the environment with, 3.11 or later'
-	@echo '  TORCH_INDEX  a further package index, e.g. one with CPU-only builds of torch'
+	@echo '  JOBS         number of parallel runs, or a Dask scheduler: tcp://host:8786  [one per core]'
+	@echo '  DEVICE       $(devices)  [for profile paper a GPU, if there is one]'
+	@echo '  PYTHON       the Python that builds the environment, 3.11 or later'
+	@echo '  TORCH_INDEX  an additional package index, e.g. one with CPU-only builds of torch'
 
-paper: $(environment) ## Train, run the notebooks, write every table and figure
+paper: $(environment) ## Train, run the notebooks, write all tables and figures
 	$(python) -m mlsan paper --profile '$(PROFILE)' --corpus '$(CORPUS)' \
 	  $(if $(DATA),--data '$(DATA)') $(if $(JOBS),--jobs '$(JOBS)') $(if $(DEVICE),--device '$(DEVICE)')
 
-data: $(environment) ## Fetch real data and verify it: CORPUS=multiemo or CORPUS=meld-text
+data: $(environment) ## Download real data and verify it: CORPUS=multiemo or CORPUS=meld-text
 	$(if $(filter meld-text,$(CORPUS)),$(pip) install --quiet $(index) --constraint requirements.lock \
 	  --no-build-isolation --editable '.[text]')
 	$(python) -m mlsan data --corpus '$(CORPUS)' $(if $(DATA),--data '$(DATA)')
 
-check-data: $(environment) ## Say whether the feature files in DATA can be used, and how
+check-data: $(environment) ## Check the feature files in DATA and report how they are used
 	$(python) -m mlsan check-data --data '$(DATA)'
 
-test: $(environment) ## Lint, unit tests, and every notebook against its committed output
+test: $(environment) ## Lint, unit tests, notebooks (outputs that do not depend on training are compared)
 	$(python) -m ruff check
 	$(python) -m ruff format --check
 	$(python) -m pytest -n 2 --dist loadfile
@@ -84,17 +84,17 @@ test: $(environment) ## Lint, unit tests, and every notebook against its committ
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg \
 	  --nbval-cell-timeout 480 -n 2 --dist loadfile notebooks/*.ipynb
 
-bench: $(environment) ## Time a training step of every model, and write build/bench-PROFILE.csv
+bench: $(environment) ## Time a training step of every model and write build/bench-PROFILE.csv
 	$(python) -m mlsan.bench --profile '$(PROFILE)'
 
 lab: $(environment) ## Open the notebooks in JupyterLab
 	PROFILE='$(PROFILE)' CORPUS='$(CORPUS)' DATA='$(DATA)' JOBS='$(JOBS)' \
 	  DEVICE='$(DEVICE)' $(python) -m jupyterlab notebooks
 
-notebooks: $(environment) ## Execute the notebook sources into the committed .ipynb
+notebooks: $(environment) ## Execute the notebook sources and write the committed .ipynb
 	PROFILE=small CORPUS=sim DATA= JOBS= DEVICE= $(python) -m mlsan.report.notebooks $(sources)
 
-lock: ## Write requirements.lock anew from the pins in pyproject.toml
+lock: ## Rewrite requirements.lock from the pins in pyproject.toml
 	@$(find_python); scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; set -e; \
 	"$$found" -c "$$list_pins" > "$$scratch/pins"; \
 	"$$found" -m venv "$$scratch/env"; \
@@ -105,14 +105,14 @@ lock: ## Write requirements.lock anew from the pins in pyproject.toml
 	    | grep -vE '^(nvidia|cuda|triton)' | sed 's/+[a-z0-9.]*$$//'; } > "$$scratch/lock"; \
 	mv "$$scratch/lock" requirements.lock
 
-clean: ## Remove what was built; data and committed figures stay
+clean: ## Remove what was built, but no data and no committed figures
 	rm -rf build '$(VENV)' mlsan.egg-info .pytest_cache .ruff_cache
 	find mlsan tests notebooks -name __pycache__ -prune -exec rm -rf {} +
 
-# The last step writes the mark, so an interrupted install is never taken for a finished one.
+# The last step creates the target, so that an interrupted installation is not taken as complete.
 $(environment): requirements.lock pyproject.toml
 	@$(find_python); set -e; \
-	echo "Building $(VENV) with $$("$$found" --version): a few minutes, once"; \
+	echo "Building $(VENV) with $$("$$found" --version); this takes a few minutes, once"; \
 	rm -rf '$(VENV)'; \
 	"$$found" -m venv '$(VENV)'
 	$(pip) install $(index) -r requirements.lock
@@ -121,7 +121,7 @@ $(environment): requirements.lock pyproject.toml
 
 index = $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)')
 
-# The Python that the lock was made with comes first. Debian's can lack ensurepip.
+# The Python that the lock was written with comes first. Debian's Python can lack ensurepip.
 define find_python
 found=; for each in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3); do \
   if "$$each" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \

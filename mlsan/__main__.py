@@ -1,6 +1,6 @@
 """`python -m mlsan paper`: train, run the notebooks, write every table and figure.
 
-`data` fetches a corpus and `check-data` looks at one.
+`data` downloads a corpus and `check-data` checks one.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from rich.console import Console
 
 from mlsan.corpus import DATA, OPENERS, Corpus, read_any
 from mlsan.report import Session, check, committed, compare, read_manifest
+from mlsan.report.nb01_data import corpora_table
 from mlsan.report.notebooks import NotebookError, execute
-from mlsan.report.tables import corpora_table
 from mlsan.study import NOTEBOOKS, ROOT, Study, open_study
 from mlsan.training import DEVICES, PLANS, PROFILES, code_digest
 
@@ -22,7 +22,7 @@ say = Console(soft_wrap=True, highlight=False).print
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit status: 0 all well, 1 something is missing, 2 wrong settings."""
+    """Run one command; returns 0 for success, 1 for incomplete results, 2 for wrong settings."""
     options = _parser().parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"make {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"make {options.command}: stopped; the same call goes on from here", file=sys.stderr)
+        print(f"make {options.command}: stopped; the same command resumes", file=sys.stderr)
         return 130
 
 
@@ -43,11 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--data", type=Path, help="folder with MELD/, IEMOCAP/ or both")
     run.add_argument("--jobs", help="processes, or a Dask scheduler's address; default: every core")
     run.add_argument("--device", help=f"{' | '.join(DEVICES)}; default: cuda for profile paper")
-    fetch = commands.add_parser("data", help="fetch real data, verify it and put it in place")
+    fetch = commands.add_parser("data", help="download real data, verify it and put it in place")
     fetch.add_argument("--corpus", required=True, help="multiemo | meld-text")
-    fetch.add_argument("--data", type=Path, help=f"the folder; default: below {DATA.name}/")
-    fetch.add_argument("--url", help="another address of the same files")
-    look = commands.add_parser("check-data", help="say whether a folder can be used, and how")
+    fetch.add_argument("--data", type=Path, help=f"target folder; default: one in {DATA.name}/")
+    fetch.add_argument("--url", help="another address for the same files")
+    look = commands.add_parser("check-data", help="check whether a folder can be used, and how")
     look.add_argument("--data", type=Path, required=True, help="MELD/, IEMOCAP/ or their parent")
     return parser
 
@@ -62,7 +62,7 @@ def run_paper(options: argparse.Namespace) -> int:
 
 def run_data(options: argparse.Namespace) -> int:
     """`make data`"""
-    from mlsan.corpus.fetch.obtain import obtain  # nothing else needs the network's libraries
+    from mlsan.corpus.fetch.obtain import obtain  # only this command needs the network libraries
 
     given = options.data.expanduser().resolve() if options.data else None
     folder = obtain(options.corpus, given, options.url, say)
@@ -82,9 +82,9 @@ def run_check(options: argparse.Namespace) -> int:
 
 
 def usage(corpus: Corpus) -> list[str]:
-    """What the models will make of a corpus."""
+    """How the models will use a corpus."""
     features = ", ".join(f"{m} ({size})" for m, size in corpus.sizes.items())
-    speakers = "identity (there are names)" if corpus.named else "role (there are no names)"
+    speakers = "identity (names found)" if corpus.named else "role (no names found)"
     return [
         f"modalities: {features}",
         f"a speaker is: {speakers}",
@@ -97,7 +97,7 @@ COMMANDS = {"paper": run_paper, "data": run_data, "check-data": run_check}
 
 
 def paper(study: Study) -> int:
-    """The main job: every run, every notebook in order, then a look at every artifact."""
+    """Train every run, execute every notebook in order, then check every artifact."""
     started = time.time()
     before = committed(study.figures)
     describe_corpora(study)
@@ -123,7 +123,7 @@ def paper(study: Study) -> int:
 
 
 def describe_corpora(study: Study) -> None:
-    """Say what there is to train on, and what was left out."""
+    """Print the corpora and what was left out of them."""
     say(f"Profile {study.profile}, corpus {study.source.corpus}")
     for corpus in study.corpora.values():
         kind = "simulated, " if corpus.simulated else ""
@@ -135,7 +135,7 @@ def describe_corpora(study: Study) -> None:
 
 
 def train(study: Study) -> tuple[list[str], list[str]]:
-    """Train all runs of all plans: their keys, and what failed."""
+    """Train all runs of all plans; returns their keys and what failed."""
     runs = study.plan(*PLANS)
     doses = [dose for dose in study.doses().values() if dose.source != study.source]
     say(f"Runs: {len(runs) + len(doses) * len(study.dose_plan())}")
@@ -151,7 +151,7 @@ def train(study: Study) -> tuple[list[str], list[str]]:
 
 
 def run_notebooks(study: Study) -> list[str]:
-    """Run copies of the notebooks in order, under build/; what went wrong."""
+    """Execute copies of the notebooks in order, in build/; returns what failed."""
     parameters = {
         "PROFILE": study.profile,
         "CORPUS": study.source.corpus,
@@ -171,15 +171,15 @@ def run_notebooks(study: Study) -> list[str]:
 
 
 def list_artifacts(study: Study, before: dict[str, str]) -> None:
-    """Every artifact with its files, and how its numbers differ from the committed ones."""
+    """Print every artifact with its files, and how its numbers differ from the committed ones."""
     changes = compare(study.figures, before).set_index("artifact").to_dict("index")
     say(f"Artifacts in {study.figures.relative_to(ROOT)}/ (compared with what is committed)")
     for name, entry in read_manifest(study.figures).items():
         change = changes.get(name, {"change": "missing"})
         text = change["change"]
         if text in ("numbers", "text", "shape"):
-            text = f"{text} differ: {change['cells']} cells, most {change['largest']:.4g} at "
-            text += f"{change['where']}"
+            text += f" differ in {change['cells']} cells, by at most {change['largest']:.4g}"
+            text += f" at {change['where']}"
         say(f"  {name}: {', '.join(entry['files'])} – {text}")
 
 

@@ -1,6 +1,6 @@
-"""`make bench`: what a training step costs in time and memory, by model and stage.
+"""`make bench`: the time and memory of a training step, by model and stage.
 
-Every row is measured in a process of its own, so that peaks of memory do not leak from one to
+Each row is measured in a process of its own, so that one row's peak of memory does not count for
 the next, on simulated dialogues of the profile's sizes.
 """
 
@@ -19,23 +19,18 @@ import pandas as pd
 import torch
 
 from mlsan.corpus import Batch, batches
-from mlsan.corpus.batch import drop_identities
 from mlsan.files import write_atomically
-from mlsan.model.fast.packing import pack
-from mlsan.model.losses import emotion_loss
-from mlsan.model.multiemo import MultiEMO
 from mlsan.training import BASELINES, PROFILES, Source, begin, run_settings
-from mlsan.training.loop import Fit, label_weights, speaker_code, targets
+from mlsan.training.loop import TrainingState, label_weights, speaker_code, targets, train_step
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import BENCHMARKS, Benchmark
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
 SYSTEMS = ("MultiEMO", "ML-SAN", *BASELINES)
-ORACLE = 4  # dialogues that the definition, which goes pair by pair, is timed on
+FEW = 4  # dialogues on which the reference is timed; it computes the losses pair by pair
 KINDS = (("cpu", "float32"), ("cuda", "float32"), ("cuda", "bfloat16"))
 NAMES = ("profile", "benchmark", "system", "device", "precision")
-Mark = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -50,22 +45,22 @@ class Case:
     repeats: int
 
     def run(self) -> RunSettings:
-        """The run whose step this is."""
+        """The run whose step is measured."""
         kind = {"device": self.device, "precision": self.precision}
         return run_settings(self.benchmark, self.profile, self.system, 0, **kind)
 
 
 class Step:
-    """One step of training, again and again on the same dialogues, told to a `mark` by stage.
+    """A step of training that can be repeated on the same dialogues.
 
-    `dialogues` is how many of them make the batch; None takes as many as the run does.
+    `dialogues` is the size of the batch; None means that of the run.
     """
 
     def __init__(self, run: RunSettings, profile: str, dialogues: int | None = None):
         corpus = Source("sim", profile, None, BUILD / "corpora").open()[run.benchmark]
         self.run = run
         self.device = torch.device(run.train.device)
-        self.state: Fit = begin(run, corpus)
+        self.state: TrainingState = begin(run, corpus)
         self.state.model.train()
         self.weight = label_weights(run, corpus).to(self.device)
         code = speaker_code(run, corpus)
@@ -74,32 +69,15 @@ class Step:
         self.codes = code.encode(self.dialogues)
 
     def batch(self) -> Batch:
-        """The dialogues side by side."""
+        """The dialogues as one batch."""
         return next(batches(self.dialogues, self.codes, len(self.dialogues)))
 
-    def __call__(self, mark: Mark) -> None:
-        """As `mlsan.training.loop.train_epoch` does it."""
-        run, optimiser = self.run, self.state.optimiser
-        batch = self.batch()
-        label, speaker = targets(batch, self.device)
-        told = drop_identities(batch, run.train.unknown_rate, self.state.generator, self.speakers)
-        told = told.to(self.device)
-        mark("data")
-        reduced = run.train.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
-            output = self.state.model(told)
-        mark("layout and rest")
-        erc, _ = emotion_loss(run.loss, output, label, self.weight)
-        loss, _ = self.state.model.total_loss(erc, output, speaker)
-        mark("losses")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        mark("backward")
-        optimiser.step()
-        mark("optimiser")
+    def __call__(self) -> None:
+        """Make the batch and train on it, as the loop does."""
+        train_step(self.run, self.state, self.batch(), self.speakers, self.weight)
 
     def wait(self) -> float:
-        """The time in seconds, once the device has done all it was told."""
+        """The time in seconds after the device has finished all its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
@@ -109,43 +87,65 @@ class Step:
         taken = []
         for _ in range(repeats + 1):
             start = self.wait()
-            self(lambda stage: None)
+            self()
             taken.append(self.wait() - start)
         return median(taken[1:])
 
     def shares(self, repeats: int) -> dict[str, float]:
-        """Percent of the step by stage; the parts of the forward pass go by the model's own names.
+        """Percent of the step's time by stage; parts of the model have the model's own names.
 
-        The time between two marks belongs to the later one.
+        Hooks divide the step where the model's parts begin and end. They stay on the model.
         """
-        total: dict[str, float] = {}
-        last = self.wait()
+        spent: dict[str, float] = {}
+        last = 0.0
 
-        def mark(stage: str) -> None:
-            nonlocal last
-            now = self.wait()
-            total[stage] = total.get(stage, 0.0) + now - last
-            last = now
+        def ends(stage: str) -> Callable[..., None]:
+            """A hook that adds the time since the hook before it to `stage`."""
 
-        for stage, part in _parts(self.state.model):
-            part.register_forward_pre_hook(lambda *_: mark("layout and rest"))
-            part.register_forward_hook(lambda *_, stage=stage: mark(stage))
+            def hook(*_) -> None:
+                nonlocal last
+                now = self.wait()
+                spent[stage] = spent.get(stage, 0.0) + now - last
+                last = now
+
+            return hook
+
+        model, optimiser = self.state.model, self.state.optimiser
+        model.register_forward_pre_hook(ends("data"))
+        for stage, part in _parts(model):
+            part.register_forward_pre_hook(ends("layout and rest"))
+            part.register_forward_hook(ends(stage))
+        model.register_forward_hook(ends("layout and rest"))
+        model.total_loss = _then(model.total_loss, ends("losses"))
+        optimiser.register_step_pre_hook(ends("backward"))
+        optimiser.register_step_post_hook(ends("optimiser"))
         for _ in range(repeats):
             last = self.wait()
-            self(mark)
-        whole = sum(total.values())
-        return {f"% {stage}": 100 * spent / whole for stage, spent in total.items()}
+            self()
+        whole = sum(spent.values())
+        return {f"% {stage}": 100 * seconds / whole for stage, seconds in spent.items()}
 
 
 def _parts(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
-    """The model's children that are called, those in containers by the container's name."""
+    """The model's children that are called; those in containers under the container's name."""
     for name, child in model.named_children():
         held = isinstance(child, torch.nn.ModuleDict | torch.nn.ModuleList)
         yield from ((name, part) for part in (child.children() if held else (child,)))
 
 
+def _then(function: Callable, hook: Callable[[], None]) -> Callable:
+    """The function, with a call of `hook` when it returns."""
+
+    def call(*arguments):
+        result = function(*arguments)
+        hook()
+        return result
+
+    return call
+
+
 def measure(case: Case) -> dict[str, object]:
-    """Time, throughput, memory and stages of one case. Peaks are this process's."""
+    """Time, throughput, peak memory of this process, and stages of one case."""
     torch.set_num_threads(1)
     step = Step(case.run(), case.profile)
     seconds = step.seconds(case.repeats)
@@ -161,7 +161,7 @@ def measure(case: Case) -> dict[str, object]:
 
 
 def _peak(device: str) -> int:
-    """Bytes: on a GPU what torch had allocated, on a CPU the whole process with its libraries."""
+    """Bytes: on a GPU those that torch allocated, on a CPU the whole process with its libraries."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
@@ -170,46 +170,30 @@ def _peak(device: str) -> int:
 
 
 def compare(case: Case) -> dict[str, object]:
-    """How many times faster than tests/oracles.py, by one CPU thread on the same few dialogues."""
+    """How many times faster MultiEMO is than `mlsan.model.reference`, on one CPU thread.
+
+    Both train on the same few dialogues; the reference without a step of the optimiser.
+    """
     torch.set_num_threads(1)
-    step = Step(case.run(), case.profile, ORACLE)
-    by_definition = _definition(step)
+    step = Step(case.run(), case.profile, FEW)
     slow = []
     for _ in range(2):
         start = time.perf_counter()
-        by_definition()
+        reference_step(step)
         slow.append(time.perf_counter() - start)
     ratio = slow[1] / step.seconds(max(3, case.repeats))
-    return {"oracle dialogues": len(step.dialogues), "times the oracle's speed": ratio}
+    return {"reference dialogues": len(step.dialogues), "times the reference's speed": ratio}
 
 
-def _definition(step: Step) -> Callable[[], None]:
-    """Forward, losses and backward by the definition, with weights of the model's sizes."""
-    sys.path.append(str(ROOT / "tests"))
-    import oracles
-    import synthetic
+def reference_step(step: Step) -> None:
+    """Forward pass, losses and backward pass of a step's MultiEMO by the reference."""
+    from mlsan.model import reference
+    from mlsan.model.checkpoints import published_state
 
-    run, model = step.run, step.state.model
-    assert isinstance(model, MultiEMO)
     batch = step.batch()
-    label = pack(batch.label, batch.mask)
-    classes = model.classify[2].out_features
-    sizes = {m: batch.feature[m].shape[2] for m in model.modalities}
-    state = synthetic.published_state(run.benchmark, c=run.model, sizes=sizes, classes=classes)
-    state = {name: (0.1 * w).float().requires_grad_() for name, w in state.items()}
-    parties = int(batch.party.max()) + 1
-
-    def once() -> None:
-        loss, c = run.loss, run.model
-        logits, z, fused = oracles.multiemo(
-            state, batch, parties, c.heads, c.layers, c.bidirectional, c.mask_padding
-        )
-        total = loss.ce * torch.nn.functional.cross_entropy(logits, label)
-        total = total + loss.swfc * oracles.swfc(z, label, step.weight, loss.tau, loss.gamma)
-        total = total + loss.hgr * oracles.soft_hgr(list(fused.values()))
-        total.backward()
-
-    return once
+    label, _ = targets(batch, step.device)
+    output = reference.multiemo(published_state(step.state.model), batch, step.run.model)
+    reference.erc_loss(step.run.loss, output, label, step.weight).backward()
 
 
 def table(
@@ -218,7 +202,7 @@ def table(
     benchmarks: tuple[Benchmark, ...] = BENCHMARKS,
     repeats: int = 7,
 ) -> pd.DataFrame:
-    """One row for each benchmark, system, device and precision there is."""
+    """One row per benchmark, system, and available device and precision."""
     kinds = [kind for kind in KINDS if kind[0] == "cpu" or torch.cuda.is_available()]
     cases = [
         Case(profile, benchmark, system, device, precision, repeats)
@@ -228,8 +212,8 @@ def table(
     ]
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as alone:
         measured = list(alone.map(measure, cases))
-        defined = [case for case in cases if (case.system, case.device) == ("MultiEMO", "cpu")]
-        ratios = dict(zip(defined, alone.map(compare, defined), strict=True))
+        compared = [case for case in cases if (case.system, case.device) == ("MultiEMO", "cpu")]
+        ratios = dict(zip(compared, alone.map(compare, compared), strict=True))
     rows = [
         {**{field: getattr(case, field) for field in NAMES}, **found, **ratios.get(case, {})}
         for case, found in zip(cases, measured, strict=True)
@@ -238,7 +222,7 @@ def table(
 
 
 def shown(table: pd.DataFrame) -> str:
-    """The table for people: the stages of each row in one cell, largest first."""
+    """The table as Markdown, with the stages of each row in one cell, largest first."""
     shares = [name for name in table if name.startswith("% ")]
     stages = [
         ", ".join(f"{name[2:]} {share:.0f}" for name, share in row if share >= 1)

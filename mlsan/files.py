@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, and a digest that travels with the bytes."""
+"""Files that are whole or absent: atomic writes, and files that carry their own digest."""
 
 import hashlib
 import os
@@ -9,26 +9,26 @@ SEAL = b"mlsan-sealed-1\n"
 
 
 class TornFileError(ValueError):
-    """A file is cut short, altered or not ours. The message names the file and the mend."""
+    """A file is cut short, altered or foreign. The message names the file and the fix."""
 
 
 class UnwritableError(OSError):
-    """A file cannot be written. The message names file, cause and mend."""
+    """A file cannot be written. The message names the file, the cause and the fix."""
 
     @classmethod
     def of(cls, path: Path, error: OSError) -> "UnwritableError":
-        """What became of writing `path`."""
+        """The error of a failed attempt to write `path`."""
         return cls(
             error.errno,
             f"cannot write {path}: {error.strerror}. Free disk space or make the folder writable, "
-            "then run the same command again; what was finished is kept",
+            "then run the same command again; finished work is kept",
         )
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path` so that a reader sees the old file or the new one, never half.
+    """Write `content` to `path` so that a reader sees either the old file or the whole new one.
 
-    Raises UnwritableError naming the path when the disk is full or the folder cannot be written.
+    Raises UnwritableError if the disk is full or the folder is read-only.
     """
     content = content.encode() if isinstance(content, str) else content
     try:
@@ -56,12 +56,12 @@ def sha256(content: bytes) -> str:
 
 
 def write_sealed(path: Path, content: bytes) -> None:
-    """Write `content` behind its own digest, so that `read_sealed` can tell that it is whole."""
+    """Write `content` after its own digest, so that `read_sealed` can check it."""
     write_atomically(path, SEAL + hashlib.sha256(content).digest() + content)
 
 
 def read_sealed(path: Path) -> bytes:
-    """The content of a file that `write_sealed` wrote. Raises TornFileError for any other."""
+    """The content of a file that `write_sealed` wrote. Raises TornFileError for any other file."""
     raw = path.read_bytes()
     head = len(SEAL) + hashlib.sha256().digest_size
     digest, content = raw[len(SEAL) : head], raw[head:]

@@ -21,18 +21,20 @@ def weighted_f1(counts: Real[np.ndarray, "*many class class"]) -> Float[np.ndarr
     """F1 averaged over classes by their support, in percent; NaN where there are no utterances."""
     support = counts.sum(axis=-1)
     weighted = np.nan_to_num(_class_f1(counts)) * support
-    return 100 * _ratio(weighted.sum(axis=-1), support.sum(axis=-1))
+    return np.asarray(100 * _ratio(weighted.sum(axis=-1), support.sum(axis=-1)))
 
 
 def macro_f1(counts: Real[np.ndarray, "*many class class"]) -> Float[np.ndarray, "*many"]:
-    """F1 averaged over the classes that occur, in percent."""
-    return np.nanmean(class_f1(counts), axis=-1)
+    """F1 averaged over the classes that occur, in truth or in prediction, in percent."""
+    occurs = counts.sum(axis=-1) + counts.sum(axis=-2) > 0
+    total = np.nan_to_num(_class_f1(counts)).sum(axis=-1)
+    return np.asarray(100 * _ratio(total, occurs.sum(axis=-1)))
 
 
 def accuracy(counts: Real[np.ndarray, "*many class class"]) -> Float[np.ndarray, "*many"]:
-    """Share of utterances predicted right, in percent."""
+    """Share of utterances predicted correctly, in percent."""
     right = np.trace(counts, axis1=-2, axis2=-1)
-    return 100 * _ratio(right, counts.sum(axis=(-2, -1)))
+    return np.asarray(100 * _ratio(right, counts.sum(axis=(-2, -1))))
 
 
 def class_f1(counts: Real[np.ndarray, "*many class class"]) -> Float[np.ndarray, "*many class"]:

@@ -1,18 +1,17 @@
-"""The one object that a notebook talks to: corpora, runs, and where tables and figures go."""
+"""The object that notebooks work with: corpora, runs, and where tables and figures go."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import nn
 
 from mlsan.corpus import OPENERS, Corpus
 from mlsan.corpus.simulate import oracle_calibrated, simulated_folder, simulation
-from mlsan.evaluation import Stages, per_class, scores, stages
-from mlsan.report import Provenance, save_figure, save_table
+from mlsan.evaluation import Stages, score_predictions, stages_of
+from mlsan.report import Provenance, runs_by_row, save_figure, save_table
 from mlsan.report.tables import Table
 from mlsan.training import (
     PLANS,
@@ -32,12 +31,15 @@ from mlsan.training import (
     system_of,
 )
 from mlsan.training.settings import RunSettings
-from mlsan.vocabulary import EMOTIONS, Benchmark
+from mlsan.vocabulary import Benchmark
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
 RUNS = BUILD / "runs"
 NOTEBOOKS = ROOT / "notebooks"
+# The columns that name a row of a table in the manifest.
+ROW = ("benchmark", "system")
+Runs = pd.DataFrame | Iterable[str]
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Study:
 
     @property
     def corpora(self) -> dict[Benchmark, Corpus]:
-        """The corpora there are, MELD and IEMOCAP or one of them."""
+        """The corpora by benchmark: MELD, IEMOCAP or both."""
         return self.source.open()
 
     @property
@@ -71,17 +73,17 @@ class Study:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Digest of each corpus's bytes."""
+        """Each corpus's digest."""
         return {name: corpus.fingerprint for name, corpus in self.corpora.items()}
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds that the profile averages over."""
+        """The seeds of Table 1 in this profile."""
         return SCALES[self.profile].seeds
 
     @property
     def figures(self) -> Path:
-        """Folder of the tables and figures; profile small owns the corpus's plain name."""
+        """Folder of the tables and figures; that of profile small has the corpus's plain name."""
         suffix = "" if self.profile == "small" else f"-{self.profile}"
         return ROOT / "figures" / f"{self.source.corpus}{suffix}"
 
@@ -92,35 +94,38 @@ class Study:
 
     @property
     def caveats(self) -> str:
-        """What a reader of these numbers must know of the corpora, in sentences."""
+        """What a reader of the numbers must know about the corpora, in sentences."""
         found = []
         for benchmark, corpus in self.corpora.items():
             found += [f"{benchmark}: {note}." for note in corpus.notes]
             run = self.config(benchmark, "ML-SAN")
             if not set(run.model.film_modalities) & set(corpus.modalities):
-                found.append(f"{benchmark}: without audio and visual FiLM has nothing to do.")
+                found.append(f"{benchmark}: without audio and visual, FiLM does nothing.")
         return " ".join(found)
 
     def key(self, run: RunSettings) -> str:
-        """The name of a run's folder, and of the run in tables."""
+        """The key of a run: the name of its folder, and the run's name in the manifest."""
         return run_key(run, self.corpora[run.benchmark])
 
     def predictions(self, key: str) -> pd.DataFrame:
-        """One row a dev or test utterance of a finished run, given by its key."""
+        """The predictions of a finished run, given its key: one row per dev or test utterance."""
         return find_result(RUNS, key).predictions
 
     def oracle(self, benchmark: Benchmark) -> Corpus:
-        """A simulated corpus with every speaker's style undone exactly."""
+        """A simulated corpus with every speaker's style undone exactly.
+
+        Raises ValueError for a real corpus.
+        """
         if not self.corpora[benchmark].simulated:
-            raise ValueError(f"{benchmark} is not simulated: nobody knows its speakers' true style")
+            raise ValueError(f"{benchmark} is not simulated: its speakers' true style is unknown")
         settings = simulation(benchmark, self.profile)
         return oracle_calibrated(simulated_folder(settings, self.source.cache))
 
     def plan(self, *names: str) -> list[RunSettings]:
-        """The runs of some plans (the keys of PLANS) on every benchmark, each once."""
+        """The runs of some plans (keys of PLANS) on every benchmark, without repetition."""
         unknown = [name for name in names if name not in PLANS]
         if unknown:
-            raise ValueError(f"unknown plan {unknown[0]!r}; the plans are {', '.join(PLANS)}")
+            raise ValueError(f"unknown plan {unknown[0]!r}; choose from {', '.join(PLANS)}")
         runs = [
             run
             for benchmark, corpus in self.corpora.items()
@@ -130,7 +135,7 @@ class Study:
         return list(dict.fromkeys(map(self._placed, runs)))
 
     def doses(self) -> dict[float, "Study"]:
-        """The study at each heterogeneity of Fig. 8; none where the corpora are real."""
+        """The study at each heterogeneity of Fig. 8; empty for real corpora."""
         if not self.simulated:
             return {}
         levels = SCALES[self.profile].doses
@@ -142,7 +147,7 @@ class Study:
         return [self._placed(run) for runs in found for run in runs]
 
     def config(self, benchmark: Benchmark, system: str, seed: int = 0, **changes) -> RunSettings:
-        """One run's config in this study's profile, its speaker as the corpus allows."""
+        """One run's settings in this profile; the speaker is the identity where it is known."""
         named = self.corpora[benchmark].named
         run = run_settings(benchmark, self.profile, system, seed, named=named, **changes)
         return self._placed(run)
@@ -151,11 +156,11 @@ class Study:
         return on_device(run, self.device) if self.device else run
 
     def sweep(self, runs: Sequence[RunSettings]) -> pd.DataFrame:
-        """Train what is missing, reuse the rest: one tidy row a run."""
+        """Train the missing runs, reuse the others: one row per run."""
         return sweep(runs, self.source, RUNS, self.jobs)
 
     def finished(self, runs: Sequence[RunSettings]) -> pd.DataFrame:
-        """The rows of those runs that are already there; trains nothing."""
+        """The rows of the runs that are finished; trains nothing."""
         return self.sweep([run for run in runs if find_result(RUNS, self.key(run))])
 
     @staticmethod
@@ -164,7 +169,7 @@ class Study:
         return system_of(run.model)
 
     def result(self, run: RunSettings) -> Result:
-        """A run's files, trained first where they are missing. Raises RuntimeError if it fails."""
+        """A run's files, trained first if missing. Raises RuntimeError if training fails."""
         row = self.sweep([run]).iloc[0]
         if row["status"] == "failed":
             raise RuntimeError(f"{run.benchmark} seed {run.seed} failed: {row['error']}")
@@ -177,14 +182,23 @@ class Study:
     def stages(self, run: RunSettings, split: str) -> Stages:
         """Every stage of a trained model over one split."""
         corpus = self.corpora[run.benchmark]
-        return stages(run, corpus, self.model(run), getattr(corpus, split))
+        return stages_of(run, corpus, self.model(run), getattr(corpus, split))
 
     def save_table(
-        self, table: Table | pd.DataFrame, name: str, runs: Iterable[str] = (), note: str = ""
+        self,
+        table: Table | pd.DataFrame,
+        name: str,
+        runs: Runs = (),
+        note: str = "",
+        by: Sequence[str] = ROW,
     ) -> str:
-        """Write a declared table made from `runs` (their keys); returns it as Markdown."""
+        """Write a declared table made from `runs`; returns it as Markdown.
+
+        `runs` are the rows of a sweep or the keys of runs. From rows the manifest also learns which
+        runs are behind each row of the table, named by the columns `by`.
+        """
         data, shown = table if isinstance(table, Table) else (table, None)
-        origin = self._provenance(runs)
+        origin = self._provenance(runs, by)
         return save_table(data, name, self.figures, origin, display=shown, note=note)
 
     def save_figure(
@@ -192,47 +206,46 @@ class Study:
         figure: Figure,
         data: pd.DataFrame,
         name: str,
-        runs: Iterable[str] = (),
+        runs: Runs = (),
         note: str = "",
+        by: Sequence[str] = ROW,
     ) -> str:
-        """Write a declared figure with its plotted data; returns its caption as Markdown."""
-        return save_figure(figure, data, name, self.figures, self._provenance(runs), note=note)
+        """Write a declared figure with its plotted data; returns its caption as Markdown.
 
-    def _provenance(self, runs: Iterable[str]) -> Provenance:
+        `runs` and `by` are those of `save_table`.
+        """
+        return save_figure(figure, data, name, self.figures, self._provenance(runs, by), note=note)
+
+    def _provenance(self, runs: Runs, by: Sequence[str]) -> Provenance:
+        frame = isinstance(runs, pd.DataFrame)
         return Provenance(
             notebook=self.notebook,
             profile=self.profile,
             corpus=self.source.corpus,
             simulated=self.simulated,
             fingerprints=self.fingerprints,
-            runs=tuple(sorted(set(runs))),
+            runs=tuple(sorted(set(runs["run"] if frame else runs))),
             code=code_digest(),
+            rows=runs_by_row(runs, by) if frame else {},
         )
 
     def scores(self, run: RunSettings, split: str = "test") -> dict[str, float]:
         """Weighted F1, macro F1 and accuracy of the dev-selected predictions."""
-        return scores(*self._labels(run, split))
-
-    def per_class(self, run: RunSettings, split: str = "test") -> pd.DataFrame:
-        """Precision, recall, F1 and support of each emotion, dev-selected predictions."""
-        return per_class(*self._labels(run, split), EMOTIONS[run.benchmark])
-
-    def _labels(self, run: RunSettings, split: str) -> tuple[np.ndarray, np.ndarray]:
         found = self.result(run).predictions.query("split == @split")
-        return found["label"].to_numpy(), found["predicted"].to_numpy()
+        return score_predictions(found["label"].to_numpy(), found["predicted"].to_numpy())
 
 
 PARAMETERS = ("PROFILE", "CORPUS", "DATA", "JOBS", "DEVICE")
 
 
 def check_parameters(names: Iterable[str]) -> None:
-    """Refuse a misspelled notebook parameter: any name in capitals that is not a parameter.
+    """Raise ValueError for a misspelled notebook parameter: an unknown name in capitals.
 
-    Call it with `globals()` in a notebook's first cell. Raises ValueError naming what there is.
+    Call it with `globals()` in a notebook's first cell.
     """
     unknown = [n for n in names if n.isupper() and n[0] != "_" and n not in PARAMETERS]
     if unknown:
-        raise ValueError(f"unknown parameter {unknown[0]}; there are {', '.join(PARAMETERS)}")
+        raise ValueError(f"unknown parameter {unknown[0]}; choose from {', '.join(PARAMETERS)}")
 
 
 def open_study(
@@ -243,11 +256,11 @@ def open_study(
     jobs: int | str | None = None,
     device: str | None = None,
 ) -> Study:
-    """Check the settings, read or make the corpora, and say where everything goes.
+    """Check the settings and open the corpora; simulated ones are generated first.
 
-    Raises ValueError naming the allowed values for an unknown profile or corpus, for a missing
-    or needless `data`, and for `jobs` that is neither a positive number nor an address, and
-    for a `device` that is unknown or not here.
+    Raises ValueError, naming the allowed values, for an unknown profile, corpus or device, a
+    missing or superfluous `data`, a device that this machine lacks, and `jobs` that is neither a
+    positive number nor an address.
     """
     if profile not in PROFILES:
         raise ValueError(f"unknown PROFILE {profile!r}; choose one of {', '.join(PROFILES)}")

@@ -11,13 +11,13 @@
 # ---
 
 # %% [markdown]
-# # 1 · Data: whose voice is this?
+# # 1 · Data: who is speaking?
 #
-# **Question.** What does a conversation look like to a model, and how much do speakers differ in the way they show the same emotion?
+# **Question.** What does a conversation look like to a model, and how differently do speakers express the same emotion?
 #
-# **Produces.** Table 0 (`table0_corpora`) and Fig. 1 as data (`fig1_heterogeneity`).
+# **Produces.** Table 0 (`table0_corpora`) and Fig. 1, drawn from data (`fig1_heterogeneity`).
 #
-# **Needs.** A corpus: the embedded simulated one, or feature files on disk (`CORPUS=multiemo DATA=DIR`).
+# **Needs.** A corpus: the simulated one, which needs no files, or feature files on disk (`CORPUS=multiemo DATA=DIR`).
 #
 # **Time.** smoke: seconds · small: under a minute · paper: some minutes, for the probes on 2,280 features.
 
@@ -53,8 +53,7 @@ from mlsan.evaluation.heterogeneity import (
     training_features,
 )
 from mlsan.report import use_style
-from mlsan.report.figures import heterogeneity
-from mlsan.report.tables import corpora_table
+from mlsan.report.nb01_data import corpora_table, heterogeneity_figure
 from mlsan.vocabulary import EMOTIONS, PARTIES
 
 use_style()
@@ -62,25 +61,25 @@ use_style()
 # %% [markdown]
 # ## Two benchmarks, one layout
 #
-# MELD is cut from the series *Friends*: many short scenes, many speakers, six of whom do most of the talking. IEMOCAP is ten actors in pairs, five sessions, long dialogues. Published feature files number the emotions like this:
+# MELD is taken from the series *Friends*: many short scenes with many speakers, six of whom do most of the talking. IEMOCAP has ten actors, who talk in pairs in five sessions; its dialogues are long. The published feature files number the emotions like this:
 
 # %%
 for benchmark, emotions in EMOTIONS.items():
-    print(f"{benchmark}, up to {PARTIES[benchmark]} parties:", dict(enumerate(emotions)))
+    print(f"{benchmark}, up to {PARTIES[benchmark]} roles:", dict(enumerate(emotions)))
 
 # %% [markdown]
-# Both are read from the same on-disk layout, MultiEMO's: four pickles with speakers, labels and one block of features for each dialogue and modality. Pickles can run code when they are opened, so ours are read by an unpickler that knows numbers, containers and arrays and refuses the rest by name.
+# Both corpora are read from the same layout on disk, MultiEMO's: four pickles, with the speakers, the labels and one block of features for each dialogue and modality. Opening a pickle can run code, so these files are read by an unpickler that accepts numbers, containers and arrays and rejects everything else by name.
 #
-# **Predict:** in which of the two corpora will the test set be full of strangers, people who never speak in training?
+# **Predict:** in which of the two corpora does the test set consist of speakers who never speak in training?
 
 # %% tags=["nbval-ignore-output"]
 table0 = corpora_table(study.corpora)
 display(Markdown(study.save_table(table0, "table0_corpora", note=study.caveats)))
 
 # %% [markdown]
-# IEMOCAP's test session has two actors of its own: **every** test utterance comes from somebody the model has never met. Whatever a model learned about a speaker by name is of no use there. Keep this in mind for every IEMOCAP number that follows.
+# IEMOCAP's test session has two actors of its own, so the speaker of **every** test utterance is unseen. Whatever a model learned about individual speakers does not help there. Keep this in mind for all IEMOCAP results that follow.
 #
-# Check that the splits share no dialogue, and that every label has a name:
+# Check that the splits share no dialogue, that every label has a name, and who speaks in IEMOCAP's test set:
 
 # %%
 for benchmark, corpus in study.corpora.items():
@@ -91,24 +90,32 @@ for benchmark, corpus in study.corpora.items():
     assert all(np.isfinite(x).all() for d in corpus.test for x in d.feature.values())
 print("splits are disjoint, labels are named, features are finite")
 
+# %%
+for benchmark, corpus in study.corpora.items():
+    trained = {name for d in corpus.train for name in d.speaker or ()}
+    tested = {name for d in corpus.test for name in d.speaker or () if name}
+    if benchmark == "IEMOCAP":
+        assert not tested & trained, "a test speaker of IEMOCAP also speaks in training"
+        print(f"IEMOCAP: {len(tested & trained)} of {len(tested)} test speakers speak in training")
+
 # %% [markdown]
 # ## One conversation
 #
-# Each utterance has a *party* (its speaker's place in this dialogue), and, where the corpus names its speakers, an *identity*. The published MELD files carry only the party: party 0 is whoever speaks first, another person in each scene. ML-SAN's premise is about people, so the difference matters; it is one of the options that the paper leaves open.
+# Each utterance has a *role* (its speaker's place in this dialogue; the files call it party) and, if the corpus names its speakers, an *identity*. The published MELD files contain only the role: role 0 is whoever speaks first, a different person in each scene. ML-SAN's premise is about people, so the difference matters. The paper leaves it open which of the two it uses.
 
 # %% tags=["nbval-ignore-output"]
 corpus = next(iter(study.corpora.values()))
 dialogue = next(d for d in corpus.dev if len(d) >= 6)
 pd.DataFrame(
     {
-        "party": dialogue.party,
+        "role": dialogue.party,
         "speaker": speaker_names(corpus, dialogue),
         "emotion": np.array(EMOTIONS[corpus.benchmark])[dialogue.label],
     }
 ).head(8)
 
 # %% [markdown]
-# A model is told of a speaker by an integer. Entry 0 is the *unknown* speaker, shared by all who are rare or absent in training.
+# A model receives the speaker as an integer. Entry 0 is the *unknown* speaker, shared by everyone who is rare or absent in training. A batch is padded to its longest dialogue; padding has label −1:
 
 # %%
 code = SpeakerCode.fit("role", corpus, min_utterances=1, seed=0)
@@ -118,23 +125,28 @@ assert turns == max(map(len, corpus.dev[:3]))
 assert dialogues == 3
 assert (batch.label[~batch.mask] == -1).all()
 assert (batch.speaker[batch.mask] == batch.party[batch.mask] + 1).all()
-print("a batch is padded to its longest dialogue; padding has label -1, roles start at entry 1")
+print(f"entries of the speaker code: {code.size}, of which 0 is {code.names[0]!r}")
 
 # %% [markdown]
 # ## How long does an emotion last?
 #
-# If a speaker's next emotion is often the last one, context helps. The table compares how often an emotion repeats with how often it would if turns were shuffled.
-
+# If speakers tend to repeat their last emotion, context helps. The table compares how often an emotion is repeated with how often it would be repeated if the turns were shuffled.
 
 # %% tags=["nbval-ignore-output"]
-pd.DataFrame({name: repetition(corpus) for name, corpus in study.corpora.items()}).T.round(3)
+repeated = pd.DataFrame({name: repetition(corpus) for name, corpus in study.corpora.items()}).T
+repeated.round(3)
+
+# %%
+for benchmark, shares in repeated.iterrows():
+    more = shares["same emotion again"] > shares["by chance"]
+    print(f"{benchmark}: emotions repeat more often than by chance: {more}")
 
 # %% [markdown]
-# ## How much does style hide?
+# ## How much do styles obscure emotion?
 #
-# A linear probe reads emotions off the features alone, with no context and no speaker. On simulated corpora the true style of each speaker is known and can be undone exactly (*oracle*); on any corpus, style can be undone roughly by standardising each speaker's own features: Eq. 2 with $\gamma = 1/\sigma$ and $\beta = -\mu/\sigma$.
+# A linear probe predicts the emotion from the features of one utterance, without context and without the speaker. On simulated corpora the true style of each speaker is known and can be removed exactly (*oracle*). On any corpus it can be removed approximately by standardising each speaker's own features. This is Eq. 2 with $\gamma = 1/\sigma$ and $\beta = -\mu/\sigma$.
 #
-# **Predict:** which of the three columns will be highest, and by how much?
+# **Predict:** which column will be highest, and by how much?
 
 # %% tags=["nbval-ignore-output"]
 rows = {}
@@ -151,15 +163,15 @@ probes
 # %% tags=["nbval-ignore-output"]
 if study.simulated and PROFILE != "smoke":
     gain = probes["all, oracle"] - probes["all, raw"]
-    assert (gain > 4).all(), f"style should cost a linear probe several points, found {gain}"
-    print("undoing style exactly is worth", gain.round(1).to_dict(), "points of W-F1")
+    assert (gain > 4).all(), f"removing style should gain a linear probe several points: {gain}"
+    print("removing style exactly gains", gain.round(1).to_dict(), "points of W-F1")
 else:
-    print("no oracle to compare with at this size or on this corpus")
+    print("skipped: real corpora have no oracle, and profile smoke is too small for the comparison")
 
 # %% [markdown]
-# ## Fig. 1 as data
+# ## Fig. 1 from data
 #
-# The paper opens with a drawing of an introvert and an extrovert. Here are two real (or simulated) people instead: the two who speak most, their most frequent emotions, in the plane that separates emotions best. Lines join the same emotion of the two.
+# The paper opens with a drawing of an introvert and an extrovert. This figure shows two speakers of the corpus instead: the two with the most utterances, and their most frequent emotions, in the plane that best separates emotions. Lines join the same emotion of the two speakers.
 
 # %% tags=["nbval-ignore-output"]
 benchmark, corpus = next(iter(study.corpora.items()))
@@ -168,10 +180,10 @@ raw = training_features(corpus, modality)
 speaker = np.array([name for d in corpus.train for name in speaker_names(corpus, d)])
 spaces = {f"raw {modality}": raw, "standardised by speaker": standardise_by_speaker(raw, speaker)}
 if corpus.simulated:
-    spaces["style undone exactly"] = training_features(study.oracle(benchmark), modality)
+    spaces["style removed exactly"] = training_features(study.oracle(benchmark), modality)
 plane = emotion_plane(spaces, corpus, leading_speakers(corpus, 2))
 gap = speaker_gap(plane)
-figure1 = heterogeneity(plane, gap)
+figure1 = heterogeneity_figure(plane, gap)
 
 # %% tags=["nbval-ignore-output"]
 note = f"{benchmark}, {modality} features."
@@ -180,25 +192,29 @@ display(Markdown(study.save_figure(figure1, plane, "fig1_heterogeneity", note=no
 # %% tags=["nbval-ignore-output"]
 calibrated = gap.drop(f"raw {modality}")
 assert (calibrated < gap[f"raw {modality}"]).all() or PROFILE == "smoke" or not study.simulated
-print("distance of the two speakers' same emotions:", gap.round(2).to_dict())
+print("distance between the two speakers' means of the same emotion:", gap.round(2).to_dict())
+
+# %%
+print("panels:", list(gap.index))
+print("speakers:", plane["speaker"].nunique(), "- emotions:", plane["emotion"].nunique())
 
 # %% [markdown]
 # ## What we learned
 #
-# - A corpus is dialogues of labelled utterances with a speaker each; one reader takes all of them.
-# - *Role* and *identity* are different things, and IEMOCAP's test speakers are all unknown.
-# - The tables above say how much of the emotion a straight line can read, and what undoing style adds *on this corpus*. On simulated data that is so by construction; on real data it is a finding.
+# - A corpus is a set of dialogues; each utterance has a label and a speaker. One reader reads all corpora.
+# - *Role* and *identity* are different, and all of IEMOCAP's test speakers are unseen in training.
+# - The tables above show how much of the emotion a linear probe predicts, and what removing style adds *on this corpus*. On simulated data this holds by construction; on real data it is a finding.
 #
 # ## Exercises
 #
-# 1. Which emotion has the fewest test utterances, and by how many points can weighted F1 change if all of them are missed?
-# 2. Standardisation needs no labels, so it can be applied to the test speakers. Why is it nevertheless no use to a speaker with one utterance?
-# 3. Give each speaker the *mean* only (β, no γ). How much of the gain is left?
+# 1. Which emotion has the fewest test utterances, and how many points of weighted F1 are lost if all of them are missed?
+# 2. Standardisation needs no labels, so it can be applied to the test speakers. Why does it nevertheless not help with a speaker who has one utterance?
+# 3. Subtract each speaker's *mean* only (β, no γ). How much of the gain is left?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Read the smallest `label` row of Table 0. Weighted F1 weighs a class by its support, so missing a class with share $s$ costs at most $100\,s$ points: for fear in MELD, 50 of 2,610 utterances, under 2 points. This is why weighted F1 hides the tail.
-# 2. With one utterance $\mu$ is that utterance: standardising maps it to zero and its emotion is gone. A speaker with few utterances should be shrunk towards the population.
+# 1. Read the smallest `label` row of Table 0. Weighted F1 weights each class by its support, so missing a class with share $s$ costs at most about $100\,s$ points: for fear in MELD, with 50 of 2,610 utterances, less than 2 points. This is why weighted F1 says little about rare classes.
+# 2. With one utterance, $\mu$ is that utterance: standardising maps it to zero and removes its emotion. The statistics of a speaker with few utterances should be shrunk towards those of the population.
 # 3. `emotion_probe(corpus, every, lambda x, s: x - pd.DataFrame(x).groupby(s).transform("mean").to_numpy())`
 #
 # </details>

@@ -11,15 +11,15 @@
 # ---
 
 # %% [markdown]
-# # 4 · Ablations: what is each part worth?
+# # 4 · Ablations: what does each part contribute?
 #
-# **Question.** What is each of FiLM, gate and auxiliary loss worth, alone and with the others, and is it the *speaker* that helps?
+# **Question.** What does each of FiLM, gate and auxiliary loss contribute, alone and together with the others, and is it the *speaker* that helps?
 #
-# **Produces.** Table 2 (`table2_ablation`) and Table 2 with all cells and controls (`table2_factorial`).
+# **Produces.** Table 2 (`table2_ablation`), and Table 2 with all cells and controls (`table2_factorial`).
 #
-# **Needs.** The corpus of notebook 1. Trains all eight on/off cells and the controls over a few seeds (profile *paper*: all), or reuses finished runs.
+# **Needs.** The corpus of notebook 1. Trains all eight on/off cells and the controls with a few seeds (profile *paper*: all seeds), or reuses finished runs.
 #
-# **Time.** smoke: seconds · small: 4–5 minutes on two cores the first time · paper: a GPU is advised.
+# **Time.** smoke: seconds · small: 4 to 5 minutes on two cores the first time · paper: a GPU is recommended.
 
 # %% tags=["parameters"]
 import os
@@ -44,14 +44,13 @@ from IPython.display import Markdown, display
 
 from mlsan.evaluation.counts import gathered
 from mlsan.report import SYSTEM, use_style
-from mlsan.report.comparisons import factorial_table
+from mlsan.report.nb04_ablations import ablation_table, factorial_table
 from mlsan.report.paper import TABLE1, TABLE2, TABLE2_DELTA
-from mlsan.report.tables import ablation_table
 
 use_style()
 
 # %% [markdown]
-# ## What the paper prints
+# ## What the paper reports
 #
 # The paper leaves out one part at a time and reports the drop. Check its arithmetic first:
 
@@ -63,7 +62,7 @@ for system, deltas in TABLE2_DELTA.items():
 print("the printed differences are the differences of the printed scores")
 
 # %% [markdown]
-# Now compare each ablation with the plain baseline. **Predict:** ML-SAN with two of its three parts should be at least as good as MultiEMO with none. Is it, in the paper?
+# Now compare each ablation with the plain baseline. **Predict:** in the paper, is ML-SAN with two of its three parts at least as good as MultiEMO, which has none?
 
 # %%
 base = {b: TABLE1["MultiEMO"][b].mean for b in ("MELD", "IEMOCAP")}
@@ -75,7 +74,7 @@ assert (gains["MELD"] > 0).all()
 gains
 
 # %% [markdown]
-# On IEMOCAP every ablation falls *below* MultiEMO: any two parts together hurt, all three together help. Parts that only work as a set are possible, but one-out ablations cannot show it; for that one needs all eight on/off cells.
+# On IEMOCAP every ablation scores *below* MultiEMO: any two parts together hurt, all three together help. It is possible that the parts work only as a set, but leaving out one part at a time cannot show this. It takes all eight on/off cells.
 #
 # ## Our runs
 
@@ -83,15 +82,22 @@ gains
 cells = study.sweep(study.plan("ablation"))
 cells[["benchmark", "system", "speaker", "seed", "status", "test_wf1"]].round(2)
 
+# %%
+failed = (cells["status"] == "failed").sum()
+for benchmark, part in cells.groupby("benchmark", sort=False):
+    assert len(part[["film", "gate", "aux"]].drop_duplicates()) == 8
+    print(f"{benchmark}: 8 cells: {', '.join(part['system'].unique())}")
+print(f"{failed} runs failed")
+
 # %% [markdown]
 # ## Table 2
 #
-# Δ is paired by seed: the variant minus the full model under the same seed, the same initial backbone and the same order of dialogues. The interval is Student's, over seeds.
+# Δ is paired by seed: the variant minus the full model with the same seed, the same initial backbone and the same order of dialogues. The interval is Student's, over seeds.
 
 # %% tags=["nbval-ignore-output"]
 one_out = cells[cells["system"].isin(TABLE2)]
-table2 = ablation_table(one_out)
-text = study.save_table(table2, "table2_ablation", one_out["run"], study.caveats)
+table2 = ablation_table(one_out, gathered(one_out, study.predictions))
+text = study.save_table(table2, "table2_ablation", one_out, study.caveats)
 display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
@@ -104,75 +110,82 @@ for axis, (benchmark, part) in zip(axes[0], cells.groupby("benchmark", sort=Fals
         axis.plot(runs["test_wf1"].mean(), place, "|", markersize=16, color="black")
     axis.set_yticks(range(part["system"].nunique()), part["system"].unique())
     axis.invert_yaxis()
-    axis.set(title=benchmark, xlabel="W-F1 (%), one dot a seed")
+    axis.set(title=benchmark, xlabel="W-F1 (%), one dot per seed")
 
 # %% tags=["nbval-ignore-output"]
 out = table2.data[table2.data["system"] != "ML-SAN"]
-needed = out[out["delta_high"] < 0]
-harmful = out[out["delta_low"] > 0]
+lower, higher = out[out["delta_high"] < 0], out[out["delta_low"] > 0]
+for word, part in (("below", lower), ("above", higher)):
+    names = ", ".join(part["system"] + " on " + part["benchmark"]) or "none"
+    print(f"Δ {word} zero, interval excludes zero: {names}")
+
+# %%
+full = table2.data[table2.data["system"] == "ML-SAN"].set_index("benchmark")["wf1_mean"]
+difference = out["wf1_mean"] - out["benchmark"].map(full)
 assert len(out) == 3 * len(study.corpora)
-names = {
-    word: ", ".join(part["system"] + " on " + part["benchmark"]) or "none"
-    for word, part in (("lower than the full model", needed), ("higher", harmful))
-}
-display(
-    Markdown("\n".join(f"- Intervals wholly {word}: {which}." for word, which in names.items()))
-)
+assert np.allclose(difference, out["delta"].astype(float))
+print("Δ is the difference of the means, for", ", ".join(out["system"].unique()))
 
 # %% [markdown]
 # ## All eight cells, and controls
 #
-# With every combination trained, a part's **main effect** is the mean over the four pairs of cells that differ in it alone. An interaction says how much more a part adds where another is on.
+# With every combination trained, the **main effect** of a part is its mean effect over the four pairs of cells that differ in this part alone. An interaction is how much more a part adds when another part is on.
 #
-# The controls ask whether it matters *who* is told. `role` is a place in the dialogue, `shuffled` deals the identities out to random utterances, `constant` makes everybody the same person. **Predict:** if shuffled does as well as identity, where does a gain come from?
+# The controls test whether it matters *who* is speaking. `role` is the speaker's place in the dialogue, `shuffled` assigns the identities to utterances at random, and `constant` gives all utterances the same speaker. **Predict:** if shuffled does as well as identity, where does a gain come from?
 
 # %% tags=["nbval-ignore-output"]
 controls = study.sweep(study.plan("controls"))
 runs = pd.concat([cells, controls]).drop_duplicates("run")
 counts = gathered(runs, study.predictions, ["film", "gate", "aux", "speaker"])
-factorial = factorial_table(counts, np.random.default_rng(0))
-text = study.save_table(factorial, "table2_factorial", runs["run"], study.caveats)
+factorial = factorial_table(counts)
+by = ["benchmark", "system", "speaker"]
+text = study.save_table(factorial, "table2_factorial", runs, study.caveats, by)
 display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
 effects = factorial.data[factorial.data["kind"] == "effect"]
-assert (effects.groupby("benchmark").size() == 7).all()
 clear = effects[(effects["low"] > 0) | (effects["high"] < 0)]
 lines = [
     f"- {row.benchmark}: {row.system} {row.delta:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
     for row in clear.itertuples()
 ]
-display(Markdown("Effects whose interval excludes 0:\n\n" + ("\n".join(lines) or "- none")))
+display(Markdown("Effects whose interval excludes zero:\n\n" + ("\n".join(lines) or "- none")))
 
 # %% tags=["nbval-ignore-output"]
-told = factorial.data[factorial.data["kind"] == "control"]
+control = factorial.data[factorial.data["kind"] == "control"]
 lines = []
-for row in told.itertuples():
-    word = "cannot be told from" if row.low <= 0 <= row.high else "differs from"
+for row in control.itertuples():
+    word = "includes" if row.low <= 0 <= row.high else "excludes"
     lines.append(
-        f"- {row.benchmark}: {row.system} {word} {row.reference.split()[-1]}, "
-        f"{row.delta:+.2f} [{row.low:+.2f}, {row.high:+.2f}]."
+        f"- {row.benchmark}: {row.system} minus {row.reference.split()[-1]} is {row.delta:+.2f} "
+        f"[{row.low:+.2f}, {row.high:+.2f}]; the interval {word} zero."
     )
-assert len(lines) == len(told)
 display(Markdown("\n".join(lines)))
+
+# %%
+for benchmark, part in factorial.data.groupby("benchmark", sort=False):
+    kinds = part["kind"].value_counts()
+    assert kinds["effect"] == 2**3 - 1
+    compared = part.loc[part["kind"] == "control", "system"].tolist()
+    print(f"{benchmark}: {kinds['effect']} effects; controls: {compared}")
 
 # %% [markdown]
 # ## What we learned
 #
-# - A drop in a one-out table is a part's worth *given the other two*. The effects above are its worth over all settings of the others.
-# - Where `shuffled` or `constant` cannot be told from the real speaker, what ML-SAN gains or loses is capacity or regularisation, not knowledge of who speaks. The lines above say where that is so.
-# - Where the lists say "none", this many seeds cannot tell a part's worth from noise, and neither could a table without intervals.
+# - A drop in a table that leaves out one part at a time is that part's contribution *given the other two*. The effects above average over all settings of the other parts.
+# - Where the interval between `shuffled` or `constant` and the true speaker includes zero, there is no evidence that ML-SAN uses who speaks; a gain or loss can come from capacity or regularisation. The lines above show where this is so.
+# - Where a list says "none", this many seeds are too few to separate the contribution of a part from noise.
 #
 # ## Exercises
 #
-# 1. Recompute the main effect of FiLM by hand from `cells`: `groupby(["benchmark", "film"])["test_wf1"].mean()`. Why is its interval smaller than that of a single cell's difference?
-# 2. Three seeds, standard deviation $s$: how large must the mean paired difference be for a Student 95 % interval that excludes 0?
-# 3. The paper's standard deviations are 0.03 to 0.13. Compare with ours. What would make ours larger?
+# 1. Recompute the main effect of FiLM by hand from `cells`: `groupby(["benchmark", "film"])["test_wf1"].mean()`. Why is its interval narrower than that of a single cell's difference?
+# 2. With three seeds and standard deviation $s$, how large must the mean paired difference be for a Student 95 % interval that excludes zero?
+# 3. The paper's standard deviations are 0.03 to 0.13. Compare them with ours. What would make ours larger?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. The difference of the two means; it averages over four pairs of cells, so noise that cells do not share averages out.
+# 1. It is the difference of the two means. It averages over four pairs of cells, so the noise that the cells do not share averages out.
 # 2. $t_{0.975,2}\,s/\sqrt3 = 4.30\,s/1.73 = 2.48\,s$.
-# 3. Smaller test sets, fewer training dialogues, and selection on dev instead of on test: the maximum over epochs of the test score varies less than the test score of an epoch that something else chose.
+# 3. Smaller test sets, fewer training dialogues, and selection on dev instead of test: the maximum of the test score over epochs varies less than the test score of an epoch that was selected otherwise.
 #
 # </details>

@@ -13,13 +13,13 @@
 # %% [markdown]
 # # 5 · Sensitivity: λ, and how much speakers differ
 #
-# **Question.** How does the score depend on the weight λ of the auxiliary speaker loss, and does ML-SAN gain more where speakers differ more?
+# **Question.** How does the score depend on the weight λ of the auxiliary speaker loss, and does ML-SAN gain more when speakers differ more?
 #
 # **Produces.** Fig. 6 (`fig6_lambda`) and, on simulated corpora, Fig. 8 (`fig8_dose`).
 #
-# **Needs.** The corpus of notebook 1. Trains ML-SAN for each λ, and both systems for each heterogeneity, or reuses finished runs.
+# **Needs.** The corpus of notebook 1. Trains ML-SAN for each λ, and MultiEMO and ML-SAN for each heterogeneity, or reuses finished runs.
 #
-# **Time.** smoke: seconds · small: 4–5 minutes on two cores the first time · paper: a GPU is advised.
+# **Time.** smoke: seconds · small: 4 to 5 minutes on two cores the first time · paper: a GPU is recommended.
 
 # %% tags=["parameters"]
 import os
@@ -37,22 +37,22 @@ check_parameters(globals())
 study = open_study("05_sensitivity", PROFILE, CORPUS, DATA, JOBS, DEVICE)
 
 # %%
+import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
+from mlsan.evaluation.counts import gathered
 from mlsan.report import use_style
-from mlsan.report.evidence import dose_figure, dose_table
-from mlsan.report.figures import lambda_curve
+from mlsan.report.nb05_sensitivity import dose_figure, dose_table, lambda_figure, lambda_table
 from mlsan.report.paper import LAMBDA_OPTIMUM
-from mlsan.report.tables import lambda_table
 
 use_style()
 
 # %% [markdown]
-# ## What λ trades
+# ## What λ does
 #
-# Eq. 4 adds $\lambda\,\mathcal L_{spk}$ to the loss. The gradient on $z$ is the emotion's plus λ times the speaker's, so λ says how hard $z$ is pulled towards telling speakers apart. A two-line model of it:
+# Eq. 4 adds $\lambda\,\mathcal L_{spk}$ to the loss. The gradient with respect to $z$ is that of the emotion loss plus λ times that of the speaker loss, so λ controls how strongly $z$ is pushed to separate speakers. A model of this in two lines:
 
 # %%
 z = torch.tensor([1.0, 0.0], requires_grad=True)
@@ -63,13 +63,13 @@ for lam in (0.0, 0.5, 2.0):
     z.grad = None
 
 # %% [markdown]
-# The paper places its optima at λ = 0.5 on MELD and 0.2 on IEMOCAP and calls the rest minor. It prints no curve with numbers, so there is none to compare with, only the two places.
+# The paper reports optima at λ = 0.5 on MELD and λ = 0.2 on IEMOCAP. It gives no scores for other λ, so only the positions of the optima can be compared.
 
 # %%
 print(LAMBDA_OPTIMUM)
 
 # %% [markdown]
-# **Predict:** will the intervals of the best and the worst λ overlap?
+# **Predict:** do the intervals of the best and the worst λ overlap?
 
 # %% tags=["nbval-ignore-output"]
 table = study.sweep(study.plan("lambda"))
@@ -77,14 +77,16 @@ wide = table.pivot_table(index=["benchmark", "lam"], columns="seed", values="tes
 wide.round(2).sort_index(level="benchmark", ascending=False, sort_remaining=True)
 
 # %% [markdown]
-# λ = 0 is ML-SAN without the head: a head with weight zero changes nothing else.
+# λ = 0 is ML-SAN without the auxiliary head: a head with weight zero has no other effect.
 
 # %% tags=["nbval-ignore-output"]
-curve = lambda_table(table)
-figure6 = lambda_curve(curve)
+curve = lambda_table(gathered(table, study.predictions, "lam"))
+figure6 = lambda_figure(curve)
 
 # %% tags=["nbval-ignore-output"]
-display(Markdown(study.save_figure(figure6, curve, "fig6_lambda", table["run"], study.caveats)))
+by = ["benchmark", "lam"]
+text = study.save_figure(figure6, curve, "fig6_lambda", table, study.caveats, by)
+display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
 sentences = []
@@ -92,17 +94,24 @@ for benchmark, line in curve.groupby("benchmark", sort=False):
     best = line.loc[line["wf1_mean"].idxmax()]
     spread = line["wf1_mean"].max() - line["wf1_mean"].min()
     noise = table[table["benchmark"] == benchmark].groupby("lam")["test_wf1"].std().mean()
-    assert spread >= 0
     sentences.append(
-        f"- {benchmark}: best mean at λ = {best['lam']:g}; between best and worst λ lie "
-        f"{spread:.2f} points, while seeds of one λ spread with a standard deviation of {noise:.2f}."
+        f"- {benchmark}: the mean is highest at λ = {best['lam']:g}. Best and worst λ differ by "
+        f"{spread:.2f} points; the standard deviation over seeds is {noise:.2f} points."
     )
 display(Markdown("\n".join(sentences)))
 
+# %%
+means = table.groupby(["benchmark", "lam"])["test_wf1"].mean()
+assert np.allclose(curve.set_index(["benchmark", "lam"])["wf1_mean"].sort_index(), means)
+for benchmark, line in curve.groupby("benchmark", sort=False):
+    assert line["lam"].is_monotonic_increasing
+    present = {0.0, LAMBDA_OPTIMUM[benchmark]} <= set(line["lam"])
+    print(f"{benchmark}: the curve includes 0 and the paper's optimum: {present}")
+
 # %% [markdown]
-# ## Dose and response
+# ## The effect of heterogeneity
 #
-# In the simulated corpora a dial says how much speakers differ in showing the same emotion: at 0 everybody is alike, at 1 as in the other notebooks; nothing else changes. If ML-SAN adapts to speakers, its distance to MultiEMO should grow with the dose, and at 0 there is nothing to adapt to. **Predict** the sign at 0: is a control that costs parameters free?
+# In the simulated corpora the *heterogeneity* sets how differently speakers express the same emotion: at 0 they are all alike, at 1 they are as in the other notebooks, and nothing else changes. If ML-SAN adapts to speakers, its difference to MultiEMO should grow with the heterogeneity. At 0 there is nothing to adapt to. **Predict** the sign at 0: do the additional parameters have a cost?
 
 # %% tags=["nbval-ignore-output"]
 rows = [
@@ -111,47 +120,55 @@ rows = [
 ]
 doses = pd.concat(rows) if rows else None
 if doses is None:
-    print("real corpora: nobody can set how much their speakers differ")
+    print("skipped: the heterogeneity of real speakers cannot be set")
 
 # %% tags=["nbval-ignore-output"]
 if doses is not None:
-    response = dose_table(doses)
+    response = dose_table(gathered(doses, study.predictions, ["heterogeneity", "system"]))
     figure8 = dose_figure(response)
 
 # %% tags=["nbval-ignore-output"]
 if doses is not None:
-    text = study.save_figure(figure8, response, "fig8_dose", doses["run"], study.caveats)
+    by = ["benchmark", "heterogeneity", "system"]
+    text = study.save_figure(figure8, response, "fig8_dose", doses, study.caveats, by)
     display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
 if doses is not None:
     lines = []
     for row in response.itertuples():
-        reading = "higher" if row.low > 0 else "lower" if row.high < 0 else "not told apart"
+        word = "includes" if row.low <= 0 <= row.high else "excludes"
         lines.append(
             f"- {row.benchmark}, heterogeneity {row.heterogeneity:g}: {row.delta:+.2f} "
-            f"[{row.low:+.2f}, {row.high:+.2f}], {reading}; MultiEMO has {row.multiemo:.2f}."
+            f"[{row.low:+.2f}, {row.high:+.2f}] to MultiEMO's {row.multiemo:.2f}; "
+            f"the interval {word} zero."
         )
-    assert response["heterogeneity"].min() == 0, "the negative control is missing"
     display(Markdown("\n".join(lines)))
+
+# %%
+if doses is not None:
+    for benchmark, line in response.groupby("benchmark", sort=False):
+        ends = line["heterogeneity"].min(), line["heterogeneity"].max()
+        assert ends == (0, 1), f"{benchmark}: the negative control or the usual corpus is missing"
+        print(f"{benchmark}: heterogeneity from {ends[0]:g} to {ends[1]:g}")
 
 # %% [markdown]
 # ## What we learned
 #
-# - If the spread over λ is about as large as the spread over seeds, the best λ is the luckiest: rerun with other seeds and it moves. The lines above say how it is here.
-# - A sweep that picks its optimum on test has used up the test set. The dev scores are in the same table.
-# - A method that adapts to speakers must gain with the dose. Where Fig. 8 is flat or falls, what separates the systems is something else.
+# - If the scores differ over λ by about as much as over seeds, the best λ is chance and changes with the seeds. The lines above compare the two.
+# - Selecting λ on test uses up the test set. The dev scores are in the same table.
+# - A method that adapts to speakers must gain with the heterogeneity. Where Fig. 8 is flat or falls, something else separates the systems.
 #
 # ## Exercises
 #
-# 1. Choose λ on dev instead: `table.groupby(["benchmark", "lam"])["dev_wf1"].mean()`. Is it the same λ?
+# 1. Select λ on dev instead: `table.groupby(["benchmark", "lam"])["dev_wf1"].mean()`. Is it the same λ?
 # 2. Try λ = 20 with `study.config("MELD", "ML-SAN", 0, lam=20.0)`. What happens to the emotion score, and to the speaker loss in the run's history?
-# 3. Under the hypothesis that λ has no effect at all, how often is a given one of six values the best?
+# 3. If λ has no effect at all, how often is a given one of six values the best?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Look at where the maximum of that table lies in each benchmark.
-# 2. `study.result(run).history[["train_spk", "dev_wf1"]]`: the speaker loss falls further, the emotion score pays if capacity is short.
+# 1. Find the maximum of that table for each benchmark.
+# 2. `study.result(run).history[["train_spk", "dev_wf1"]]`: the speaker loss falls further, and the emotion score suffers if capacity is short.
 # 3. One time in six. An optimum "at 0.5" is weak evidence by itself.
 #
 # </details>

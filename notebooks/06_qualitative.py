@@ -11,15 +11,15 @@
 # ---
 
 # %% [markdown]
-# # 6 · Looking inside
+# # 6 · Inside the model
 #
-# **Question.** What do gate and FiLM learn about speakers, which emotions change hands, what is $z$ arranged by, and where in the model is the speaker to be found?
+# **Question.** What do gate and FiLM learn about speakers, which emotions are predicted differently, how is $z$ organised, and where in the model can the speaker be found?
 #
 # **Produces.** Fig. 3 (`fig3_gate`), Fig. 4 (`fig4_confusion`), Fig. 5 (`fig5_features`), Fig. 9 (`fig9_probes`) and, on simulated corpora, Table 7 (`table7_recovery`).
 #
-# **Needs.** The corpus of notebook 1 and the runs of notebooks 3 and 4, trained here if they are missing.
+# **Needs.** The corpus of notebook 1 and the runs of notebooks 3 and 4, which are trained here if they are missing.
 #
-# **Time.** smoke: seconds · small: about a minute · paper: a few minutes, for the maps of $z$ and the probes.
+# **Time.** smoke: seconds · small: about a minute · paper: some minutes, for the maps of $z$ and the probes.
 
 # %% tags=["parameters"]
 import os
@@ -51,8 +51,16 @@ from mlsan.evaluation.neutrality import (
 )
 from mlsan.evaluation.qualitative import case_dialogue, case_study, feature_map, speaker_weights
 from mlsan.report import use_style
-from mlsan.report.evidence import WITHHELD, arm_of, probes_figure, probes_table, way_of
-from mlsan.report.figures import confusions, feature_maps, gates
+from mlsan.report.nb06_qualitative import (
+    WITHHELD,
+    arm_of,
+    confusion_figure,
+    feature_figure,
+    gate_figure,
+    probes_figure,
+    probes_table,
+)
+from mlsan.report.nb07_beyond import way_of
 from mlsan.report.paper import FIG3_WEIGHTS, FIG4_RECOGNISED
 from mlsan.vocabulary import EMOTIONS
 
@@ -61,7 +69,7 @@ use_style()
 # %% [markdown]
 # ## Gate and FiLM by speaker
 #
-# $g_m$ has one weight a channel; its mean says how much of a modality a speaker is allowed to pass. For FiLM the two panels show how far the calibration departs from doing nothing. **Predict:** which row should be the quietest?
+# $g_m$ has one weight per channel; its mean is how much of a modality passes for a speaker. For FiLM, the two panels show how far the calibration is from the identity. **Predict:** which row should be closest to the identity?
 
 # %% tags=["nbval-ignore-output"]
 benchmark, corpus = next(iter(study.corpora.items()))
@@ -71,17 +79,22 @@ speakers = leading_speakers(corpus, 6)
 weights = speaker_weights(pair["ML-SAN"], corpus, models["ML-SAN"], speakers)
 weights.pivot(index="speaker", columns="modality", values="gate").round(3)
 
+# %%
+assert weights["gate"].between(0, 1).all()
+untouched = weights.groupby("modality", sort=False)["scale"].apply(lambda s: s.isna().all())
+print("gated:", list(untouched.index), "- calibrated:", list(untouched.index[~untouched]))
+
 # %% [markdown]
 # ## A case study
 #
-# The paper's example is the line "I have a bad feeling", with weights 0.22 for audio and 0.78 for visual. No utterance of MELD's transcripts reads so, and Eq. 3 cannot give weights that sum to one (notebook 3):
+# The paper's example is the line "I have a bad feeling", with weights 0.22 for audio and 0.78 for visual. MELD's transcripts contain no such utterance, and Eq. 3 cannot produce weights that sum to one (notebook 3):
 
 # %%
 assert round(sum(FIG3_WEIGHTS.values()), 2) == 1
 print(FIG3_WEIGHTS)
 
 # %% [markdown]
-# Here instead is the test dialogue of 6 to 12 turns on which the two systems disagree most, chosen by that rule and not by hand, so it may flatter either. The bars are each modality's share in the norm of the gated context features.
+# This figure shows the test dialogue of 6 to 12 turns on which the two systems disagree most. This fixed rule may favour either system. The bars are each modality's share in the norm of the gated context features.
 
 # %% tags=["nbval-ignore-output"]
 predictions = {system: study.result(run).predictions for system, run in pair.items()}
@@ -89,20 +102,24 @@ chosen = case_dialogue(predictions["ML-SAN"], predictions["MultiEMO"], turns=ran
 dialogue = next(d for d in corpus.test if d.id == chosen)
 case = case_study(pair, models, corpus, dialogue)
 right = {system: int((case[system] == case["emotion"]).sum()) for system in pair}
-figure3 = gates(weights, case, f"{corpus.name}, test dialogue {chosen}")
+figure3 = gate_figure(weights, case, f"{corpus.name}, test dialogue {chosen}")
 
 # %% tags=["nbval-ignore-output"]
-shares = case.filter(like="weight_")
-assert np.allclose(shares.sum(axis=1), 1)
 runs = [study.result(run).key for run in pair.values()]
 data = pd.concat([weights.assign(panel="weights"), case.assign(panel="case")])
 note = f"{benchmark}, seed 0. In the dialogue, correct of {len(case)}: {right}."
 display(Markdown(study.save_figure(figure3, data, "fig3_gate", runs, note)))
 
+# %%
+shares = case.filter(like="weight_")
+assert np.allclose(shares.sum(axis=1), 1)
+assert (case["emotion"] == np.array(EMOTIONS[benchmark])[dialogue.label]).all()
+print("each turn's shares sum to 1 over", [name.removeprefix("weight_") for name in shares])
+
 # %% [markdown]
-# ## Which emotions change hands?
+# ## Which emotions are predicted differently?
 #
-# The paper's Fig. 4 says that fear rises from 12 % to 18 % and anger from 55 % to 57 % on MELD. How many utterances is that? MELD's test set has 50 of fear and 345 of anger:
+# According to the paper's Fig. 4, the recall of fear rises from 12 % to 18 % and that of anger from 55 % to 57 % on MELD. How many utterances is that? MELD's test set has 50 utterances of fear and 345 of anger:
 
 # %%
 for emotion, support in (("fear", 50), ("anger", 345)):
@@ -110,7 +127,7 @@ for emotion, support in (("fear", 50), ("anger", 345)):
     print(f"{emotion}: {support * before / 100:.0f} -> {support * after / 100:.0f} of {support}")
 
 # %% [markdown]
-# Three more utterances of fear. Ours, summed over all seeds, with counts:
+# Fear gains three utterances. Our confusion matrices, with counts, summed over all seeds:
 
 # %% tags=["nbval-ignore-output"]
 both = [run for run in study.plan("main") if study.system(run) in pair]
@@ -122,15 +139,22 @@ for name in study.corpora:
         cells = summed_confusion(predicted, EMOTIONS[name])
         found.append(cells.assign(benchmark=name, system=system))
 table = pd.concat(found, ignore_index=True)
-figure4 = confusions(table)
+figure4 = confusion_figure(table)
 
 # %% tags=["nbval-ignore-output"]
 keys = ["benchmark", "system", "emotion"]
-true = table.groupby(keys, sort=False)[["count", "share"]].sum()
-assert np.allclose(true["share"], true["count"] > 0)
 runs = [study.key(run) for run in both]
 note = f"Counts summed over {len(study.seeds)} seeds."
 display(Markdown(study.save_figure(figure4, table, "fig4_confusion", runs, note)))
+
+# %%
+true = table.groupby(keys, sort=False)[["count", "share"]].sum()
+assert np.allclose(true["share"], true["count"] > 0)
+for name, corpus in study.corpora.items():
+    utterances = sum(map(len, corpus.test))
+    counted = true.loc[name].groupby("system")["count"].sum()
+    assert (counted == utterances * len(study.seeds)).all()
+    print(f"{name}: each system's matrix counts every test utterance once per seed")
 
 # %% tags=["nbval-ignore-output"]
 recall = table[table["emotion"] == table["predicted"]].set_index(keys)["share"].mul(100)
@@ -140,9 +164,9 @@ wide["test utterances"] = true["count"].xs("ML-SAN", level="system") // len(stud
 wide.round(1).sort_values(["benchmark", "test utterances"])
 
 # %% [markdown]
-# ## What is $z$ arranged by?
+# ## How is $z$ organised?
 #
-# Each point is a test utterance's $z$, mapped to two dimensions. If emotion rules, the left maps show patches of colour; if the speaker does, the right ones do.
+# Each point is the $z$ of one test utterance, mapped to two dimensions. If $z$ is organised by emotion, the maps on the left show patches of one colour; if it is organised by speaker, the maps on the right do.
 
 # %% tags=["nbval-ignore-output"]
 maps = pd.concat(
@@ -152,7 +176,7 @@ maps = pd.concat(
     for name in study.corpora
     for system in ("MultiEMO", "ML-SAN")
 )
-figure5 = feature_maps(maps)
+figure5 = feature_figure(maps)
 
 # %% tags=["nbval-ignore-output"]
 runs = [study.result(study.config(b, s)).key for b in study.corpora for s in ("MultiEMO", "ML-SAN")]
@@ -160,34 +184,49 @@ display(
     Markdown(study.save_figure(figure5, maps, "fig5_features", runs, "Seed 0, test utterances."))
 )
 
+# %%
+for (name, system), part in maps.groupby(["benchmark", "system"], sort=False):
+    assert len(part) == min(1000, sum(map(len, study.corpora[name].test)))
+    print(
+        f"{name}, {system}: one finite point per utterance: {np.isfinite(part[['x', 'y']]).all(None)}"
+    )
+
 # %% [markdown]
 # ## Where is the speaker?
 #
-# The paper wants calibrated features "unrelated to the speaker" and an output that "keeps identity". A map can mislead; a linear probe gives a number for both. At each stage of the model one probe names the speaker (fitted on training dialogues, tried on dev dialogues of the same people) and one names the emotion (tried on test). They read the streams that FiLM calibrates, audio and visual where there are any, and at the end $z$.
+# The paper claims that calibrated features are "unrelated to the speaker" and that the output "keeps identity". A map can mislead; a linear probe gives a number for both claims. At each stage of the model, one probe predicts the speaker (fitted on training dialogues, scored on dev dialogues of the same people) and one predicts the emotion (scored on test). The probes read the modalities that FiLM calibrates, audio and visual if they are present, and at the end $z$.
 #
-# Beside MultiEMO and ML-SAN stand ML-SAN without its auxiliary loss, and with an **adversary**: a second speaker head on the calibrated features whose gradient is reversed, so that FiLM is paid to hide the speaker. And since a gate that is told who speaks writes it into its output, trained or not, one line withholds the identity at test time.
+# Besides MultiEMO and ML-SAN, the figure shows ML-SAN without its auxiliary loss, and ML-SAN with an **adversary**: a second speaker head on the calibrated features whose gradient is reversed, so that FiLM is trained to hide the speaker. A gate that depends on the speaker writes the speaker into its output, trained or not; so one line shows ML-SAN with the identity withheld at test time.
 #
-# **Predict:** at which stage does the speaker become easiest to name?
+# **Predict:** at which stage does the speaker become easiest to predict?
 
 # %% tags=["nbval-ignore-output"]
 arms = study.plan("neutrality")
 sweep = study.sweep(arms)
 assert not (sweep["status"] == "failed").any(), sweep.loc[sweep["status"] == "failed", "error"]
 rows = []
+
+
+def film_modalities(name):
+    """The modalities that ML-SAN calibrates, if the corpus has them."""
+    settings = study.config(name, "ML-SAN").model
+    return [m for m in settings.film_modalities if m in study.corpora[name].sizes]
+
+
 for run in arms:
     seen = [study.stages(run, split) for split in ("train", "dev", "test")]
-    calibrated = [m for m in run.model.film_modalities if m in seen[0].at["raw"]]
+    calibrated = film_modalities(run.benchmark)
     found = stage_probes(*seen, np.random.default_rng(run.seed), modalities=calibrated)
-    rows.append(found.assign(benchmark=run.benchmark, system=arm_of(run.model), seed=run.seed))
+    rows.append(found.assign(benchmark=run.benchmark, system=arm_of(run), seed=run.seed))
 
 # %% tags=["nbval-ignore-output"]
 for run in arms:
     corpus = study.corpora[run.benchmark]
-    if not corpus.named or arm_of(run.model) != "ML-SAN":
+    if not corpus.named or arm_of(run) != "ML-SAN":
         continue
     splits = (corpus.train, corpus.dev, corpus.test)
     seen = [withheld_stages(run, corpus, study.model(run), split) for split in splits]
-    calibrated = [m for m in run.model.film_modalities if m in corpus.sizes]
+    calibrated = film_modalities(run.benchmark)
     found = stage_probes(*seen, np.random.default_rng(run.seed), modalities=calibrated)
     rows.append(found.assign(benchmark=run.benchmark, system=WITHHELD, seed=run.seed))
 probed = probes_table(pd.concat(rows, ignore_index=True))
@@ -199,10 +238,16 @@ display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
 spoken = probed[probed["target"] == "speaker"].set_index(["benchmark", "system", "stage"])
-assert spoken["wf1_mean"].dropna().between(0, 100).all()
 wide = spoken["wf1_mean"].unstack("stage", sort=False).round(1)
 wide["chance"] = spoken["chance"].groupby(level=[0, 1], sort=False).mean().round(1)
 wide
+
+# %%
+assert spoken["wf1_mean"].dropna().between(0, 100).all()
+for name, part in probed.groupby("benchmark", sort=False):
+    print(
+        f"{name}: {', '.join(part['system'].unique())}; stages {', '.join(part['stage'].unique())}"
+    )
 
 # %% tags=["nbval-ignore-output"]
 lines = []
@@ -211,23 +256,24 @@ for name in study.corpora:
     moved = line["ML-SAN", "calibrated"] - line["ML-SAN", "raw"]
     kept = line["ML-SAN", "z"] - line["MultiEMO", "z"]
     lines.append(
-        f"- {name}: from raw to calibrated features the speaker becomes {moved:+.1f} points "
-        f"easier to name; in $z$, ML-SAN minus MultiEMO is {kept:+.1f} points."
+        f"- {name}: the speaker probe's W-F1 changes by {moved:+.1f} points from ML-SAN's raw to "
+        f"its calibrated features; on $z$, ML-SAN minus MultiEMO is {kept:+.1f} points."
     )
 display(Markdown("\n".join(lines)))
 
 # %% [markdown]
 # ## Does FiLM find the speakers' styles?
 #
-# A simulation knows each speaker's style, so it can say how near the calibrated features come to features without any: the mean $R^2$ a feature, over training utterances. "By speaker" standardises each speaker's features; "best" is the best that any scale and shift a speaker and feature could do, the bound of Eq. 2.
+# In a simulation each speaker's style is known, so the calibrated features can be compared with features without style. The score is the mean $R^2$ over features on training utterances. "By speaker" standardises each speaker's features. "Best" is the best scale and shift per speaker and feature: the bound of Eq. 2.
 
 # %% tags=["nbval-ignore-output"]
-told = {run: arm_of(run.model) for run in arms if run.model.film}
-told |= {r: f"ML-SAN, {way_of(r.model)}" for r in study.plan("speakers") if r not in told}
-study.sweep(list(told))
+speakers = [run for run in study.plan("speakers") if study.system(run) == "ML-SAN"]
+names = {run: f"ML-SAN, {way_of(run)}" for run in speakers}
+names |= {run: arm_of(run) for run in arms if study.system(run) != "MultiEMO"}
+study.sweep(list(names))
 parts = []
-for run, name in told.items():
-    if not (run.model.film and study.corpora[run.benchmark].simulated):
+for run, name in names.items():
+    if not study.corpora[run.benchmark].simulated:
         continue
     truth = study.oracle(run.benchmark).train
     recovered = recovery_by_modality(style_recovery(study.stages(run, "train"), truth))
@@ -238,32 +284,37 @@ if parts:
     keys = ["benchmark", "system", "modality", "calibration"]
     r2 = pd.concat(parts).groupby(keys, sort=False)["r2_mean"].mean()
     quality = r2.unstack("calibration", sort=False)
-    assert (quality["best"] >= quality["none"] - 1e-9).all()
     quality = quality.drop("text", level="modality").reset_index()
-    text = study.save_table(quality, "table7_recovery", map(study.key, told), study.caveats)
+    text = study.save_table(quality, "table7_recovery", map(study.key, names), study.caveats)
     display(Markdown(text))
 else:
-    print("real corpora: nobody knows their speakers' true style")
+    print("skipped: the true style of real speakers is not known")
+
+# %%
+if parts:
+    ways = [name for name in ("none", "by speaker", "learned") if name in quality]
+    assert (quality["best"] >= quality[ways].max(axis=1) - 1e-9).all()
+    print("no calibration exceeds the bound of Eq. 2:", ways)
 
 # %% [markdown]
 # ## What we learned
 #
-# - Gate and FiLM weights are a table by speaker; they cannot change within one speaker's turns.
-# - A recall that jumps by half may be three utterances. Counts belong beside shares.
-# - Fig. 9 answers both of the paper's claims with numbers. Nothing in Eq. 4 asks the calibrated features to be neutral; the auxiliary loss asks for more speaker in $z$, not less.
-# - An adversary's reversed gradient moves each speaker's scale and shift out of one head's sight, not to where the others are: a table of speakers can flee a head without becoming neutral, and a fresh probe finds them again.
-# - "Learned" beside "best" says how much of what Eq. 2 could do this training has found.
+# - Gate and FiLM assign one set of weights to each speaker; the weights cannot change between the turns of one speaker.
+# - A recall that rises by half can be a matter of three utterances. Report counts next to shares.
+# - Fig. 9 tests both claims of the paper with numbers. Nothing in Eq. 4 makes the calibrated features neutral; the auxiliary loss asks for more speaker information in $z$.
+# - The adversary's reversed gradient moves each speaker's scale and shift to where one head cannot separate them, not to the values of the other speakers. So the features do not become neutral, and a new probe finds the speakers again.
+# - "Learned" compared with "best" shows how much of what Eq. 2 can do this training has found.
 #
 # ## Exercises
 #
-# 1. Average the gate over seeds and give its standard deviation. Are the differences between speakers larger than those between seeds?
-# 2. Probe audio alone: `stage_probes(..., modalities=("audio",))`. Text is not calibrated; how much of the speaker does it carry?
-# 3. Find a dialogue on which MultiEMO is right and ML-SAN wrong. Whose style could explain it?
+# 1. Average the gate over seeds and compute its standard deviation. Do speakers differ by more than seeds?
+# 2. Probe audio alone: `stage_probes(..., modalities=("audio",))`. Text is not calibrated; how much speaker information does it contain?
+# 3. Find a dialogue on which MultiEMO is right and ML-SAN is wrong. Whose style could explain it?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. `pd.concat(speaker_weights(r, corpus, study.model(r), speakers) for r in both if r.model.gate and r.benchmark == benchmark).groupby(["speaker", "modality"])["gate"].agg(["mean", "std"])`
+# 1. `pd.concat(speaker_weights(r, corpus, study.model(r), speakers) for r in both if study.system(r) == "ML-SAN" and r.benchmark == benchmark).groupby(["speaker", "modality"])["gate"].agg(["mean", "std"])`
 # 2. Compare the stages raw and calibrated for `("audio",)` and for `("text",)`; for text they are the same.
-# 3. Sort dialogues by the difference of correct turns in the two predictions tables, then look at the speakers' rows in the weights table.
+# 3. Sort the dialogues by the difference of correct turns between the two tables of predictions, then look up the speakers in the table of weights.
 #
 # </details>

@@ -1,4 +1,4 @@
-"""Small random batches, configs and published-style weights for the model's tests."""
+"""Small random batches, settings, models and published weights for the models' tests."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,20 @@ import torch
 from torch import Tensor
 
 from mlsan.corpus.types import Batch
-from mlsan.vocabulary import MODALITIES, Benchmark, ModelConfig
+from mlsan.model import build_model
+from mlsan.model.interface import EmotionModel, ModelSettings, Sizes
+from mlsan.model.mlsan import MLSANSettings
+from mlsan.vocabulary import MODALITIES, Benchmark
 
 SIZES = {"text": 5, "audio": 4, "visual": 6}
 LENGTHS = (4, 7, 1, 5, 7)
-PARTIES = {"MELD": 4, "IEMOCAP": 2}
+ROLES = {"MELD": 4, "IEMOCAP": 2}
 CLASSES, SPEAKERS = 3, 6
 
 
 def batch(
     lengths: Sequence[int] = LENGTHS,
-    parties: int = 4,
+    roles: int = 4,
     sizes: dict[str, int] = SIZES,
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
@@ -34,7 +37,7 @@ def batch(
             m: torch.randn(*shape, n, generator=generator, dtype=dtype) * mask[..., None]
             for m, n in sizes.items()
         },
-        party=integers(parties),
+        party=integers(roles),
         speaker=integers(SPEAKERS),
         label=torch.where(mask, integers(CLASSES), -1),
         mask=mask,
@@ -60,8 +63,8 @@ def select(of: Batch, dialogues: Sequence[int]) -> Batch:
     )
 
 
-def config(form: Benchmark = "MELD", **changes) -> ModelConfig:
-    """A tiny model in the form that the published code has for this benchmark."""
+def settings(form: Benchmark = "MELD", **changes) -> MLSANSettings:
+    """A tiny ML-SAN in the form that the published code has for this benchmark."""
     both = form == "IEMOCAP"
     tiny = {
         "d": 8,
@@ -73,25 +76,33 @@ def config(form: Benchmark = "MELD", **changes) -> ModelConfig:
         "text_context": both,
         "speaker_dim": 3,
     }
-    return ModelConfig(**(tiny | changes))
+    return MLSANSettings(**(tiny | changes))
 
 
-def published_state(
-    form: Benchmark,
-    seed: int = 0,
-    c: ModelConfig | None = None,
-    sizes: dict[str, int] = SIZES,
-    classes: int = CLASSES,
-) -> dict[str, Tensor]:
-    """Random weights under the published names, in float64; `c` is `config(form)` by default."""
-    c = c or config(form)
+def build(
+    of: ModelSettings, features: dict[str, int] = SIZES, seed: int = 0, roles: int = 4
+) -> EmotionModel:
+    """A model in float64."""
+    return build_model(of, Sizes(features, roles, CLASSES, SPEAKERS), seed).double()
+
+
+def randomise(model: torch.nn.Module, seed: int = 0) -> None:
+    """Draw every parameter anew, also those that start at 0."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5, generator=generator)
+
+
+def published_weights(form: Benchmark, seed: int = 0) -> dict[str, Tensor]:
+    """Random weights of `settings(form)` under all the published names, in float64."""
+    c = settings(form)
     shapes: dict[str, tuple[int, ...]] = {}
 
     def linear(name: str, inputs: int, outputs: int) -> None:
         shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (outputs, inputs), (outputs,)
 
     for m in MODALITIES:
-        linear(f"{m}_fc", sizes[m], c.d)
+        linear(f"{m}_fc", SIZES[m], c.d)
         linear(f"{m}_dialoguernn.linear", 2 * c.d, c.d)
         for way in "fr":
             stem = f"{m}_dialoguernn.dialog_rnn_{way}.dialogue_cell"
@@ -115,7 +126,7 @@ def published_state(
             linear(f"{stem}.ff.linear_W2", c.feedforward, c.d)
     linear("fc", 3 * c.d, c.d)
     linear("mlp.linear_1", c.d, c.classifier)
-    linear("mlp.linear_2", c.classifier, classes)
+    linear("mlp.linear_2", c.classifier, CLASSES)
 
     generator = torch.Generator().manual_seed(seed)
     return {

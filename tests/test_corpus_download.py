@@ -11,31 +11,33 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from rich.progress import Progress
 from test_corpus_transcripts import HEADER, ROWS
 from test_corpus_transcripts import write as write_transcripts
 
 from mlsan.__main__ import main
-from mlsan.corpus import download, obtain
+from mlsan.corpus.fetch import obtain, published
 from mlsan.corpus.fetch.download import (
+    CHUNK,
+    Bar,
     DownloadError,
     Patience,
-    Remote,
-    blob_id,
-    fetch_all,
-    fetch_transcripts,
-    join_identities,
+    content_digest,
+    download,
 )
+from mlsan.corpus.fetch.published import add_identities, fetch_transcripts
 from mlsan.corpus.transcripts import FILES
-from mlsan.files import sha256
+from mlsan.files import UnwritableError, sha256
 
 CONTENT = bytes(range(256)) * 4000  # about a megabyte
-REMOTE = Remote("MELD/x.pkl", hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest())
+BLOB = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
+KNOWN = {"MELD/x.pkl": f"git-blob:{BLOB}"}
 HASTE = Patience(timeout=0.3, retries=2, pause=0.01)
 
 
 @dataclass
 class Server:
-    """What the server has and how it misbehaves, one entry of `faults` a GET."""
+    """What the server has and how it misbehaves, one entry of `faults` per GET."""
 
     files: dict[str, bytes]
     faults: list[str] = field(default_factory=list)
@@ -52,21 +54,18 @@ def server() -> Iterator[Server]:
         def log_message(self, *_: object) -> None:
             pass
 
-        def do_HEAD(self) -> None:
-            self.answer(body=False)
-
         def do_GET(self) -> None:
             state.asked.append((self.path, self.headers.get("Range", "")))
-            self.answer(body=True)
-
-        def answer(self, body: bool) -> None:
-            fault = state.faults.pop(0) if body and state.faults else ""
+            fault = state.faults.pop(0) if state.faults else ""
             content = state.files.get(self.path)
             if content is None or fault.isdecimal():
                 self.send_error(int(fault or 404))
                 return
             wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
             start = int(wanted[1]) if wanted and state.ranges else 0
+            if start >= len(content):
+                self.send_error(416)
+                return
             self.send_response(206 if start else 200)
             if start:
                 total = len(content)
@@ -74,8 +73,6 @@ def server() -> Iterator[Server]:
             content = content[start:]
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            if not body:
-                return
             if fault == "cut":
                 content = content[: len(content) // 2]
             if fault == "slow":
@@ -95,26 +92,29 @@ def server() -> Iterator[Server]:
     http.server_close()
 
 
-def bring(folder: Path, server: Server, **settings: object) -> list[str]:
-    return fetch_all([REMOTE], folder, server.url, patience=HASTE, **settings)
+def bring(folder: Path, server: Server, bars: Progress | None = None) -> list[str]:
+    return download(server.url, folder, KNOWN, bars, HASTE)
 
 
 def there(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.rglob("*") if p.is_file() and p.name[0] != ".")
 
 
-def test_blob_ids_are_gits(tmp_path):
-    (tmp_path / "x").write_bytes(b"test content\n")
-    assert blob_id(tmp_path / "x") == "d670460b4b4aece5915caf5c68d12f560a9fe3e4"
+def test_digests_are_gits_and_sha256(tmp_path):
+    content = b"test content\n"
+    (tmp_path / "x").write_bytes(content)
+    blob = "git-blob:d670460b4b4aece5915caf5c68d12f560a9fe3e4"
+    assert content_digest(tmp_path / "x", "git-blob:") == blob
+    assert content_digest(tmp_path / "x", "sha256:") == f"sha256:{sha256(content)}"
 
 
 def test_a_file_comes_whole_and_with_progress(tmp_path, server):
-    seen = []
-    assert bring(tmp_path, server, progress=lambda *args: seen.append(args)) == ["MELD/x.pkl"]
+    bars = Progress(disable=True)
+    assert bring(tmp_path, server, bars) == ["MELD/x.pkl"]
     assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
     assert there(tmp_path) == ["x.pkl"]
-    assert seen[-1] == ("MELD/x.pkl", len(CONTENT), len(CONTENT))
-    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    (bar,) = bars.tasks
+    assert (bar.description, bar.completed, bar.total) == ("MELD/x.pkl", len(CONTENT), len(CONTENT))
 
 
 def test_what_is_there_is_accepted_and_not_asked_for(tmp_path, server):
@@ -125,7 +125,7 @@ def test_what_is_there_is_accepted_and_not_asked_for(tmp_path, server):
 
 
 @pytest.mark.parametrize("fault", ["cut", "slow", "503", "429"])
-def test_a_passing_fault_is_outlasted(tmp_path, server, fault):
+def test_a_temporary_fault_is_retried(tmp_path, server, fault):
     server.faults = [fault]
     bring(tmp_path, server)
     assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
@@ -135,9 +135,43 @@ def test_a_passing_fault_is_outlasted(tmp_path, server, fault):
 def test_an_interrupted_file_is_resumed_by_the_next_run(tmp_path, server):
     (tmp_path / "MELD").mkdir()
     (tmp_path / "MELD/x.pkl.part").write_bytes(CONTENT[:300_000])
-    bring(tmp_path, server)
+    bars = Progress(disable=True)
+    bring(tmp_path, server, bars)
     assert server.asked == [("/MELD/x.pkl", "bytes=300000-")]
     assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
+    assert there(tmp_path) == ["x.pkl"]
+    assert (bars.tasks[0].completed, bars.tasks[0].total) == (len(CONTENT), len(CONTENT))
+
+
+def test_a_stopped_download_keeps_what_came_and_resumes(tmp_path, server, monkeypatch):
+    def stop(bar, count):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bar, "update", stop)
+        with pytest.raises(KeyboardInterrupt):
+            bring(tmp_path, server)
+    assert there(tmp_path) == ["x.pkl.part"]
+    bring(tmp_path, server)
+    assert server.asked == [("/MELD/x.pkl", ""), ("/MELD/x.pkl", f"bytes={CHUNK}-")]
+    assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
+
+
+def test_a_partial_file_that_is_complete_needs_no_server(tmp_path):
+    (tmp_path / "MELD").mkdir()
+    (tmp_path / "MELD/x.pkl.part").write_bytes(CONTENT)
+    assert download("http://127.0.0.1:9/", tmp_path, KNOWN, patience=HASTE) == ["MELD/x.pkl"]
+    assert there(tmp_path) == ["x.pkl"]
+
+
+@pytest.mark.parametrize("extra", [0, 10])
+def test_a_partial_file_as_long_as_the_file_and_wrong_starts_again(tmp_path, server, extra):
+    (tmp_path / "MELD").mkdir()
+    (tmp_path / "MELD/x.pkl.part").write_bytes(b"z" * (len(CONTENT) + extra))
+    bring(tmp_path, server)
+    assert [asked for _, asked in server.asked] == [f"bytes={len(CONTENT) + extra}-", ""]
+    assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
+    assert there(tmp_path) == ["x.pkl"]
 
 
 def test_a_server_without_ranges_gives_it_all_again(tmp_path, server):
@@ -152,7 +186,7 @@ def test_lasting_cuts_give_up_and_keep_what_came(tmp_path, server):
     server.faults = ["503"] * 10
     (tmp_path / "MELD").mkdir()
     (tmp_path / "MELD/x.pkl.part").write_bytes(CONTENT[:1000])
-    with pytest.raises(DownloadError, match=r"gave up after 3 attempts .*503"):
+    with pytest.raises(DownloadError, match=r"gave up after 3 failed attempts .*503"):
         bring(tmp_path, server)
     assert there(tmp_path) == ["x.pkl.part"]
     assert (tmp_path / "MELD/x.pkl.part").stat().st_size == 1000
@@ -167,7 +201,9 @@ def test_failures_with_progress_between_them_do_not_add_up(tmp_path, server):
 def test_an_altered_file_is_set_aside_and_named(tmp_path, server):
     server.files["/MELD/x.pkl"] = CONTENT[:-1] + b"!"
     for expected in (["x.pkl.rejected"], ["x.pkl.rejected", "x.pkl.rejected1"]):
-        with pytest.raises(DownloadError, match=r"not the published file .*x\.pkl\.rejected"):
+        with pytest.raises(
+            DownloadError, match=r"/x\.pkl: not the published file .*x\.pkl\.rejected"
+        ):
             bring(tmp_path, server)
         assert there(tmp_path) == expected
     server.files["/MELD/x.pkl"] = CONTENT
@@ -189,27 +225,30 @@ def test_a_missing_file_is_named_at_once(tmp_path, server):
     assert there(tmp_path) == []
 
 
-def test_no_server_is_said_so(tmp_path, server):
-    with pytest.raises(DownloadError, match="gave up after 3 attempts"):
-        fetch_all([REMOTE], tmp_path, "http://127.0.0.1:9/", patience=HASTE)
+def test_a_server_that_does_not_answer_is_named(tmp_path, server):
+    with pytest.raises(DownloadError, match=r"127\.0\.0\.1:9/MELD/x\.pkl: gave up after 3 failed"):
+        download("http://127.0.0.1:9/", tmp_path, KNOWN, patience=HASTE)
+    assert there(tmp_path) == []
 
 
-def test_a_full_disk_is_noticed_first(tmp_path, server, monkeypatch):
-    usage = type(download.shutil.disk_usage("/"))(10**9, 10**9, 1000)
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DownloadError, match=r"1,024,000 bytes are to be fetched, .* 1,000 free"):
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_says_so_and_keeps_the_folder_clean(tmp_path, server):
+    (tmp_path / "MELD").mkdir()
+    (tmp_path / "MELD/x.pkl.part").symlink_to("/dev/full")
+    with pytest.raises(UnwritableError, match=r"No space left.*Free disk space.*run the same"):
         bring(tmp_path, server)
-    assert server.asked == []
+    assert not (tmp_path / "MELD/x.pkl").exists()
+    assert len(server.asked) == 1
 
 
 def test_transcripts_come_verified_and_give_names(tmp_path, server):
     server.files = {f"/{FILES[s]}": (HEADER + rows).encode() for s, rows in ROWS.items()}
     digests = {s: sha256(server.files[f"/{file}"]) for s, file in FILES.items()}
-    join_identities(tmp_path, server.url, digests)
+    add_identities(tmp_path, server.url, digests)
     names = json.loads((tmp_path / "MELD/identities.json").read_text())
     assert names["0"] == ["Monica", "Monica", ""]
     assert len(server.asked) == 3
-    join_identities(tmp_path, server.url, digests)
+    add_identities(tmp_path, server.url, digests)
     assert len(server.asked) == 3
     (tmp_path / "transcripts" / FILES["dev"]).write_text("spoiled")
     fetch_transcripts(tmp_path, server.url, digests)
@@ -221,21 +260,21 @@ def test_transcripts_come_verified_and_give_names(tmp_path, server):
 
 def test_altered_transcripts_are_refused(tmp_path, server):
     server.files = {f"/{file}": b"altered" for file in FILES.values()}
-    with pytest.raises(DownloadError, match=r"train_sent_emo\.csv could not be fetched"):
-        fetch_transcripts(tmp_path, server.url, retries=0)
-    assert there(tmp_path) == []
+    with pytest.raises(DownloadError, match=r"train_sent_emo\.csv: not the pub.* set DATA to it\."):
+        fetch_transcripts(tmp_path, server.url)
+    assert there(tmp_path) == ["train_sent_emo.csv.rejected"]
 
 
 def test_placed_transcripts_need_no_server(tmp_path):
     digests = write_transcripts(tmp_path / "transcripts")
-    join_identities(tmp_path, "http://127.0.0.1:9/", digests)
+    add_identities(tmp_path, "http://127.0.0.1:9/", digests)
     assert (tmp_path / "MELD/identities.json").exists()
 
 
-def test_the_command_fetches_and_shows_how_far_it_is(tmp_path, server, monkeypatch, capsys):
-    monkeypatch.setattr(download, "BLOBS", {REMOTE.path: REMOTE.blob})
-    monkeypatch.setattr(obtain, "join_identities", lambda folder: None)
-    monkeypatch.setattr(obtain, "read_published", lambda folder: {})
+def test_the_command_downloads_and_shows_progress(tmp_path, server, monkeypatch, capsys):
+    monkeypatch.setattr(published, "BLOBS", KNOWN)
+    monkeypatch.setattr(obtain, "add_identities", lambda folder: None)
+    monkeypatch.setattr(obtain, "read_folder", lambda folder: {})
     command = ["data", "--corpus", "multiemo", "--data", str(tmp_path), "--url", server.url]
     assert main(command) == 0
     said = capsys.readouterr().out

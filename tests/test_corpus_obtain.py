@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,13 @@ from corpus_files import write as write_files
 from test_corpus_transcripts import write as write_transcripts
 
 from mlsan.__main__ import main
-from mlsan.corpus import CorpusError, meld_text, obtain, open_corpora, published, read_corpus
-from mlsan.corpus.authentic import (
-    BLOBS,
-    URL,
-    assert_sizes,
-    assert_transcripts,
-    read_published,
-)
+from mlsan.corpus import CorpusError, crosscheck, open_corpora, read_corpus
+from mlsan.corpus.crosscheck import check_meld, check_sizes
+from mlsan.corpus.fetch import meld_text, obtain
+from mlsan.corpus.fetch.published import BLOBS, FEATURES_URL
 from mlsan.corpus.transcripts import read_transcripts
+
+PACKAGE = Path(crosscheck.__file__).parents[1]
 
 
 @pytest.fixture
@@ -58,12 +57,6 @@ def test_meld_text_is_built_from_transcripts_that_are_there(small, capsys):
     assert made["text"]["normalisation"].startswith("L2")
 
 
-def test_another_model_is_another_corpus(small):
-    first = meld_text.build_meld_text(small / "transcripts", small / "a").fingerprint
-    (small / "model/model.safetensors").write_bytes(b"other weights")
-    assert meld_text.build_meld_text(small / "transcripts", small / "b").fingerprint != first
-
-
 def test_meld_text_that_is_not_built_says_how(tmp_path):
     with pytest.raises(CorpusError, match="Run `make data CORPUS=meld-text` first"):
         open_corpora("meld-text", "small", tmp_path, tmp_path)
@@ -75,47 +68,50 @@ def test_a_missing_extra_says_how(monkeypatch):
         meld_text.model_folder()
 
 
-def test_what_is_not_fetched_is_refused(capsys):
+def test_a_corpus_that_make_data_does_not_provide_is_refused(capsys):
     assert main(["data", "--corpus", "sim"]) == 2
-    assert "CORPUS=sim is not fetched. Use one of meld-text, multiemo" in capsys.readouterr().err
+    assert "does not provide CORPUS=sim. Use one of meld-text, multiemo" in capsys.readouterr().err
 
 
 def test_the_published_files_are_pinned_by_their_content():
     assert len(BLOBS) == 8
-    assert all(len(blob) == 40 for blob in BLOBS.values())
-    assert "/e96458b" in URL
+    assert all(re.fullmatch(r"git-blob:[0-9a-f]{40}", blob) for blob in BLOBS.values())
+    assert re.search(r"/[0-9a-f]{40}/", FEATURES_URL)
 
 
-def test_transcripts_beside_the_features_are_held_against_them(tmp_path, monkeypatch):
+def test_only_make_data_imports_what_downloads():
+    importing = [
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if path.parent.name != "fetch" and re.search("corpus.fetch|pooch", path.read_text())
+    ]
+    assert importing == ["__main__.py"]
+
+
+def test_features_are_checked_against_the_transcripts_beside_them(tmp_path, monkeypatch):
     digests = write_transcripts(tmp_path / "transcripts")
     write_files(tmp_path / "MELD", meld())
     corpus = read_corpus(tmp_path / "MELD", "MELD", "MELD")
-    with pytest.raises(CorpusError, match=r"Speakers\.pkl: 12 dialogues are only here or only"):
-        assert_transcripts(corpus, tmp_path, digests)
+    with pytest.raises(CorpusError, match=r"Speakers\.pkl: 12 dialogues are only in this file or"):
+        check_meld(corpus, tmp_path, digests)
     monkeypatch.setattr(
-        published, "read_transcripts", lambda folder, _: read_transcripts(folder, digests)
+        crosscheck, "read_transcripts", lambda folder, _: read_transcripts(folder, digests)
     )
     with pytest.raises(CorpusError, match="Use the published file"):
         open_corpora("multiemo", "small", tmp_path, tmp_path / "build")
 
 
-def test_split_sizes_and_modalities_are_asserted(tmp_path, monkeypatch):
+def test_split_sizes_are_checked(tmp_path, monkeypatch):
     corpus = read_corpus(write_files(tmp_path / "MELD", meld()), "MELD", "MELD")
     with pytest.raises(CorpusError, match="train has 6 dialogues and 18 utterances, not 1038"):
-        assert_sizes(corpus, tmp_path / "MELD")
-    monkeypatch.setitem(published.SIZES, "MELD", {"train": (6, 18)})
-    assert_sizes(corpus, tmp_path / "MELD")
-    monkeypatch.setattr(published, "BENCHMARKS", ("MELD",))
-    monkeypatch.setattr(published, "assert_transcripts", lambda corpus, folder: None)
-    assert list(read_published(tmp_path)) == ["MELD"]
-    (tmp_path / "MELD" / "VisualFeatures.pkl").unlink()
-    with pytest.raises(CorpusError, match=r"VisualFeatures\.pkl: is absent"):
-        read_published(tmp_path)
+        check_sizes(corpus, tmp_path / "MELD")
+    monkeypatch.setitem(crosscheck.SIZES, "MELD", {"train": (6, 18)})
+    check_sizes(corpus, tmp_path / "MELD")
 
 
-def test_sizes_are_asserted_at_load_where_the_transcripts_lie(tmp_path, monkeypatch):
+def test_sizes_are_checked_at_load_if_the_transcripts_are_there(tmp_path, monkeypatch):
     write_files(tmp_path / "MELD", meld())
-    monkeypatch.setattr(published, "assert_transcripts", lambda corpus, folder: None)
+    monkeypatch.setattr(crosscheck, "check_meld", lambda corpus, folder: None)
     assert list(open_corpora("multiemo", "small", tmp_path, tmp_path)) == ["MELD"]
     write_transcripts(tmp_path / "transcripts")
     with pytest.raises(CorpusError, match="train has 6 dialogues and 18 utterances, not 1038"):

@@ -1,11 +1,13 @@
 """Speakers become integers, the unknown one 0."""
 
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from mlsan.corpus import Corpus, CorpusError, Dialogue, SpeakerCode
+from mlsan.vocabulary import PARTIES, SpeakerKind
 
 
 def dialogue(speaker, party):
@@ -25,7 +27,7 @@ def corpus(named=True, benchmark="MELD"):
         dialogue(("Bo", "Cy", "Bo") if named else None, [0, 1, 0]),
     )
     test = (dialogue(("Di", "Ann", "Bo", "Cy") if named else None, [0, 1, 2, 3]),)
-    return Corpus("tiny", benchmark, train, train[:1], test, {"text": 1}, "0", False)
+    return Corpus("tiny", benchmark, train, train[:1], test, {"text": 1}, False)
 
 
 def encoded(code, dialogues):
@@ -56,7 +58,10 @@ def test_identity_needs_names():
 def test_roles_are_parties_from_1(benchmark, names):
     code = SpeakerCode.fit("role", corpus(benchmark=benchmark), 1, seed=0)
     assert code.names[:3] == ("unknown", *names)
-    assert encoded(code, corpus().train) == [[1, 2, 1, 3], [1, 2, 1]]
+    assert code.size == PARTIES[benchmark] + 1
+    last = [dialogue(None, [0, PARTIES[benchmark] - 1, 0])]
+    assert encoded(code, last) == [[1, PARTIES[benchmark], 1]]
+    assert encoded(code, corpus().train[1:]) == [[1, 2, 1]]
 
 
 def test_constant_is_1_everywhere():
@@ -68,7 +73,7 @@ def test_constant_is_1_everywhere():
 @pytest.mark.parametrize("named", [True, False])
 def test_shuffled_deals_the_same_codes_out_anew(named):
     long = tuple(dialogue(("Ann", "Bo") * 20 if named else None, [0, 1] * 20) for _ in range(2))
-    whole = Corpus("tiny", "MELD", long, long, long, {"text": 1}, "0", False)
+    whole = Corpus("tiny", "MELD", long, long, long, {"text": 1}, False)
     true = SpeakerCode.fit("identity" if named else "role", whole, 1, seed=0).encode(long)
     code = SpeakerCode.fit("shuffled", whole, 1, seed=0)
     dealt = code.encode(long)
@@ -79,3 +84,18 @@ def test_shuffled_deals_the_same_codes_out_anew(named):
     np.testing.assert_array_equal(np.concatenate(dealt), np.concatenate(code.encode(long)))
     other = SpeakerCode.fit("shuffled", whole, 1, seed=1).encode(long)
     assert np.concatenate(dealt).tolist() != np.concatenate(other).tolist()
+
+
+def test_every_kind_has_a_code():
+    for kind in get_args(SpeakerKind):
+        assert SpeakerCode.fit(kind, corpus(), 1, seed=0).kind == kind
+
+
+@pytest.mark.parametrize("kind", get_args(SpeakerKind))
+def test_nameless_dialogues_are_unknown_to_identities_only(kind):
+    code = SpeakerCode.fit(kind, corpus(), 1, seed=0)
+    nameless = corpus(named=False).train
+    if kind in ("identity", "shuffled"):
+        assert encoded(code, nameless) == [[0, 0, 0, 0], [0, 0, 0]]
+    else:
+        assert encoded(code, nameless) == encoded(code, corpus().train)

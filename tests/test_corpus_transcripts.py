@@ -1,16 +1,16 @@
-"""MELD's transcripts: encodings, keys, roles, names, and agreement with feature files."""
+"""MELD's transcripts: encodings, ids, roles and names; whether features agree."""
 
-# ruff: noqa: RUF001 (the characters that are so easily confused are what is tested)
+# ruff: noqa: RUF001 (the tests are about characters that are easily confused)
 
 from pathlib import Path
 
 import pytest
 
 from mlsan.corpus import CorpusError
+from mlsan.corpus.crosscheck import check_conversations
 from mlsan.corpus.errors import Place
 from mlsan.corpus.transcripts import (
     FILES,
-    assert_same_conversations,
     decode,
     identities,
     parse,
@@ -48,7 +48,7 @@ def write(folder: Path) -> dict[str, str]:
     ],
     ids=["utf-8", "with a mark", "cp1252", "cp1252 read as latin1", "utf-8 read as cp1252"],
 )
-def test_apostrophes_are_mended(content):
+def test_apostrophes_are_repaired(content):
     text = decode(content)
     assert text.startswith("It’s me – “Joey")
     assert "\x92" not in text
@@ -89,7 +89,7 @@ def test_roles_count_first_appearances():
 def test_an_altered_or_absent_file_is_refused(tmp_path):
     digests = write(tmp_path)
     (tmp_path / FILES["dev"]).write_text(HEADER)
-    with pytest.raises(CorpusError, match=r"dev_sent_emo\.csv: is not MELD's file"):
+    with pytest.raises(CorpusError, match=r"dev_sent_emo\.csv: not MELD's file"):
         read_transcripts(tmp_path, digests)
     (tmp_path / FILES["dev"]).unlink()
     with pytest.raises(CorpusError, match=r"dev_sent_emo\.csv: cannot be read"):
@@ -97,7 +97,7 @@ def test_an_altered_or_absent_file_is_refused(tmp_path):
 
 
 def test_a_lost_column_is_named(tmp_path):
-    with pytest.raises(CorpusError, match="has no column Speaker"):
+    with pytest.raises(CorpusError, match="the file has no column Speaker"):
         parse(b"Utterance,Emotion\nHi,joy\n", "dev", Place(tmp_path))
 
 
@@ -106,10 +106,12 @@ def test_features_of_other_conversations_are_refused(tmp_path):
     label = {"0": [0, 4, 6], "1039": [3], "1153": [2], "1154": [1]}
     party = {"0": [0, 0, 1], "1039": [0], "1153": [0], "1154": [0]}
     file = tmp_path / "Speakers.pkl"
-    assert_same_conversations(label, party, table, file)
-    with pytest.raises(CorpusError, match=r"dialogue 1039: labels \[5\] are \[3\]"):
-        assert_same_conversations(label | {"1039": [5]}, party, table, file)
-    with pytest.raises(CorpusError, match=r"dialogue 0: roles \[0, 1, 1\] are \[0, 0, 1\]"):
-        assert_same_conversations(label, party | {"0": [0, 1, 1]}, table, file)
-    with pytest.raises(CorpusError, match=r"1 dialogues are only here or only .* \(7\)"):
-        assert_same_conversations(label | {"7": [0]}, party, table, file)
+    check_conversations(label, party, table, file)
+    with pytest.raises(CorpusError, match=r"dialogue 1039: labels are \[5\], .* have \[3\]"):
+        check_conversations(label | {"1039": [5]}, party, table, file)
+    with pytest.raises(
+        CorpusError, match=r"dialogue 0: roles are \[0, 1, 1\], .* have \[0, 0, 1\]"
+    ):
+        check_conversations(label, party | {"0": [0, 1, 1]}, table, file)
+    with pytest.raises(CorpusError, match=r"1 dialogues are only in this file or only .* \(7\)"):
+        check_conversations(label | {"7": [0]}, party, table, file)

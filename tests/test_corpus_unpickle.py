@@ -145,7 +145,7 @@ PLAIN_STATE = b"(K\x03\x8c\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     ],
 )
 def test_forged_arrays_are_refused(dtype, state, shape, raw):
-    with pytest.raises(CorpusError, match="not a whole pickle"):
+    with pytest.raises(CorpusError, match="not a complete pickle"):
         load_pickle(array_pickle(dtype, state, shape, raw), FILE)
 
 
@@ -166,20 +166,20 @@ def test_the_hand_made_array_is_read_where_nothing_is_forged():
     ],
 )
 def test_admitted_calls_take_nothing_else(data):
-    with pytest.raises(CorpusError, match="not a whole pickle"):
+    with pytest.raises(CorpusError, match="not a complete pickle"):
         load_pickle(data, FILE)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 10, 200, -1])
 def test_a_truncated_file_is_named(kept):
     data = pickle.dumps({"a": np.arange(100.0)})
-    with pytest.raises(CorpusError, match=r"Some\.pkl: not a whole pickle.*Copy the file again"):
+    with pytest.raises(CorpusError, match=r"Some\.pkl: not a complete pickle.*Copy the file again"):
         load_pickle(data[:kept], FILE)
 
 
 @pytest.mark.parametrize("data", [b"<html>no such file</html>", b"\x89HDF\r\n", b"PK\x03\x04"])
 def test_a_file_that_is_no_pickle_is_named(data):
-    with pytest.raises(CorpusError, match=r"Some\.pkl: not a whole pickle"):
+    with pytest.raises(CorpusError, match=r"Some\.pkl: not a complete pickle"):
         load_pickle(data, FILE)
 
 

@@ -8,14 +8,8 @@ import pytest
 from corpus_files import meld, write
 
 from mlsan.corpus import read_corpus
-from mlsan.evaluation.audit import (
-    by_exposure,
-    duplicates,
-    probe_and_models,
-    read_emoberta_list,
-    text_audit,
-    wf1,
-)
+from mlsan.evaluation.audit import read_emoberta_list, text_audit
+from mlsan.report.nb08_audit import by_exposure, duplicates, probe_and_models, wf1
 
 
 @pytest.fixture

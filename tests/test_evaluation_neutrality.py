@@ -7,7 +7,7 @@ import pytest
 
 from mlsan.corpus import Dialogue, open_corpora
 from mlsan.corpus.simulate import oracle_calibrated, simulated_folder, simulation
-from mlsan.evaluation import Stages, stages
+from mlsan.evaluation import Stages, stages_of
 from mlsan.evaluation.neutrality import (
     STAGES,
     calibration_maps,
@@ -99,7 +99,7 @@ def test_the_same_utterances_are_drawn_whatever_the_features():
 
 
 def test_probes_refuse_a_modality_that_is_not_there():
-    with pytest.raises(ValueError, match="no visual here; the stages have audio"):
+    with pytest.raises(ValueError, match="the stages have no visual; use audio"):
         probes(undone(0), undone(1), undone(2), modalities=("visual",))
 
 
@@ -166,7 +166,7 @@ def test_maps_are_the_style_turned_round():
 
 def test_an_oracle_of_other_dialogues_or_features_is_refused():
     who, label, latent, shown = styled(0)
-    with pytest.raises(ValueError, match="not those that the stages"):
+    with pytest.raises(ValueError, match="not those of the stages"):
         style_recovery(gathered(who, label, shown, latent), oracle_of(1 - label, latent))
     wide = np.zeros((len(who), 5), dtype=np.float32)
     with pytest.raises(ValueError, match="calibrated after its projection"):
@@ -178,7 +178,7 @@ def test_a_simulated_corpus_is_recovered_by_standardising_and_not_by_an_untraine
     oracle = oracle_calibrated(simulated_folder(simulation("IEMOCAP", "smoke"), tmp_path))
     run = run_settings("IEMOCAP", "smoke", "ML-SAN", 0)
     model = new_model(run, corpus, speaker_code(run, corpus).size)
-    seen = {s: stages(run, corpus, model, getattr(corpus, s)) for s in ("train", "dev", "test")}
+    seen = {s: stages_of(run, corpus, model, getattr(corpus, s)) for s in ("train", "dev", "test")}
     found = recovery_by_modality(style_recovery(seen["train"], oracle.train))
     r2 = found.pivot(index="modality", columns="calibration", values="r2_mean")
     for modality in ("audio", "visual"):
@@ -191,7 +191,7 @@ def test_a_simulated_corpus_is_recovered_by_standardising_and_not_by_an_untraine
     assert found["wf1"].between(0, 100).all()
 
 
-def test_a_gate_writes_the_identity_that_it_is_told_and_withholding_takes_it_away(tmp_path):
+def test_a_gate_writes_the_identity_that_it_is_given_and_withholding_removes_it(tmp_path):
     corpus = open_corpora("sim", "smoke", None, tmp_path)["IEMOCAP"]
 
     def gated(system, gather):
@@ -200,14 +200,14 @@ def test_a_gate_writes_the_identity_that_it_is_told_and_withholding_takes_it_awa
         seen = [gather(run, corpus, model, part) for part in (corpus.train, corpus.dev)]
         return seen[0], probes(*seen, seen[0]).loc[("speaker", "gated"), "wf1"]
 
-    told, with_name = gated("ML-SAN", stages)
-    untold, without_name = gated("ML-SAN", withheld_stages)
+    given, with_name = gated("ML-SAN", stages_of)
+    withheld, without_name = gated("ML-SAN", withheld_stages)
     assert with_name > without_name + 20
-    assert told.code.all()
-    assert not untold.code.any()
-    assert np.array_equal(told.speaker, untold.speaker)
-    plain = [gated("MultiEMO", gather)[0].z for gather in (stages, withheld_stages)]
+    assert given.code.all()
+    assert not withheld.code.any()
+    assert np.array_equal(given.speaker, withheld.speaker)
+    plain = [gated("MultiEMO", gather)[0].z for gather in (stages_of, withheld_stages)]
     assert np.array_equal(*plain)
     run = run_settings("IEMOCAP", "smoke", "ML-SAN", 0, named=False)
-    with pytest.raises(ValueError, match="told roles"):
+    with pytest.raises(ValueError, match="uses roles"):
         withheld_stages(run, corpus, new_model(run, corpus, 3), corpus.dev)

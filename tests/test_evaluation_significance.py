@@ -7,29 +7,31 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, recall_score
 
-from mlsan.evaluation import confusion
 from mlsan.evaluation.classes import compare_classes
 from mlsan.evaluation.counts import dialogue_counts, gathered
-from mlsan.evaluation.factorial import SWITCHES, cell_name, coefficients, contrasts
+from mlsan.evaluation.factorial import SWITCHES, cell_name, coefficients, effects
 from mlsan.evaluation.metrics import summed_confusion
 from mlsan.evaluation.resampling import (
-    bootstrap,
-    draw,
-    mean_interval,
+    RESAMPLES,
+    draws,
+    mean_over_seeds,
+    mean_score,
     percentiles,
-    permutation_p,
+    resampled_means,
 )
 from mlsan.evaluation.significance import (
     adjusted,
-    compare,
-    difference_of,
+    compare_all,
+    compared,
+    difference,
     holm,
     paired,
     paired_t,
+    permutation_p,
     t_needed,
 )
-from mlsan.scores import class_f1, class_recall, weighted_f1
-from mlsan.training.profiles import SYSTEMS
+from mlsan.scores import class_f1, class_recall, confusion_counts, weighted_f1
+from mlsan.training import CELLS
 
 CLASSES = 3
 
@@ -81,7 +83,7 @@ def test_scores_of_counts_are_scikit_learns():
 
 def test_a_class_that_never_occurs_weighs_nothing():
     label, found = np.array([0, 0, 1]), np.array([0, 2, 2])
-    counts, _ = confusion(label, found, ("a", "b", "c"))
+    counts = confusion_counts(label, found, 3)
     expected = 100 * f1_score(label, found, average="weighted", zero_division=0)
     assert weighted_f1(counts) == pytest.approx(expected)
     assert class_f1(counts) == pytest.approx([200 / 3, 0, np.nan], nan_ok=True)
@@ -91,9 +93,8 @@ def test_a_class_that_never_occurs_weighs_nothing():
 def test_resampled_scores_are_those_of_repeated_utterances():
     frame = predictions(labels(5), 0.5, 1).query("split == 'test'")
     counts = dialogue_counts({0: frame}, CLASSES)
-    draws = draw(1, 5, np.random.default_rng(0), resamples=20)
-    found = bootstrap(counts.table, draws)
-    for times, score in zip(draws.dialogue, found, strict=True):
+    found = resampled_means(counts.table, resamples=20)
+    for times, score in zip(draws(1, 5, 20).dialogue, found, strict=True):
         repeated = frame.loc[frame.index.repeat(times[frame["dialogue"].str[1:].astype(int)])]
         expected = f1_score(repeated["label"], repeated["predicted"], average="weighted")
         assert score == pytest.approx(100 * expected)
@@ -124,13 +125,13 @@ def test_failed_runs_are_missing_and_others_are_paired():
     first, second = system(0.6, (0, 1, 3)), system(0.4, (3, 1, 2))
     one, other = paired(first, second)
     assert np.array_equal(one, first.table[[1, 2]])
-    assert np.array_equal(other, second.table[[1, 0]])
-    found = difference_of(first, second, np.random.default_rng(0))
-    assert found["seeds"] == 2
-    none = difference_of(first, dialogue_counts({}, CLASSES), np.random.default_rng(0))
-    assert none["seeds"] == 0
-    assert np.isnan(none["delta"])
-    assert np.isnan(mean_interval(dialogue_counts({}, CLASSES), np.random.default_rng(0))).all()
+    assert np.array_equal(other, second.table[[1, 0]])  # in the order of the seeds
+    assert difference(first, second).seeds == 2
+    nothing = dialogue_counts({}, CLASSES)
+    assert compared(first, nothing)["seeds"] == 0
+    assert np.isnan([compared(first, nothing)["delta"], difference(first, nothing).value]).all()
+    assert np.isnan(mean_score(nothing)[:3]).all()
+    assert mean_score(nothing, class_f1).value.shape == (CLASSES,)
 
 
 def test_gathering_counts_what_was_asked_for():
@@ -152,23 +153,29 @@ def test_gathering_counts_what_was_asked_for():
 
 
 def test_equal_systems_differ_by_nothing():
-    found = difference_of(system(0.5), system(0.5), np.random.default_rng(0))
+    found = compared(system(0.5), system(0.5))
     assert (found["delta"], found["low"], found["high"]) == (0, 0, 0)
     assert (found["t"], found["p_t"], found["p_perm"]) == (0, 1, 1)
 
 
-def test_the_same_generator_gives_the_same_numbers():
-    pair = system(0.5), system(0.45, salt=1)
-    first, second = (difference_of(*pair, np.random.default_rng(3)) for _ in range(2))
-    assert first == second
-    assert first != difference_of(*pair, np.random.default_rng(4))
+def test_a_comparison_has_the_same_numbers_wherever_it_is_made():
+    one, base = system(0.5), system(0.45, salt=1)
+    alone = difference(one, base)
+    assert RESAMPLES >= 20_000
+    table = compare_all({"MELD": {"other": system(0.7), "base": base, "one": one}}, "base")
+    row = table.set_index("system").loc["one"]
+    assert tuple(row[["delta", "low", "high"]]) == pytest.approx(alone[:3], abs=0)
+    assert compared(one, base)["p_perm"] == row["p_perm"]
+    back = dialogue_counts({s: predictions(labels(), 0.5, s) for s in (3, 1, 0, 2)}, CLASSES)
+    assert difference(back, base)[:3] == alone[:3]
+    turned = difference(base, one)
+    assert (-turned.value, -turned.high, -turned.low) == pytest.approx(alone[:3])
 
 
-def test_one_seed_and_one_dialogue_do_not_vary():
+def test_what_does_not_vary_has_an_interval_of_no_width():
     counts = system(0.5, (0,), labels(1))
-    draws = draw(1, 1, np.random.default_rng(0), resamples=9)
-    assert (bootstrap(counts.table, draws) == counts.scores()).all()
-    found = difference_of(counts, system(0.2, (0,), labels(1), salt=1), np.random.default_rng(0))
+    assert (resampled_means(counts.table, resamples=9) == counts.scores()).all()
+    found = compared(counts, system(0.2, (0,), labels(1), salt=1))
     assert found["low"] == found["delta"] == found["high"]
     assert np.isnan([found["t"], found["p_t"], found["p_perm"]]).all()
 
@@ -183,28 +190,27 @@ def test_pairing_removes_what_both_systems_share():
 
     def counts(found):
         frame = predictions(label, 1, 0).query("split == 'test'").assign(predicted=found.ravel())
-        return dialogue_counts({0: frame}, CLASSES).table
+        return dialogue_counts({0: frame}, CLASSES)
 
-    draws = draw(1, 60, np.random.default_rng(0))
-    other = draw(1, 60, np.random.default_rng(1))
-    joint = bootstrap(counts(better), draws) - bootstrap(counts(wrong), draws)
-    apart = bootstrap(counts(better), draws) - bootstrap(counts(wrong), other)
-    assert np.std(joint) < np.std(apart) / 4
+    pair = counts(better), counts(wrong)
+    joint = difference(*pair)
+    apart = [mean_score(c) for c in pair]
+    widths = [e.high - e.low for e in (joint, *apart)]
+    assert widths[0] < min(widths[1:]) / 4
 
 
-def test_intervals_of_equal_laws_cover_nothing_and_of_unequal_ones_do_not():
+def test_intervals_of_equal_systems_cover_0_and_of_unequal_ones_do_not():
     label = labels(60)
     covered = 0
     for trial in range(60):
-        pair = (system(0.5, range(3), label, salt=2 * trial + k).table for k in (1, 2))
-        draws = draw(3, 60, np.random.default_rng(trial), resamples=300)
-        one, other = (bootstrap(table, draws) for table in pair)
+        one, other = (
+            resampled_means(system(0.5, range(3), label, salt=2 * trial + k).table, resamples=300)
+            for k in (1, 2)
+        )
         low, high = percentiles(one - other)
         covered += low <= 0 <= high
     assert 50 <= covered <= 60
-    found = difference_of(
-        system(0.7, label=label), system(0.4, label=label), np.random.default_rng(0)
-    )
+    found = compared(system(0.7, label=label), system(0.4, label=label))
     assert found["low"] > 0
     assert found["p_perm"] == 1 / 10_000
     assert found["p_t"] < 0.01
@@ -214,10 +220,26 @@ def test_few_seeds_vary_as_a_sample_of_seeds_does():
     # The variance of a mean of three seeds is s²/3; drawing three of three would give 2/3 of it.
     table = np.zeros((3, 1, 2, 2), dtype=int)
     table[:, 0, 0, 0], table[:, 0, 0, 1] = (30, 40, 50), (70, 60, 50)
-    draws = draw(3, 1, np.random.default_rng(0), resamples=20_000)
-    found = bootstrap(table, draws, lambda counts: class_recall(counts)[..., 0])
+    found = resampled_means(table, lambda counts: class_recall(counts)[..., 0])
     assert found.mean() == pytest.approx(40, abs=0.2)
     assert found.var() == pytest.approx(10**2 / 3, rel=0.03)
+
+
+def test_where_only_seeds_vary_the_interval_stays_within_their_values():
+    found = mean_over_seeds(np.array([0.0, 0.4, np.nan, 3.0]))
+    assert found.value == pytest.approx(3.4 / 3)
+    assert (found.low, found.high, found.seeds) == (0, 3, 3)
+    five = mean_over_seeds(np.array([0.0, 1.0, 2.0, 3.0, 4.0]))
+    assert 0 < five.low < 2 < five.high < 4
+    assert mean_over_seeds(np.array([7.0]))[:3] == (7, 7, 7)
+    assert np.isnan(mean_over_seeds(np.array([np.nan]))[:3]).all()
+
+
+@pytest.mark.parametrize("right", [0.9, 0.0])
+def test_intervals_of_a_score_stay_between_0_and_100(right):
+    frames = {seed: predictions(labels(4, turns=1), right, seed) for seed in range(3)}
+    found = mean_score(dialogue_counts(frames, CLASSES))
+    assert 0 <= found.low < found.high <= 100
 
 
 def test_percentiles_leave_resamples_without_a_score_out():
@@ -237,10 +259,10 @@ def test_the_permutation_p_is_exact_where_patterns_are_few():
         gaps.append((weighted_f1(a.sum(axis=1)) - weighted_f1(b.sum(axis=1))).mean())
     gaps = np.abs(gaps)
     expected = np.mean(gaps >= gaps[0] - 1e-9)
-    exact = permutation_p(one, other, np.random.default_rng(0))
+    exact = permutation_p(one, other)
     assert exact == pytest.approx(expected)
     assert 0 < expected < 1
-    drawn = permutation_p(one, other, np.random.default_rng(0), permutations=99)
+    drawn = permutation_p(one, other, permutations=99)
     assert drawn == pytest.approx(expected, abs=0.15)
     assert drawn * 100 == pytest.approx(round(drawn * 100))
 
@@ -263,7 +285,7 @@ def test_holms_worked_example():
 
 def test_a_table_of_comparisons_is_one_family():
     systems = {"base": system(0.4), "good": system(0.7), "same": system(0.4, salt=1)}
-    found = compare({"MELD": systems, "IEMOCAP": systems}, "base", np.random.default_rng(0))
+    found = compare_all({"MELD": systems, "IEMOCAP": systems}, "base")
     assert list(found["system"]) == ["good", "same"] * 2
     assert (found["p_perm_holm"] >= found["p_perm"]).all()
     good = found[found["system"] == "good"]
@@ -278,7 +300,7 @@ def test_classes_are_compared_the_rarest_first():
     label = labels()
     label[label == 1] = np.where(np.arange((label == 1).sum()) % 4, 0, 1)
     pair = system(0.8, label=label), system(0.4, label=label)
-    table = compare_classes(*pair, ("x", "y", "z"), np.random.default_rng(0))
+    table = compare_classes(*pair, ("x", "y", "z"))
     assert table["emotion"].iloc[0] == "y"
     assert table["support"].is_monotonic_increasing
     row = table.set_index("emotion").loc["z"]
@@ -288,9 +310,7 @@ def test_classes_are_compared_the_rarest_first():
     assert row["f1_delta_low"] < row["f1_delta"] < row["f1_delta_high"]
     assert row["recall_delta_low"] > 0
     assert row["p_perm"] < 0.01
-    none = compare_classes(
-        pair[0], dialogue_counts({}, CLASSES), ("x", "y", "z"), np.random.default_rng(0)
-    )
+    none = compare_classes(pair[0], dialogue_counts({}, CLASSES), ("x", "y", "z"))
     assert list(none.columns) == list(table.columns)
     assert none["f1_delta"].isna().all()
     assert list(none["support"]) == list(table["support"])
@@ -319,30 +339,30 @@ def test_contrasts_of_a_known_design():
 
 def test_contrasts_are_of_the_cells_scores_with_joint_intervals():
     good = {on: system(0.4 + 0.3 * on[0], salt=1 + 10 * sum(on)) for on in SWITCHES}
-    table = contrasts(good, np.random.default_rng(0)).set_index("effect")
+    table = effects(good).set_index("effect")
     scores = np.array([good[on].scores().mean() for on in SWITCHES])
     on = np.array([film for film, _, _ in SWITCHES])
-    assert table.loc["FiLM", "estimate"] == pytest.approx(scores[on].mean() - scores[~on].mean())
+    assert table.loc["FiLM", "delta"] == pytest.approx(scores[on].mean() - scores[~on].mean())
     assert table.loc["FiLM", "low"] > 0
     assert table.loc["Gate", "low"] < 0 < table.loc["Gate", "high"]
     assert (table["seeds"] == 4).all()
     fewer = good | {SWITCHES[2]: system(0.4, (1, 2))}
-    assert (contrasts(fewer, np.random.default_rng(0))["seeds"] == 2).all()
-    none = contrasts(good | {SWITCHES[2]: dialogue_counts({}, CLASSES)}, np.random.default_rng(0))
-    assert none["estimate"].isna().all()
+    assert (effects(fewer)["seeds"] == 2).all()
+    none = effects(good | {SWITCHES[2]: dialogue_counts({}, CLASSES)})
+    assert none["delta"].isna().all()
     assert none["low"].isna().all()
 
 
 def test_equal_cells_have_no_effects_in_any_resample():
-    table = contrasts(dict.fromkeys(SWITCHES, system(0.5)), np.random.default_rng(0))
-    assert table[["estimate", "low", "high"]].to_numpy() == pytest.approx(0, abs=1e-9)
+    table = effects(dict.fromkeys(SWITCHES, system(0.5)))
+    assert table[["delta", "low", "high"]].to_numpy() == pytest.approx(0, abs=1e-9)
 
 
 def test_cells_have_the_systems_names():
-    for name, parts in SYSTEMS.items():
-        if set(parts) == {"film", "gate", "aux"}:
-            assert cell_name(**parts) == name
+    for name, parts in CELLS.items():
+        assert cell_name(**parts) == name
     assert cell_name(False, True, False) == "only Gate"
+    assert cell_name(False, False, False) == "MultiEMO"
 
 
 def test_confusions_are_summed_over_runs():

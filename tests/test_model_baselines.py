@@ -1,46 +1,42 @@
-"""The other models of Table 1: against the definition, and free of what must not matter."""
+"""The baselines of Table 1: against their definitions, and blind to what must not matter."""
 
 from dataclasses import replace
 from itertools import combinations
 
-import oracles_baselines as oracles
 import pytest
 import torch
-from synthetic import CLASSES, LENGTHS, SIZES, SPEAKERS, batch, select
+from synthetic import CLASSES, LENGTHS, SIZES, batch, select
+from synthetic import build as build_tiny
 
-from mlsan.model import pack
-from mlsan.model.baselines import BCLSTM, MMGCN, DialogueGCN, DialogueRNNClassifier
+from mlsan.corpus.batch import pack
+from mlsan.model import model_class
+from mlsan.model.baselines import reference
 from mlsan.model.baselines.common import Turns
 from mlsan.model.baselines.dialogue_gcn import neighbours, relations
 from mlsan.model.baselines.mmgcn import adjacency
-from mlsan.vocabulary import MODALITIES, ModelConfig
+from mlsan.vocabulary import MODALITIES
 
-PARTIES, WINDOW, DEPTH = 3, 2, 3
+ROLES, WINDOW, DEPTH = 3, 2, 3
+# Each model's settings here, its definition, and the definition's further arguments.
 MODELS = {
-    "bc-lstm": BCLSTM,
-    "dialogue-rnn": DialogueRNNClassifier,
-    "dialogue-gcn": DialogueGCN,
-    "mmgcn": MMGCN,
+    "BC-LSTM": ({"layers": DEPTH}, reference.bc_lstm, (DEPTH,)),
+    "DialogueRNN": ({}, reference.dialogue_rnn, ()),
+    "DialogueGCN": ({"window": WINDOW, "bases": 4}, reference.dialogue_gcn, (ROLES, WINDOW)),
+    "MMGCN": ({"layers": DEPTH}, reference.mmgcn, (DEPTH,)),
 }
 SUBSETS = [c for n in (1, 2, 3) for c in combinations(MODALITIES, n)]
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
-def config(name, **changes):
-    tiny = {"d": 6, "layers": DEPTH, "classifier": 5, "window": WINDOW, "bases": 4}
-    return ModelConfig(**({"name": name} | tiny | changes))
-
-
-def build(name, seed=0, **changes):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = MODELS[name](config(name, **changes), SIZES, PARTIES, CLASSES, SPEAKERS)
-    # DialogueRNN's cells have dropout whatever the config says.
-    return model.double().eval()
+def build(name, features=SIZES, **changes):
+    tiny = {"d": 6, "hidden": 5, "dropout": 0.0} | MODELS[name][0]
+    settings = model_class(name).Settings(**(tiny | changes))
+    # In evaluation mode, because DialogueRNN's cells have dropout whatever the settings say.
+    return build_tiny(settings, features, roles=ROLES).eval()
 
 
 def data(**changes):
-    return batch(**({"parties": PARTIES} | changes))
+    return batch(**({"roles": ROLES} | changes))
 
 
 def single(b):
@@ -49,17 +45,11 @@ def single(b):
 
 def by_definition(name, state, b, modalities=MODALITIES):
     """z and logits of all utterances, dialogue after dialogue."""
-    extra = {
-        "bc-lstm": (DEPTH,),
-        "dialogue-rnn": (),
-        "dialogue-gcn": (PARTIES, WINDOW),
-        "mmgcn": (DEPTH,),
-    }[name]
-    oracle = getattr(oracles, name.replace("-", "_"))
+    _, definition, arguments = MODELS[name]
     parts = []
     for i, length in enumerate(b.mask.sum(0).tolist()):
         feature = {m: b.feature[m][:length, i] for m in modalities}
-        parts.append(oracle(state, feature, b.party[:length, i].tolist(), *extra))
+        parts.append(definition(state, feature, b.party[:length, i].tolist(), *arguments))
     return tuple(torch.cat(x) for x in zip(*parts, strict=True))
 
 
@@ -102,14 +92,14 @@ def test_predictions_do_not_depend_on_the_batch(name):
 
 
 @every_model
-def test_what_stands_in_the_padding_does_not_matter(name):
+def test_the_content_of_padding_does_not_matter(name):
     model = build(name)
     b = data()
     padding = ~b.mask
     filled = replace(
         b,
         feature={m: x + 9.0 * padding[..., None] for m, x in b.feature.items()},
-        party=b.party + (PARTIES - 1) * padding,
+        party=b.party + (ROLES - 1) * padding,
     )
     torch.testing.assert_close(model(filled).logits, model(b).logits)
 
@@ -150,7 +140,7 @@ def test_training_lowers_the_loss(name):
 
 
 @every_model
-def test_the_output_says_what_there_is(name):
+def test_the_output_has_what_the_model_computes(name):
     model = build(name, modalities=("text", "audio"))
     b = data()
     output = model(b)
@@ -168,12 +158,12 @@ def test_the_output_says_what_there_is(name):
 @every_model
 def test_no_modality_left_is_an_error(name):
     with pytest.raises(ValueError, match="no modality left"):
-        MODELS[name](config(name, modalities=("audio",)), {"text": 5}, PARTIES, CLASSES, SPEAKERS)
+        build(name, {"text": 5}, modalities=("audio",))
 
 
 @every_model
 def test_absent_features_leave_all_finite(name):
-    """A modality that is missing in a dialogue comes as zeros."""
+    """Zeros stand for a modality that is missing in a dialogue."""
     model = build(name)
     b = data()
     output = model(replace(b, feature=b.feature | {"audio": b.feature["audio"] * 0}))
@@ -183,26 +173,26 @@ def test_absent_features_leave_all_finite(name):
 
 
 @every_model
-def test_only_bc_lstm_is_blind_to_who_speaks(name):
+def test_only_bc_lstm_ignores_the_speaker(name):
     model = build(name)
     b = data()
-    other = replace(b, party=(b.party + torch.arange(len(b.party))[:, None]) % PARTIES * b.mask)
+    other = replace(b, party=(b.party + torch.arange(len(b.party))[:, None]) % ROLES * b.mask)
     same = torch.allclose(model(b).logits, model(other).logits)
-    assert same == (name == "bc-lstm")
+    assert same == (name == "BC-LSTM")
 
 
-def test_dialogue_rnn_drops_out_its_states_whatever_the_config_says():
-    model = build("dialogue-rnn", dropout=0.0).train()
+def test_dialogue_rnn_drops_out_its_states_whatever_the_settings_say():
+    model = build("DialogueRNN", dropout=0.0).train()
     assert not torch.equal(model(data()).z, model(data()).z)
 
 
-def test_a_party_keeps_its_state_while_others_speak():
-    rnn = build("dialogue-rnn").context
+def test_a_speaker_keeps_their_state_while_others_speak():
+    rnn = build("DialogueRNN").context
     u = torch.randn(2, 1, 4, sum(SIZES.values()), dtype=torch.float64)
-    speaks = torch.nn.functional.one_hot(torch.tensor([0, 1, 1, 0]), PARTIES).bool()
+    speaks = torch.nn.functional.one_hot(torch.tensor([0, 1, 1, 0]), ROLES).bool()
     speaks = speaks.expand(2, 1, -1, -1)
     with torch.no_grad():
-        # The party's state ignores the context; the output forgets all but that state.
+        # The speaker's state ignores the context; the output depends on that state alone.
         rnn.p.weight_ih[..., u.shape[-1] :] = 0
         rnn.e.weight_hh.zero_()
         rnn.e.bias_ih[:, 5:10] = -1e3
@@ -223,27 +213,27 @@ def test_gcn_neighbours_are_near_real_and_of_one_dialogue():
                 assert near[i, a, b].item() == expected
 
 
-def test_gcn_hears_no_further_than_two_windows_before_attention():
-    """Two graph layers, so that h2 sees 2 * window turns; g comes from outside here."""
-    model = build("dialogue-gcn", window=1)
+def test_gcn_reaches_two_windows_before_attention():
+    """Two graph layers reach 2 * window turns; the LSTM and the attention are replaced here."""
+    model = build("DialogueGCN", window=1)
     model.context.forward = lambda x, turns: x.repeat(1, 1, 2)[..., : 2 * 6]
     model.attend.forward = lambda x, turns: x
     b = data(lengths=(9,))
     x = torch.cat([b.feature[m] for m in MODALITIES], -1).transpose(0, 1).requires_grad_()
     out = model.encode(x, b.party.T, Turns.of(b))
     out[0, 4].sum().backward()
-    heard = x.grad.abs().sum(-1)[0] > 0
-    assert heard.tolist() == [2 <= t <= 6 for t in range(9)]
+    reached = x.grad.abs().sum(-1)[0] > 0
+    assert reached.tolist() == [2 <= t <= 6 for t in range(9)]
 
 
-def test_gcn_relations_are_all_of_them_and_each_its_own():
-    party = torch.tensor([[0, 1, 2, 0, 1, 2, 2, 1, 0]])
-    relation = relations(party, PARTIES)[0]
+def test_gcn_has_one_relation_per_pair_of_roles_and_order():
+    role = torch.tensor([[0, 1, 2, 0, 1, 2, 2, 1, 0]])
+    relation = relations(role, ROLES)[0]
     meaning = {}
-    for i, p in enumerate(party[0].tolist()):
-        for j, q in enumerate(party[0].tolist()):
+    for i, p in enumerate(role[0].tolist()):
+        for j, q in enumerate(role[0].tolist()):
             meaning.setdefault(relation[i, j].item(), set()).add((p, q, i < j))
-    assert sorted(meaning) == list(range(2 * PARTIES**2))
+    assert sorted(meaning) == list(range(2 * ROLES**2))
     assert all(len(kinds) == 1 for kinds in meaning.values())
 
 
@@ -263,7 +253,7 @@ def test_mmgcn_adjacency_joins_modalities_of_one_utterance_only():
 
 
 def test_mmgcn_survives_equal_opposite_and_empty_nodes():
-    """arccos has no finite slope at 1 and -1, nor a direction a zero vector."""
+    """arccos has an infinite derivative at 1 and -1, and a zero vector has no direction."""
     nodes = torch.tensor([[[1.0, 2.0], [1.0, 2.0], [-1.0, -2.0], [0.0, 0.0]]], requires_grad=True)
     a = adjacency(nodes, torch.ones(1, 4, dtype=torch.bool))
     (a * torch.arange(16.0).view(1, 4, 4)).sum().backward()
@@ -272,7 +262,7 @@ def test_mmgcn_survives_equal_opposite_and_empty_nodes():
 
 
 def test_mmgcn_stays_finite_at_its_published_depth():
-    model = build("mmgcn", layers=64).float()
+    model = build("MMGCN", layers=64).float()
     output = model(single(data()))
     output.logits.square().sum().backward()
     assert output.logits.isfinite().all()
@@ -281,8 +271,8 @@ def test_mmgcn_stays_finite_at_its_published_depth():
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_mmgcn_gives_text_alone_a_speaker():
-    assert not hasattr(build("mmgcn", modalities=("audio", "visual")), "speaker")
-    assert build("mmgcn").speaker.weight.shape == (PARTIES, 6)
+def test_mmgcn_adds_the_speaker_to_text_alone():
+    assert not hasattr(build("MMGCN", modalities=("audio", "visual")), "speaker")
+    assert build("MMGCN").speaker.weight.shape == (ROLES, 6)
     with pytest.raises(ValueError, match="d=7 must be even"):
-        build("mmgcn", d=7)
+        build("MMGCN", d=7)

@@ -1,14 +1,22 @@
-"""SWFC, SoftHGR, class weights and their sum."""
+"""SWFC, Soft-HGR, class weights, and the sums that training minimises."""
 
 from dataclasses import replace
 
-import oracles
 import pytest
 import torch
-from synthetic import CLASSES, SPEAKERS
+from synthetic import CLASSES, SPEAKERS, build, settings
 
-from mlsan.model import Output, class_weights, soft_hgr, swfc, total_loss
-from mlsan.vocabulary import LossConfig
+from mlsan.model import reference
+from mlsan.model.interface import Output
+from mlsan.model.losses import (
+    CrossEntropyLoss,
+    FocalLoss,
+    MultiEMOLoss,
+    class_weights,
+    emotion_loss,
+    soft_hgr,
+    swfc,
+)
 
 WEIGHT = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
 
@@ -18,7 +26,7 @@ def randn(*shape, seed=0):
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def slope(function, *inputs):
+def gradient(function, *inputs):
     return torch.autograd.grad(function(*inputs), inputs)
 
 
@@ -29,11 +37,11 @@ def test_swfc_follows_the_definition(label, tau, gamma):
     """With lonely utterances (no positive), one class only, and none with a positive."""
     label = torch.tensor(label)
     z = randn(len(label), 5).requires_grad_()
-    expected = oracles.swfc(z, label, WEIGHT, tau, gamma)
+    expected = reference.swfc(z, label, WEIGHT, tau, gamma)
     torch.testing.assert_close(swfc(z, label, WEIGHT, tau, gamma), expected)
     if expected.requires_grad:
-        ours = slope(lambda x: swfc(x, label, WEIGHT, tau, gamma), z)
-        theirs = slope(lambda x: oracles.swfc(x, label, WEIGHT, tau, gamma), z)
+        ours = gradient(lambda x: swfc(x, label, WEIGHT, tau, gamma), z)
+        theirs = gradient(lambda x: reference.swfc(x, label, WEIGHT, tau, gamma), z)
         torch.testing.assert_close(ours, theirs)
 
 
@@ -60,9 +68,9 @@ def test_swfc_of_one_utterance_is_0():
 @pytest.mark.parametrize("streams", [2, 3])
 def test_soft_hgr_follows_the_definition(streams):
     fused = [randn(9, 4, seed=s).requires_grad_() for s in range(streams)]
-    torch.testing.assert_close(soft_hgr(fused), oracles.soft_hgr(fused))
-    ours = slope(lambda *x: soft_hgr(list(x)), *fused)
-    theirs = slope(lambda *x: oracles.soft_hgr(list(x)), *fused)
+    torch.testing.assert_close(soft_hgr(fused), reference.soft_hgr(fused))
+    ours = gradient(lambda *x: soft_hgr(list(x)), *fused)
+    theirs = gradient(lambda *x: reference.soft_hgr(list(x)), *fused)
     torch.testing.assert_close(ours, theirs)
 
 
@@ -78,7 +86,7 @@ def test_class_weights_favour_rare_classes():
     assert class_weights(counts, 0.0).tolist() == pytest.approx([1 / 3] * 3)
 
 
-def test_a_class_without_utterances_weighs_nothing():
+def test_a_class_without_utterances_has_weight_0():
     weight = class_weights(torch.tensor([3, 0, 1]), 1.0)
     assert weight[1] == 0
     assert weight.sum().item() == pytest.approx(1)
@@ -96,24 +104,31 @@ def output(speaker_logits=True):
 
 
 LABEL = torch.tensor([0, 0, 1, 1, 2, 2])
+SPEAKER = torch.tensor([0, 1, 2, 3, 0, 5])
+
+
+def total(lam, erc, out, speaker=SPEAKER):
+    """ML-SAN's total loss and its speaker terms."""
+    return build(settings(lam=lam)).total_loss(erc, out, speaker)
 
 
 def test_the_total_is_the_weighted_sum_of_the_parts():
-    config = LossConfig(swfc=0.3, hgr=0.2, ce=0.4, lam=0.5)
-    speaker = torch.tensor([0, 1, 2, 3, 0, 5])
     out = output()
-    loss, parts = total_loss(config, out, LABEL, speaker, WEIGHT)
-    mix = 0.3 * parts["swfc"] + 0.2 * parts["hgr"] + 0.4 * parts["ce"] + 0.5 * parts["spk"]
-    torch.testing.assert_close(loss, mix)
-    torch.testing.assert_close(parts["swfc"], oracles.swfc(out.z, LABEL, WEIGHT, 1.4, 2.0))
-    known = speaker > 0
-    expected = torch.nn.functional.cross_entropy(out.speaker_logits[known], speaker[known])
-    torch.testing.assert_close(parts["spk"], expected)
+    erc, parts = emotion_loss(MultiEMOLoss(swfc=0.3, hgr=0.2, ce=0.4), out, LABEL, WEIGHT)
+    loss, speaker_parts = total(0.5, erc, out)
+    mix = 0.3 * parts["swfc"] + 0.2 * parts["hgr"] + 0.4 * parts["ce"]
+    torch.testing.assert_close(erc, mix)
+    torch.testing.assert_close(loss, mix + 0.5 * speaker_parts["spk"])
+    torch.testing.assert_close(parts["swfc"], reference.swfc(out.z, LABEL, WEIGHT, 1.4, 2.0))
+    known = SPEAKER > 0
+    expected = torch.nn.functional.cross_entropy(out.speaker_logits[known], SPEAKER[known])
+    torch.testing.assert_close(speaker_parts["spk"], expected)
 
 
 def test_unknown_speakers_do_not_count():
     out = output()
-    loss, parts = total_loss(LossConfig(), out, LABEL, torch.zeros(6, dtype=torch.long), WEIGHT)
+    erc, _ = emotion_loss(MultiEMOLoss(), out, LABEL, WEIGHT)
+    loss, parts = total(0.5, erc, out, torch.zeros(6, dtype=torch.long))
     assert parts["spk"] == 0
     (grad,) = torch.autograd.grad(loss, out.speaker_logits)
     assert torch.equal(grad, torch.zeros_like(grad))
@@ -121,39 +136,39 @@ def test_unknown_speakers_do_not_count():
 
 def test_cross_entropy_alone_leaves_out_the_rest():
     out = output(speaker_logits=False)
-    loss, parts = total_loss(LossConfig(emotion="cross-entropy"), out, LABEL, LABEL, WEIGHT)
+    loss, parts = emotion_loss(CrossEntropyLoss(), out, LABEL, WEIGHT)
     torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(out.logits, LABEL))
-    assert parts["swfc"] == parts["hgr"] == parts["spk"] == 0
+    assert set(parts) == {"ce"}
+    assert total(0.5, loss, out) == (loss, {})
 
 
 @pytest.mark.parametrize("weights", [(), (1.0, 2.0, 0.5)])
 def test_the_focal_loss_is_that_of_its_definition(weights):
-    config = LossConfig(emotion="focal", gamma=2.5, class_weight=weights)
     out = output(speaker_logits=False)
     p = out.logits.softmax(-1)
     terms = [
         -((1 - p[i, y]) ** 2.5) * p[i, y].log() * (weights[y] if weights else 1)
         for i, y in enumerate(LABEL.tolist())
     ]
-    loss, _ = total_loss(config, out, LABEL, LABEL, WEIGHT)
+    loss, _ = emotion_loss(FocalLoss(gamma=2.5, class_weight=weights), out, LABEL, WEIGHT)
     torch.testing.assert_close(loss, sum(terms) / len(terms))
 
 
 def test_class_weights_make_cross_entropy_a_weighted_mean():
-    config = LossConfig(emotion="cross-entropy", class_weight=(1.0, 2.0, 0.5))
+    chosen = CrossEntropyLoss(class_weight=(1.0, 2.0, 0.5))
     out = output(speaker_logits=False)
-    weight = torch.tensor(config.class_weight, dtype=out.logits.dtype)[LABEL]
-    surprise = -out.logits.log_softmax(-1)[range(6), LABEL]
-    loss, _ = total_loss(config, out, LABEL, LABEL, WEIGHT)
-    torch.testing.assert_close(loss, (weight * surprise).sum() / weight.sum())
+    weight = torch.tensor(chosen.class_weight, dtype=out.logits.dtype)[LABEL]
+    negative_log_p = -out.logits.log_softmax(-1)[range(6), LABEL]
+    loss, _ = emotion_loss(chosen, out, LABEL, WEIGHT)
+    torch.testing.assert_close(loss, (weight * negative_log_p).sum() / weight.sum())
 
 
 def test_the_adversary_counts_with_lambda():
     out = replace(output(), adversary_logits=randn(6, SPEAKERS, seed=4))
-    speaker = torch.tensor([0, 1, 2, 3, 0, 5])
-    with_it, parts = total_loss(LossConfig(lam=0.5), out, LABEL, speaker, WEIGHT)
-    without, _ = total_loss(LossConfig(lam=0.5), output(), LABEL, speaker, WEIGHT)
-    known = speaker > 0
-    expected = torch.nn.functional.cross_entropy(out.adversary_logits[known], speaker[known])
+    erc = torch.tensor(1.0, dtype=torch.float64)
+    with_it, parts = total(0.5, erc, out)
+    without, _ = total(0.5, erc, output())
+    known = SPEAKER > 0
+    expected = torch.nn.functional.cross_entropy(out.adversary_logits[known], SPEAKER[known])
     torch.testing.assert_close(parts["adv"], expected)
     torch.testing.assert_close(with_it, without + 0.5 * expected)

@@ -1,10 +1,10 @@
-"""The fast path of large products gives what the usual one gives."""
+"""The fast path of large products agrees with the usual one."""
 
 import pytest
 import torch
-from synthetic import batch, config
+from synthetic import batch, build, settings
 
-from mlsan.model import build_model, products
+from mlsan.model.fast import products
 
 
 def single(x):
@@ -36,7 +36,7 @@ def test_large_products_and_their_slopes(everything_is_large, view, biased):
 
 
 def test_the_whole_model_agrees(monkeypatch):
-    model = build_model(config("IEMOCAP"), {"text": 5, "audio": 4, "visual": 6}, 4, 3, 6, 0)
+    model = build(settings("IEMOCAP")).float()
     b = batch(dtype=torch.float32)
 
     def run():

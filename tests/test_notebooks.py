@@ -1,9 +1,11 @@
-"""Notebooks: running a copy, publishing the committed one, and the committed ones themselves."""
+"""Notebooks: running a copy, publishing the committed one, and the committed notebooks."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
 from nbformat import NotebookNode
@@ -11,6 +13,7 @@ from nbformat import NotebookNode
 from mlsan.report.notebooks import KERNEL, LARGEST, NotebookError, drift, execute, publish
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+SOURCES = sorted(NOTEBOOKS.glob("*.py"))
 SOURCE = """# %% [markdown]
 # # A title
 
@@ -99,7 +102,7 @@ def test_too_large_or_failing_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def _published() -> NotebookNode:
-    """What `publish` gives for SOURCE, by hand."""
+    """What `publish` makes of SOURCE, written by hand."""
     texts = [part.split("\n", 1)[1].strip() for part in SOURCE.split("# %%")[1:]]
     cells = [nbformat.v4.new_markdown_cell(texts[0].removeprefix("# "))]
     cells += [nbformat.v4.new_code_cell(text, execution_count=1) for text in texts[1:]]
@@ -185,10 +188,26 @@ def test_drift_finds_a_missing_notebook(tmp_path: Path) -> None:
     assert "is missing" in drift(source, source.with_suffix(".ipynb"))[0]
 
 
-@pytest.mark.parametrize("source", sorted(NOTEBOOKS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_committed_notebook_is_its_source_executed(source: Path) -> None:
     assert drift(source, source.with_suffix(".ipynb")) == []
 
 
 def test_every_committed_notebook_has_a_source() -> None:
     assert {p.stem for p in NOTEBOOKS.glob("*.ipynb")} == {p.stem for p in NOTEBOOKS.glob("*.py")}
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_notebook_opens_and_closes_like_the_others(source: Path) -> None:
+    cells = [cell for cell in jupytext.read(source).cells if cell.cell_type == "markdown"]
+    title, *opening = cells[0].source.split("\n\n")
+    assert title.startswith(f"# {int(source.stem[:2])} · ")
+    starts = [paragraph.split(" ")[0] for paragraph in opening]
+    assert starts == ["**Question.**", "**Produces.**", "**Needs.**", "**Time.**"]
+    assert re.search(r"smoke: .* · small: .* · paper: ", opening[-1])
+    learned, exercises = cells[-1].source.split("## What we learned")[1].split("## Exercises")
+    assert learned.strip().startswith("- ")
+    asked, solved = exercises.split("<details><summary>Solutions</summary>")
+    assert solved.strip().endswith("</details>")
+    numbers = [re.findall(r"^(\d)\. ", part, re.MULTILINE) for part in (asked, solved)]
+    assert numbers[0] == numbers[1] == ["1", "2", "3"]

@@ -1,4 +1,4 @@
-"""Artifacts: what is written, where it came from, what is stale and what has changed."""
+"""Artifacts: what is written, where it comes from, what is stale and what has changed."""
 
 import json
 import os
@@ -20,6 +20,7 @@ from mlsan.report import (
     EMOTION,
     MODALITY,
     SYSTEM,
+    Artifact,
     Provenance,
     Session,
     check,
@@ -32,7 +33,7 @@ from mlsan.report import (
     save_table,
     use_style,
 )
-from mlsan.report.artifacts import PACKAGES
+from mlsan.report.artifacts import MODULES, PACKAGES, runs_by_row
 from mlsan.vocabulary import BENCHMARKS, EMOTIONS
 
 ORIGIN = Provenance(
@@ -152,7 +153,7 @@ def test_same_content_same_bytes_even_from_another_process(folder: Path, tmp_pat
 @pytest.mark.parametrize(
     ("name", "origin", "message"),
     [
-        ("table9_made_up", ORIGIN, "no artifact 'table9_made_up' is declared; there are table0"),
+        ("table9_made_up", ORIGIN, "no artifact 'table9_made_up' is declared; choose from table0"),
         ("fig6_lambda", ORIGIN, "is a figure: use save_figure"),
         ("table0_corpora", ORIGIN, "declared to come from 01_data, not 04_ablations"),
     ],
@@ -174,6 +175,49 @@ def test_manifest_says_where_each_comes_from(folder: Path) -> None:
     assert entry["fingerprints"] == {"MELD": "aaa", "IEMOCAP": "bbb"}
     assert set(entry["versions"]) == {"python", *PACKAGES}
     assert set(entry["files"]) == set(ARTIFACTS["table2_ablation"].files)
+
+
+def test_manifest_names_the_runs_of_each_row(tmp_path: Path) -> None:
+    rows = {"MELD / ML-SAN": ("r2", "r1"), "MELD / MultiEMO": ("r3",)}
+    save_table(TABLE, "table2_ablation", tmp_path, replace(ORIGIN, rows=rows))
+    entry = read_manifest(tmp_path)["table2_ablation"]
+    assert entry["rows"] == {"MELD / ML-SAN": ["r2", "r1"], "MELD / MultiEMO": ["r3"]}
+
+
+def test_rows_are_named_by_the_columns_asked_for() -> None:
+    runs = pd.DataFrame(
+        {
+            "benchmark": ["MELD", "MELD", "IEMOCAP", "MELD"],
+            "system": ["ML-SAN", "MultiEMO", "ML-SAN", "ML-SAN"],
+            "speaker": ["identity", "", "role", "identity"],
+            "lam": [0.5, 0.0, 0.5, 2.0],
+            "run": ["a", "b", "c", "d"],
+        }
+    )
+    assert runs_by_row(runs, ["benchmark", "system"]) == {
+        "MELD / ML-SAN": ["a", "d"],
+        "MELD / MultiEMO": ["b"],
+        "IEMOCAP / ML-SAN": ["c"],
+    }
+    found = runs_by_row(runs, ["benchmark", "system", "speaker", "lam"])
+    assert found == {
+        "MELD / ML-SAN / identity / 0.5": ["a"],
+        "MELD / MultiEMO / 0.0": ["b"],
+        "IEMOCAP / ML-SAN / role / 0.5": ["c"],
+        "MELD / ML-SAN / identity / 2.0": ["d"],
+    }
+
+
+def test_each_artifact_is_declared_once_in_the_module_of_its_notebook() -> None:
+    declared = [
+        (module.__name__.rsplit(".nb", 1)[1], value)
+        for module in MODULES
+        for value in vars(module).values()
+        if isinstance(value, Artifact)
+    ]
+    assert len({artifact.name for _, artifact in declared}) == len(declared) == len(ARTIFACTS)
+    for notebook, artifact in declared:
+        assert notebook == artifact.notebooks[0]
 
 
 def test_damaged_manifest_is_named(folder: Path) -> None:
@@ -216,7 +260,7 @@ def test_altered_file_is_stale(folder: Path) -> None:
         ({"simulated": False, "named": False}, {"fig8_dose", "table7_recovery", "table6_seen"}),
     ],
 )
-def test_what_the_corpora_cannot_give_is_not_missed(
+def test_what_the_corpora_cannot_provide_is_not_missing(
     tmp_path: Path, session: dict, unexpected: set[str]
 ) -> None:
     missed = {f.artifact for f in check(tmp_path, replace(SESSION, **session))}
@@ -230,11 +274,11 @@ def test_what_the_corpora_cannot_give_is_not_missed(
         ({"corpus": "multiemo"}, "its corpus is 'sim'"),
         ({"fingerprints": {"MELD": "zzz"}}, "its fingerprints"),
         ({"code": "zzz"}, "its code"),
-        ({"runs": frozenset({"r1"})}, "runs that this call does not know: r2"),
+        ({"runs": frozenset({"r1"})}, "uses runs that are not of this call: r2"),
         ({"started": 4e9}, "was not written by this call"),
     ],
 )
-def test_what_is_of_another_call_is_stale(folder: Path, change: dict, detail: str) -> None:
+def test_an_artifact_of_another_call_is_stale(folder: Path, change: dict, detail: str) -> None:
     found = check(folder, replace(SESSION, **change))
     assert len(found) == len(ARTIFACTS)
     assert all(f.problem == "stale" and detail in f.detail for f in found)
@@ -307,7 +351,7 @@ def test_committed_is_what_git_has_else_what_is_on_disk(tmp_path: Path) -> None:
     ],
     ids=["full", "protanopia", "deuteranopia"],
 )
-def test_colours_are_told_apart(colours: dict[str, str], vision: np.ndarray) -> None:
+def test_colours_are_distinct(colours: dict[str, str], vision: np.ndarray) -> None:
     linear = [np.array(to_rgb(colour)) ** 2.2 for colour in {*colours.values()}]
     seen = [(vision @ light).clip(0, 1) ** (1 / 2.2) for light in linear]
     assert min(np.abs(a - b).max() for a, b in combinations(seen, 2)) > 0.09

@@ -7,15 +7,16 @@ import pytest
 
 from mlsan.evaluation.counts import Counts, dialogue_counts
 from mlsan.evaluation.factorial import SWITCHES, cell_name
-from mlsan.evaluation.significance import compare
+from mlsan.evaluation.significance import compare_all, difference
 from mlsan.report import paper
-from mlsan.report.comparisons import (
+from mlsan.report.nb03_mlsan import (
     classes_table,
-    factorial_table,
     seen_unseen_table,
+    selection_figure,
+    selection_table,
     significance_table,
 )
-from mlsan.report.selection import selection_figure, selection_table
+from mlsan.report.nb04_ablations import ablation_table, factorial_table
 from mlsan.scores import class_f1, class_recall
 from mlsan.vocabulary import EMOTIONS
 
@@ -34,15 +35,11 @@ def counts(right, benchmark="MELD", seeds=range(3), asked=3, salt=0, dialogues=3
     return Counts(tuple(seeds), tuple(f"d{i}" for i in range(dialogues)), tables, asked)
 
 
-def generator():
-    return np.random.default_rng(0)
-
-
 def test_table3_has_every_system_and_the_papers_claim():
     systems = {"MultiEMO": counts(0.4), "ML-SAN": counts(0.8), "BC-LSTM": counts(0.4, salt=1)}
     systems["MMGCN"] = counts(0.4, seeds=(0, 2))
     systems["only Aux"] = dialogue_counts({}, 7, asked=3)
-    compared = compare({"MELD": systems}, "MultiEMO", generator())
+    compared = compare_all({"MELD": systems}, "MultiEMO")
     table = significance_table(compared)
     data = table.data.set_index("system")
     shown = table.shown.set_index("system")
@@ -68,7 +65,7 @@ def test_table4_has_the_tail_first_and_the_papers_utterances():
         b: {"MultiEMO": counts(0.4, b), "ML-SAN": counts(0.6, b, salt=1)}
         for b in ("MELD", "IEMOCAP")
     }
-    table = classes_table(both, generator())
+    table = classes_table(both)
     assert len(table.data) == 13
     for benchmark, part in table.data.groupby("benchmark"):
         assert part["support"].is_monotonic_increasing
@@ -96,7 +93,7 @@ def test_table4_has_the_tail_first_and_the_papers_utterances():
 
 def test_table4_survives_a_system_without_runs():
     pair = {"MultiEMO": counts(0.4), "ML-SAN": dialogue_counts({}, 7, asked=3)}
-    shown = classes_table({"MELD": pair}, generator()).shown
+    shown = classes_table({"MELD": pair}).shown
     assert (shown["seeds"] == "0 of 3").all()
     assert (shown["Δ F1 [95 %]"] == "–").all()
 
@@ -116,7 +113,7 @@ def test_the_factorial_has_cells_effects_and_controls():
     kinds = (("role", 0.3), ("shuffled", 0.6), ("constant", 0.3))
     named = design("IEMOCAP", "identity", kinds, film=0.3, gate=0.0, aux=0.0)
     nameless = design("MELD", "role", (("shuffled", 0.3),), film=0.3, gate=0.0, aux=0.0)
-    table = factorial_table({"MELD": nameless, "IEMOCAP": named}, generator())
+    table = factorial_table({"MELD": nameless, "IEMOCAP": named})
     shown = table.shown.set_index(["kind", "system"])
     kind = table.shown["kind"]
     assert list(kind.unique()) == ["cell", "effect", "control"]
@@ -132,13 +129,13 @@ def test_the_factorial_has_cells_effects_and_controls():
     on = [c.scores().mean() for k, c in named.items() if k[0] and k[3] == "identity"]
     off = [c.scores().mean() for k, c in named.items() if not k[0]]
     assert effect["delta"] == pytest.approx(np.mean(on) - np.mean(off))
-    control = data.loc[("IEMOCAP", "control", "ML-SAN told role")]
+    control = data.loc[("IEMOCAP", "control", "ML-SAN, role")]
     role = named[(True, True, True, "role")].scores().mean()
     assert control["delta"] == pytest.approx(role - full)
     assert control["high"] < 0
-    assert shown.loc[("control", "ML-SAN told role"), "MELD Δ [95 %]"] == "–"
-    assert shown.loc[("control", "ML-SAN told role"), "IEMOCAP Δ [95 %]"].endswith("to identity")
-    assert shown.loc[("control", "ML-SAN told shuffled"), "MELD Δ [95 %]"].endswith("to role")
+    assert shown.loc[("control", "ML-SAN, role"), "MELD Δ [95 %]"] == "–"
+    assert shown.loc[("control", "ML-SAN, role"), "IEMOCAP Δ [95 %]"].endswith("to identity")
+    assert shown.loc[("control", "ML-SAN, shuffled"), "MELD Δ [95 %]"].endswith("to role")
     tests = table.data["p_perm"].notna()
     assert tests.sum() == 7 + 7 + 3 + 1
     smallest = table.data.loc[tests, "p_perm"].min()
@@ -148,16 +145,14 @@ def test_the_factorial_has_cells_effects_and_controls():
 def test_the_factorial_survives_failed_runs_and_refuses_half_a_design():
     cells = design("MELD", "identity", film=0.3, gate=0.0, aux=0.0)
     cells[(True, False, False, "identity")] = counts(0.5, seeds=(0, 2))
-    shown = factorial_table({"MELD": cells}, generator()).shown.set_index("system")
+    shown = factorial_table({"MELD": cells}).shown.set_index("system")
     assert shown.loc["only FiLM", "MELD W-F1"].endswith("(2 of 3)")
-    data = factorial_table({"MELD": cells}, generator()).data.set_index("system")
+    data = factorial_table({"MELD": cells}).data.set_index("system")
     assert (data.loc[data["kind"] == "effect", "seeds"] == 2).all()
     with pytest.raises(ValueError, match="only Gate"):
-        factorial_table(
-            {"MELD": {k: c for k, c in cells.items() if k[:3] != (False, True, False)}}, generator()
-        )
+        factorial_table({"MELD": {k: c for k, c in cells.items() if k[:3] != (False, True, False)}})
     with pytest.raises(ValueError, match="role"):
-        factorial_table({"MELD": {**cells, (True, False, True, "role"): counts(0.5)}}, generator())
+        factorial_table({"MELD": {**cells, (True, False, True, "role"): counts(0.5)}})
 
 
 def test_seen_and_unseen_speakers_stand_apart_where_there_are_any():
@@ -170,7 +165,7 @@ def test_seen_and_unseen_speakers_stand_apart_where_there_are_any():
     unseen = {"MELD": {n: counts(0.4, dialogues=9) for n in names}}
     seen["IEMOCAP"] = {n: empty("IEMOCAP") for n in names}
     unseen["IEMOCAP"] = {n: counts(0.4, "IEMOCAP", salt=k) for k, n in enumerate(names)}
-    table = seen_unseen_table(seen, unseen, generator())
+    table = seen_unseen_table(seen, unseen)
     data = table.data.set_index(["benchmark", "speakers", "system"])
     assert list(data.index) == [
         ("MELD", "seen", "MultiEMO"),
@@ -186,9 +181,41 @@ def test_seen_and_unseen_speakers_stand_apart_where_there_are_any():
     row = data.loc[("MELD", "seen", "ML-SAN")]
     assert row["wf1_low"] < row["wf1"] < row["wf1_high"]
     nobody = {"MELD": seen["IEMOCAP"]}
-    none = seen_unseen_table(nobody, nobody, generator())
+    none = seen_unseen_table(nobody, nobody)
     assert none.data.empty
     assert none.shown.empty
+
+
+def test_the_same_comparison_has_the_same_interval_in_every_table():
+    systems = {"MultiEMO": counts(0.4), "ML-SAN": counts(0.55, salt=3), "BC-LSTM": counts(0.3)}
+    expected = difference(systems["ML-SAN"], systems["MultiEMO"])[:3]
+
+    def found(table, *columns, **where):
+        data = table.data
+        for column, value in where.items():
+            data = data[data[column] == value]
+        (row,) = data[list(columns)].to_numpy(dtype=float)
+        return tuple(row)
+
+    ends = ("delta", "low", "high")
+    table3 = significance_table(compare_all({"MELD": systems}, "MultiEMO"))
+    assert found(table3, *ends, system="ML-SAN") == expected
+    nobody = {n: Counts(c.seeds, c.dialogues, 0 * c.table, 3) for n, c in systems.items()}
+    table6 = seen_unseen_table({"MELD": nobody}, {"MELD": systems})
+    assert found(table6, *ends, system="ML-SAN") == expected
+    cells = design("MELD", "identity", film=0.1, gate=0.0, aux=0.0)
+    cells[(False, False, False, "")] = systems["MultiEMO"]
+    cells[(True, True, True, "identity")] = systems["ML-SAN"]
+    all_cells = factorial_table({"MELD": cells})
+    assert found(all_cells, *ends, kind="cell", system="ML-SAN") == expected
+    without = {**systems, **dict.fromkeys(("w/o FiLM", "w/o Gate", "w/o Aux"), systems["MultiEMO"])}
+    rows = pd.DataFrame(
+        [("sim-meld", "MELD", name, "", 60.0) for name in paper.TABLE2],
+        columns=["corpus", "benchmark", "system", "speaker", "test_wf1"],
+    )
+    table2 = ablation_table(rows, {"MELD": without})
+    turned = found(table2, "delta", "delta_high", "delta_low", system="w/o FiLM")
+    assert [-x for x in turned] == pytest.approx(expected)
 
 
 def runs():
@@ -206,12 +233,12 @@ def runs():
     return table
 
 
-def test_selection_says_how_much_the_habit_flatters():
+def test_selection_says_what_the_best_test_epoch_is_worth():
     table = selection_table(runs())
     data = table.data.set_index(["benchmark", "system"])
     row = data.loc[("MELD", "MultiEMO")]
     assert row["gain"] == pytest.approx(1.5)
-    assert row["gain_high"] - row["gain_low"] == pytest.approx(2 * 4.302653 / 3**0.5, rel=1e-6)
+    assert (row["gain_low"], row["gain_high"]) == (0.5, 2.5)  # of three seeds the range
     assert data.loc[("MELD", "ML-SAN"), "gain"] == pytest.approx(1)
     shown = table.shown.set_index(["corpus", "system"])
     assert shown.loc[("sim-meld", "ML-SAN"), "seeds"] == "2 of 3"

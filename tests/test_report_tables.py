@@ -1,19 +1,19 @@
-"""The paper's tables are made of our numbers and of theirs, and never of each other's."""
+"""The paper's tables have our numbers and the paper's, each in its own column."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from mlsan.corpus import open_corpora
+from mlsan.evaluation import Counts, difference, mean_score
+from mlsan.model import MODELS
 from mlsan.report import paper
-from mlsan.report.figures import architecture, lambda_curve
-from mlsan.report.tables import (
-    ablation_table,
-    corpora_table,
-    lambda_table,
-    main_table,
-    plus_minus,
-)
+from mlsan.report.nb01_data import corpora_table
+from mlsan.report.nb02_baseline import main_table
+from mlsan.report.nb03_mlsan import architecture_figure
+from mlsan.report.nb04_ablations import ablation_table
+from mlsan.report.nb05_sensitivity import lambda_figure, lambda_table
+from mlsan.report.tables import plus_minus
 from mlsan.training import run_settings
 from mlsan.vocabulary import EMOTIONS
 
@@ -56,7 +56,7 @@ def test_table0_counts_what_the_reader_read(tmp_path):
 def test_table1_says_what_was_measured_and_what_is_quoted():
     table = main_table(runs(["MultiEMO", "ML-SAN"]))
     data = table.data.set_index("system")
-    assert list(data.index) == list(paper.TABLE1)
+    assert set(data.index) == set(paper.TABLE1)
     assert data.loc["ML-SAN", "wf1_mean"] == 62
     assert data.loc["ML-SAN", "best_test_wf1_mean"] == 63
     assert data.loc["ML-SAN", "paper_mean"] == 67.73
@@ -70,6 +70,28 @@ def test_table1_says_what_was_measured_and_what_is_quoted():
     assert shown.loc["MultiEMO", "sim-meld, dev-selected"] == "61.00 ± 1.41"
 
 
+def test_table1_has_every_system_that_was_run_in_the_order_of_the_registry():
+    table = main_table(runs(["My Model", "ML-SAN", "BC-LSTM"]))
+    shown = table.shown.set_index("system")
+    assert list(shown.index) == [*MODELS, "My Model", "UniMSE", "MultiEMO (original)"]
+    mine = shown.loc["My Model"]
+    assert mine["sim-meld, dev-selected"] == "61.00 ± 1.41"
+    assert mine["MELD paper"] == "–"
+    assert mine["ours"] == "2 seeds, speaker: identity"
+    row = table.data.set_index("system").loc["My Model"]
+    assert row["ours"] == "measured"
+    assert np.isnan(row["paper_mean"])
+    assert (shown.loc[["MMGCN", "UniMSE"], "ours"] == "quoted").all()
+
+
+def test_table1_has_a_registered_model_in_its_place(monkeypatch):
+    monkeypatch.setitem(MODELS, "My Model", "mlsan.model.baselines.mine:Mine")
+    systems = list(main_table(runs(["My Model", "ML-SAN"])).shown["system"])
+    assert systems[: len(MODELS)] == list(MODELS)
+    untrained = main_table(runs(["ML-SAN"])).shown["system"]
+    assert "My Model" not in set(untrained)
+
+
 def test_table1_counts_failed_runs():
     table = runs(["MultiEMO", "ML-SAN"])
     table.loc[table["run"] == "ML-SAN1", ["test_wf1", "best_test_wf1"]] = np.nan
@@ -77,23 +99,41 @@ def test_table1_counts_failed_runs():
     assert shown.loc["ML-SAN", "ours"].endswith("1 failed")
 
 
-def test_table2_pairs_by_seed():
+def counts(right, benchmark="MELD", seeds=(0, 1), dialogues=30):
+    """Runs of which each utterance is right with probability `right`."""
+    classes = len(EMOTIONS[benchmark])
+    label = np.random.default_rng(7).integers(0, classes, (dialogues, 5))
+    tables = np.zeros((len(seeds), dialogues, classes, classes), dtype=int)
+    for table, seed in zip(tables, seeds, strict=True):
+        draw = np.random.default_rng(seed)
+        found = np.where(draw.random(label.shape) < right, label, (label + 1) % classes)
+        np.add.at(table, (np.indices(label.shape)[0], label, found), 1)
+    return Counts(tuple(seeds), tuple(f"d{i}" for i in range(dialogues)), tables, len(seeds))
+
+
+def test_table2_has_the_paired_difference_with_its_interval():
     systems = list(paper.TABLE2)
-    table = ablation_table(runs(systems))
+    both = {name: counts(0.8 - 0.2 * place) for place, name in enumerate(systems)}
+    table = ablation_table(runs(systems), {"MELD": both})
     data = table.data.set_index("system")
-    assert data.loc[systems[1:], "delta"].tolist() == [1, 2, 3]
-    assert (data.loc[systems[1:], "delta_low"] == [1, 2, 3]).all()
-    assert np.isnan(data.loc["ML-SAN", "delta"])
+    for system in systems[1:]:
+        expected = difference(both[system], both["ML-SAN"])
+        row = data.loc[system, ["delta", "delta_low", "delta_high"]].tolist()
+        assert row == pytest.approx(expected[:3])
+        assert row[2] < 0
+    assert data.loc["ML-SAN", ["delta", "delta_low", "delta_high"]].isna().all()
     assert data.loc["w/o FiLM", "paper_delta"] == -0.51
+    assert table.shown["sim-meld Δ [95 %]"].iloc[0] == "–"
 
 
 def test_the_lambda_curve_has_an_interval_for_each_lambda():
-    both = pd.concat([runs(["ML-SAN"], lam=lam) for lam in (0.0, 0.5)])
-    curve = lambda_table(both)
-    assert list(curve["lam"]) == [0, 0.5]
-    assert (curve["wf1_mean"] == 61).all()
-    assert (curve["high"] - curve["low"]).to_numpy() == pytest.approx(2 * 12.7062, rel=1e-4)
-    axis = lambda_curve(curve).axes[0]
+    lams = {2.0: counts(0.8), 0.0: counts(0.4), 0.5: counts(0.6)}
+    curve = lambda_table({"MELD": lams})
+    assert list(curve["lam"]) == [0, 0.5, 2]
+    for row in curve.itertuples():
+        assert (row.wf1_mean, row.low, row.high, row.seeds) == mean_score(lams[row.lam])
+    assert (curve["low"] < curve["wf1_mean"]).all()
+    axis = lambda_figure(curve).axes[0]
     assert any("0.5" in text.get_text() for text in axis.texts)
 
 
@@ -101,7 +141,7 @@ def test_a_drawing_shows_the_parts_that_are_on():
     sizes = {"text": 8, "audio": 4}
 
     def words(system):
-        figure = architecture(run_settings("MELD", "small", system, 0), sizes)
+        figure = architecture_figure(run_settings("MELD", "small", system, 0), sizes)
         return " ".join(text.get_text() for text in figure.axes[0].texts)
 
     assert words("ML-SAN").count("FiLM") == 1
@@ -123,7 +163,7 @@ def test_a_score_is_written_with_its_spread(mean, sd, text):
     assert plus_minus(mean, sd) == text
 
 
-def test_table1_says_what_a_speaker_was_told_as():
+def test_table1_says_which_kind_of_speaker_was_used():
     named = runs(["MultiEMO", "ML-SAN"], "IEMOCAP")
     unnamed = runs(["MultiEMO", "ML-SAN"], "MELD").replace("identity", "role")
     both = main_table(pd.concat([unnamed, named])).shown.set_index("system")

@@ -1,4 +1,4 @@
-"""The simulated corpora: their statistics, their truth, and what calibration is worth on them."""
+"""The simulated corpora: their statistics, their truth, and the gain from calibration."""
 
 import json
 import pickle
@@ -48,16 +48,13 @@ def stacked(dialogues, modalities):
 
 
 def probe(corpus, modalities=MODALITIES):
-    """Weighted F1 on test, in points, of a linear classifier that knows no speaker."""
+    """Weighted F1 on test, in points, of a linear classifier without speakers."""
     features, labels = stacked(corpus.train, modalities)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
-    with threadpool_limits(1):  # more threads only wait for each other here
+    with threadpool_limits(1):  # more threads are slower here
         model.fit(features, labels)
     features, labels = stacked(corpus.test, modalities)
     return 100 * f1_score(labels, model.predict(features), average="weighted")
-
-
-# -- what the simulator must give --
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
@@ -82,9 +79,6 @@ def test_the_default_profile_shows_it_too(cache, benchmark):
     folder = simulated_folder(simulation(benchmark, "small"), cache)
     oracle, (raw, _) = oracle_calibrated(folder), read_simulated(folder)
     assert probe(oracle) - probe(raw) >= 8
-
-
-# -- the truth --
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
@@ -134,9 +128,9 @@ def test_truth_names_the_speakers_of_the_corpus(cache):
     folder = simulated_folder(simulation("MELD", "smoke"), cache)
     corpus, truth = read_simulated(folder)[0], read_truth(folder)
     names = {d.id: d.speaker for d in whole(corpus)}
-    told = [name for key in truth.dialogue for name in names[key]]
-    assert told == [truth.name[i] for i in truth.speaker]
-    assert len(told) == truth.length.sum()
+    spoken = [name for key in truth.dialogue for name in names[key]]
+    assert spoken == [truth.name[i] for i in truth.speaker]
+    assert len(spoken) == truth.length.sum()
 
 
 def test_style_is_partly_shared_by_gender():
@@ -156,9 +150,6 @@ def test_what_shows_more_in_the_voice_shows_less_in_the_face():
     face, _ = style(settings, "visual", people(settings))
     np.testing.assert_allclose(voice * face, 1)
     assert np.log(voice).std() == pytest.approx(settings.balance, rel=0.25)
-
-
-# -- the published statistics --
 
 
 def test_meld_follows_the_published_statistics():
@@ -219,9 +210,6 @@ def test_emotions_have_inertia_and_spread(benchmark, same_speaker, turn_before):
             last[person] = label[turn]
     assert np.mean(kept) == pytest.approx(same_speaker, abs=0.03)
     assert np.mean(caught) == pytest.approx(turn_before, abs=0.03)
-
-
-# -- on disk --
 
 
 @pytest.mark.parametrize("profile", ["smoke", "small"])

@@ -4,7 +4,10 @@ import pytest
 
 from mlsan.__main__ import main
 from mlsan.corpus import CorpusError, open_corpora
-from mlsan.study import BUILD, check_parameters, open_study
+from mlsan.evaluation import gathered
+from mlsan.report import read_manifest
+from mlsan.report.nb02_baseline import main_table
+from mlsan.study import BUILD, Study, check_parameters, open_study
 from mlsan.training import SCALES
 
 
@@ -28,7 +31,7 @@ def test_a_wrong_setting_is_refused(settings, message):
 
 def test_a_misspelled_notebook_parameter_is_refused():
     check_parameters(["PROFILE", "CORPUS", "np", "_ih", "In", "__name__"])
-    with pytest.raises(ValueError, match="unknown parameter PROFLE; there are PROFILE, CORPUS"):
+    with pytest.raises(ValueError, match="unknown parameter PROFLE; choose from PROFILE, CORPUS"):
         check_parameters(["PROFLE", "PROFILE"])
 
 
@@ -44,7 +47,7 @@ def test_plans_share_runs_and_know_their_benchmarks():
     assert len(plan) == len(set(plan))
     assert {run.benchmark for run in plan} == {"MELD", "IEMOCAP"}
     assert set(study.plan("main")) < set(plan)
-    with pytest.raises(ValueError, match="unknown plan 'all'; the plans are main, ablation"):
+    with pytest.raises(ValueError, match="unknown plan 'all'; choose from main, ablation"):
         study.plan("all")
 
 
@@ -59,12 +62,31 @@ def test_each_profile_has_a_folder_of_its_own():
 def test_all_metrics_come_from_the_same_predictions():
     study = open_study("03_mlsan", "smoke")
     run = study.config("MELD", "MultiEMO")
-    table, scores = study.per_class(run), study.scores(run)
-    weighted = (table["f1"] * table["support"]).sum() / table["support"].sum()
-    assert scores["wf1"] == pytest.approx(weighted)
-    assert scores["wf1"] == pytest.approx(study.result(run).summary["test_wf1"])
-    assert scores["macro_f1"] == pytest.approx(table["f1"].mean())
-    assert table["support"].sum() == sum(map(len, study.corpora["MELD"].test))
+    scores, result = study.scores(run), study.result(run)
+    assert scores["wf1"] == result.summary["test_wf1"]
+    test = result.predictions.query("split == 'test'")
+    assert len(test) == sum(map(len, study.corpora["MELD"].test))
+    assert scores["accuracy"] == pytest.approx(100 * (test["label"] == test["predicted"]).mean())
+    (counts,) = gathered(study.sweep([run]), study.predictions)["MELD"].values()
+    assert counts.scores()[0] == scores["wf1"]
+
+
+def test_a_saved_table_names_the_runs_of_its_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(Study, "figures", tmp_path)
+    study = open_study("03_mlsan", "smoke")
+    plan = [study.config("MELD", name, seed) for name in ("MultiEMO", "ML-SAN") for seed in (0, 1)]
+    runs = study.sweep(plan)
+    study.save_table(main_table(runs), "table1_main", runs)
+    entry = read_manifest(tmp_path)["table1_main"]
+    assert entry["rows"] == {
+        "MELD / MultiEMO": [study.key(run) for run in plan[:2]],
+        "MELD / ML-SAN": [study.key(run) for run in plan[2:]],
+    }
+    assert entry["runs"] == sorted(map(study.key, plan))
+    study.save_table(main_table(runs), "table1_main", runs, by=["system", "seed"])
+    assert read_manifest(tmp_path)["table1_main"]["rows"]["ML-SAN / 1"] == [study.key(plan[3])]
+    study.save_table(main_table(runs), "table1_main", runs["run"])
+    assert read_manifest(tmp_path)["table1_main"]["rows"] == {}
 
 
 def test_doses_change_the_simulation_and_nothing_else():
@@ -83,8 +105,8 @@ def test_doses_change_the_simulation_and_nothing_else():
     assert not {doses[0.0].key(run) for run in runs} & {study.key(run) for run in runs}
 
 
-def test_nobody_sets_how_real_speakers_differ(tmp_path):
-    with pytest.raises(CorpusError, match="is real: its heterogeneity is what it is"):
+def test_real_speakers_have_no_heterogeneity_to_set(tmp_path):
+    with pytest.raises(CorpusError, match="heterogeneity can be set for CORPUS=sim only"):
         open_corpora("meld-text", "smoke", tmp_path, BUILD, heterogeneity=0.5)
 
 

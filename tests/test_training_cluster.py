@@ -75,10 +75,8 @@ def test_a_cluster_makes_the_same_table(here, tmp_path, capsys):
     assert "runs: 4 done, 0 running, 0 failed, 0 left" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("allowed_failures", [0, 3])  # who tries again: the sweep, or Dask
-def test_a_killed_worker_costs_its_runs_alone_and_they_are_retried(
-    here, tmp_path, allowed_failures
-):
+@pytest.mark.parametrize("allowed_failures", [0, 3])  # who retries: the sweep, or Dask
+def test_only_the_runs_of_a_killed_worker_are_retried(here, tmp_path, allowed_failures):
     root = tmp_path / "runs"
     folders = [root / run_key(run, source(here[0]).open()["MELD"]) for run in RUNS]
     with dask(tmp_path, allowed_failures=allowed_failures) as (address, processes):
@@ -95,7 +93,7 @@ def test_a_killed_worker_costs_its_runs_alone_and_they_are_retried(
         assert processes[2].poll() is None
 
 
-def test_a_scheduler_that_goes_away_is_one_error_and_nothing_is_lost(here, tmp_path, capfd):
+def test_a_lost_scheduler_is_one_error_and_finished_runs_are_kept(here, tmp_path, capfd):
     root = tmp_path / "runs"
     with dask(tmp_path) as (address, processes):
 
@@ -113,13 +111,13 @@ def test_a_scheduler_that_goes_away_is_one_error_and_nothing_is_lost(here, tmp_p
     assert contents(root) == contents(here[1])
 
 
-def test_workers_that_cannot_do_it_are_refused(here, tmp_path, monkeypatch):
+def test_unsuitable_workers_are_refused(here, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     elsewhere = Path("runs")  # relative: another folder in each working directory
     (tmp_path / "dask").mkdir()
     with (
         dask(tmp_path / "dask", workers=1) as (address, _),
-        pytest.raises(ValueError, match=r"worker tcp:\S+ is without it: runs\. Workers need the"),
+        pytest.raises(ValueError, match=r"worker tcp:\S+ does not see it: runs\. Workers need the"),
     ):
         sweep(RUNS, source(here[0]), elsewhere, jobs=address)
     with (
@@ -130,7 +128,7 @@ def test_workers_that_cannot_do_it_are_refused(here, tmp_path, monkeypatch):
     assert not [path for path in (tmp_path / "runs").rglob("*")]
 
 
-def test_nobody_there_is_one_line_from_make_paper(tmp_path, monkeypatch, capsys):
+def test_no_scheduler_or_worker_is_one_line_from_make_paper(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("mlsan.study.RUNS", tmp_path / "runs")
     monkeypatch.setattr(cluster, "PATIENCE", 1)
     assert main(["paper", "--profile", "smoke", "--jobs", "tcp://127.0.0.1:9"]) == 2

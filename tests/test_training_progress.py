@@ -1,4 +1,4 @@
-"""What a sweep says of itself, read off the run folders alone."""
+"""The progress of a sweep, read from the run folders."""
 
 import time
 
@@ -18,7 +18,7 @@ def write_epochs(folder, count):
 def test_progress_names_runs_epochs_and_what_is_left(tmp_path, monkeypatch):
     runs = [run_settings("MELD", "smoke", "ML-SAN", seed, epochs=10) for seed in range(3)]
     folders = {run: tmp_path / str(run.seed) for run in runs}
-    write_epochs(folders[runs[2]], 4)  # stopped earlier: not running, but behind us
+    write_epochs(folders[runs[2]], 4)  # stopped earlier: done, but not running
     progress = Progress(folders)
     clock = iter((0.0, 60.0))
     monkeypatch.setattr("mlsan.training.progress.time.monotonic", lambda: next(clock))
@@ -28,15 +28,13 @@ def test_progress_names_runs_epochs_and_what_is_left(tmp_path, monkeypatch):
     )
     write_epochs(folders[runs[0]], 6)
     progress.finished(runs[1], "failed")
-    # 15 epochs a minute since the first was seen, 10 of 30 left
+    # 15 epochs in a minute since the first one, 10 of 30 left
     said = progress._line()
     assert said.startswith("runs: 0 done, 1 running, 1 failed, 1 left")
     assert said.endswith("seed=0 epoch 6/10 | 0.7 min left")
 
 
-def test_where_no_terminal_is_a_sweep_says_few_lines_and_nothing_else(
-    tmp_path, monkeypatch, capsys
-):
+def test_without_a_terminal_there_are_few_lines(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("mlsan.training.progress.LOOK_EVERY", 0.01)
     run = run_settings("MELD", "smoke", "ML-SAN", 0, epochs=10)
     with Progress({run: tmp_path}) as progress:
@@ -53,7 +51,7 @@ def test_where_no_terminal_is_a_sweep_says_few_lines_and_nothing_else(
     ]
 
 
-def test_an_error_is_not_preceded_by_counts(tmp_path, capsys):
+def test_an_error_comes_without_counts(tmp_path, capsys):
     run = run_settings("MELD", "smoke", "ML-SAN", 0)
     with pytest.raises(OSError, match="full"), Progress({run: tmp_path}):
         raise OSError("full")

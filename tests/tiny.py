@@ -1,4 +1,4 @@
-"""Runs that train in about a second, alone or by whole sweeps in processes of their own."""
+"""Runs that train in about a second, alone or in sweeps in separate processes."""
 
 import multiprocessing
 import os
@@ -9,13 +9,13 @@ from mlsan.training import Source, run_settings, sweep, train_run
 from mlsan.training.settings import RunSettings
 
 TINY = {"epochs": 3, "d": 8, "feedforward": 16, "classifier": 8}
-# Children start from a server that has imported everything: in a moment, and without threads.
+# Children start from a server that has imported everything, so fast and without threads.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["mlsan.training"])
 
 
 def tiny(system: str = "ML-SAN", seed: int = 0, **changes) -> RunSettings:
-    """A run on the smoke corpus of MELD."""
+    """A tiny MultiEMO or ML-SAN on the smoke corpus of MELD."""
     return run_settings("MELD", "smoke", system, seed, **TINY | changes)
 
 
@@ -25,7 +25,7 @@ def source(cache: Path) -> Source:
 
 
 def start_sweep(runs: list[RunSettings], cache: Path, root: Path, jobs: int):
-    """A sweep in a process of its own, and a group of that number, about to begin."""
+    """A process, with a process group of its own, that is about to begin a sweep."""
     ready = FORKS.Event()
     child = FORKS.Process(target=_sweep, args=(ready, runs, source(cache), root, jobs))
     child.start()
@@ -41,7 +41,7 @@ def _sweep(ready, runs: list[RunSettings], source: Source, root: Path, jobs: int
 
 
 def train_and_count(run: RunSettings, cache: Path, root: Path, together) -> None:
-    """Train a run when all are ready; the process's exit code is how many epochs it trained."""
+    """Train a run when all are ready; the exit code is the number of epochs trained."""
     corpus = open_corpora("sim", "smoke", None, cache)["MELD"]
     trained = []
     together.wait()
@@ -49,13 +49,13 @@ def train_and_count(run: RunSettings, cache: Path, root: Path, together) -> None
     raise SystemExit(len(trained))
 
 
-def die(*_) -> None:
-    """End this process, as one that is killed."""
+def die(*_, **__) -> None:
+    """End this process as if it were killed."""
     os._exit(1)
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """What must not depend on how runs came about: their files, less the times in results."""
+    """The files of runs that are always the same; results contain times and are left out."""
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob("*"))
@@ -64,6 +64,6 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def epochs_done(folder: Path) -> int:
-    """Epochs that a run has behind it."""
+    """Number of finished epochs of a run."""
     path = folder / "metrics.csv"
     return path.read_text().count("\n") - 1 if path.exists() else 0

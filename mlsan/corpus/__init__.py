@@ -1,8 +1,8 @@
-"""Corpora: read in one layout, checked, split, and cut into batches.
+"""Corpora: read from one layout, checked, split and cut into batches.
 
-`open_corpora` gives the corpora that a name stands for, `read_corpus` one folder; `SpeakerCode`
-and `batches` turn dialogues into what a model takes. `simulate` makes the embedded corpora,
-`write_layout` a folder from a table and arrays.
+`open_corpora` opens corpora by name and `read_corpus` reads one folder. `SpeakerCode` and
+`batches` turn dialogues into what a model takes. `write_layout` writes a user's own corpus,
+`simulate` generates the embedded ones, and `fetch` is only for `make data`.
 """
 
 from mlsan.corpus.batch import batches, collate, drop_modalities

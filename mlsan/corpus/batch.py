@@ -1,11 +1,11 @@
-"""Dialogues side by side: padded, turn-first batches."""
+"""Batches of dialogues, padded and turn-first, and what training does to them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -14,7 +14,7 @@ from mlsan.vocabulary import UNKNOWN
 
 
 def collate(dialogues: Sequence[Dialogue], codes: Sequence[Int[np.ndarray, "_turn"]]) -> Batch:
-    """The dialogues in their order, with their speaker codes, padded to the longest."""
+    """A batch of these dialogues and their speaker codes, padded to the longest dialogue."""
     return Batch(
         feature={
             modality: _pad([d.feature[modality] for d in dialogues])
@@ -34,7 +34,7 @@ def batches(
     size: int,
     generator: torch.Generator | None = None,
 ) -> Iterator[Batch]:
-    """Batches of `size` dialogues: shuffled by `generator`, in order without one."""
+    """Batches of `size` dialogues, shuffled if there is a `generator`, otherwise in order."""
     if generator is None:
         order = list(range(len(dialogues)))
     else:
@@ -45,12 +45,12 @@ def batches(
 
 
 def drop_identities(batch: Batch, rate: float, generator: torch.Generator, speakers: int) -> Batch:
-    """The batch with each (dialogue, speaker) turned to unknown with probability `rate`.
+    """The batch with each speaker of each dialogue made unknown with probability `rate`.
 
-    A speaker is dropped for a whole dialogue, as an unknown speaker would come. `speakers` is the
-    number of entries, unknown included. Numbers are drawn on the generator's device. What the
-    auxiliary head has to name (Eq. 4) stays the true speaker: take its targets from the batch as
-    it was before. With the entry withheld, z can only keep the speaker by way of the features.
+    A speaker becomes unknown for a whole dialogue, as unknown speakers do in practice. `speakers`
+    counts the entries of the speaker table, the unknown one included. Take the targets of the
+    auxiliary loss (Eq. 4) from `batch` itself: they stay the true speakers. Numbers are drawn on
+    the generator's device.
     """
     if rate == 0:
         return batch
@@ -63,9 +63,10 @@ def drop_identities(batch: Batch, rate: float, generator: torch.Generator, speak
 
 
 def drop_modalities(batch: Batch, rate: float, generator: torch.Generator) -> Batch:
-    """The batch with each modality of each dialogue absent (all 0) with probability `rate`.
+    """The batch with each modality of each dialogue set to 0 with probability `rate`.
 
-    A dialogue always keeps one. Numbers are drawn on the CPU, as the batch is made there.
+    Every dialogue keeps at least one modality. Numbers are drawn on the CPU, where batches are
+    made.
     """
     if rate == 0 or len(batch.feature) == 1:
         return batch
@@ -78,6 +79,13 @@ def drop_modalities(batch: Batch, rate: float, generator: torch.Generator) -> Ba
             for (modality, x), keep in zip(batch.feature.items(), kept, strict=True)
         },
     )
+
+
+def pack(
+    x: Shaped[Tensor, "turn dialogue *rest"], mask: Bool[Tensor, "turn dialogue"]
+) -> Shaped[Tensor, "utterance *rest"]:
+    """The utterances of a padded grid: all turns of dialogue 0, then of dialogue 1, and so on."""
+    return x.transpose(0, 1)[mask.T]
 
 
 def _pad(rows: Sequence[np.ndarray], value: int = 0) -> Tensor:

@@ -1,27 +1,27 @@
-"""Which corpora there are: one name, one opener."""
+"""Which corpora there are: each name has one opener."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from mlsan.corpus.authentic import assert_published
+from mlsan.corpus.crosscheck import check_published
 from mlsan.corpus.errors import CorpusError
-from mlsan.corpus.fetch.meld_text import NOTE
 from mlsan.corpus.reader import PROVENANCE, SPEAKERS, read_corpus
 from mlsan.corpus.simulate import simulated_folder, simulation
 from mlsan.corpus.transcripts import TRANSCRIPTS, holds_transcripts
 from mlsan.corpus.types import Corpus
 from mlsan.vocabulary import BENCHMARKS, Benchmark
 
-# Where `make data` puts what it fetches, one folder a corpus; `make clean` leaves it alone.
+# Where `make data` puts what it downloads, one folder per corpus. `make clean` leaves it alone.
 DATA = Path(__file__).parents[2] / "data"
-Opener = Callable[[str, Path | None, Path], dict[Benchmark, Corpus]]
+# An opener takes the profile, DATA, the folder for generated files, and the heterogeneity.
+Opener = Callable[[str, Path | None, Path, float], dict[Benchmark, Corpus]]
 
 
 def open_simulated(
-    profile: str, data: Path | None, cache: Path, heterogeneity: float = 1.0
+    profile: str, data: Path | None, cache: Path, heterogeneity: float
 ) -> dict[Benchmark, Corpus]:
-    """sim-meld and sim-iemocap in the profile's size, generated under `cache` at the first call."""
+    """sim-meld and sim-iemocap in the profile's size, generated under `cache` if missing."""
     return {
         benchmark: read_corpus(
             simulated_folder(simulation(benchmark, profile, heterogeneity=heterogeneity), cache),
@@ -32,51 +32,39 @@ def open_simulated(
     }
 
 
-def open_multiemo(profile: str, data: Path | None, cache: Path) -> dict[Benchmark, Corpus]:
+def open_multiemo(
+    profile: str, data: Path | None, cache: Path, heterogeneity: float
+) -> dict[Benchmark, Corpus]:
     """Feature files in MultiEMO's layout: `data` holds MELD/, IEMOCAP/ or both.
 
-    With MELD's transcripts beside them, in transcripts/, they are taken for the published ones:
-    labels and roles are held against the transcripts, and splits against the known sizes.
+    If `data` also holds MELD's transcripts, in transcripts/, the files must be the published
+    ones: labels, roles and split sizes are checked.
     """
     folder = data or DATA / "multiemo"
     if data is None and not folder.is_dir():
         raise CorpusError(
-            "corpus multiemo needs DATA, the folder that holds MELD/ or IEMOCAP/; or run "
-            "`make data CORPUS=multiemo` to fetch the published files."
+            "CORPUS=multiemo needs DATA, the folder that holds MELD/ or IEMOCAP/. Set it, or run "
+            "`make data CORPUS=multiemo` to download the published files."
         )
     corpora = read_folder(folder)
     if holds_transcripts(folder / TRANSCRIPTS):
-        assert_published(corpora, folder)
+        check_published(corpora, folder)
     return corpora
 
 
-def read_folder(folder: Path) -> dict[Benchmark, Corpus]:
-    """What there is in a folder that holds MELD/, IEMOCAP/ or both."""
-    if not folder.is_dir():
-        raise CorpusError(f"{folder}: there is no such folder. Set DATA to the one with MELD/.")
-    found = [benchmark for benchmark in BENCHMARKS if (folder / benchmark).is_dir()]
-    if not found:
-        raise CorpusError(f"{folder}: holds neither MELD/ nor IEMOCAP/. Set DATA to their parent.")
-    return {b: read_corpus(folder / b, b, b) for b in found}
-
-
-def read_any(folder: Path) -> dict[Benchmark, Corpus]:
-    """The same for a folder that may also be MELD/ or IEMOCAP/ itself."""
-    if not (folder / SPEAKERS).exists():
-        return read_folder(folder)
-    if folder.name not in BENCHMARKS:
-        allowed = " or ".join(BENCHMARKS)
-        raise CorpusError(f"{folder}: says not which benchmark it is. Name it {allowed}.")
-    return {folder.name: read_corpus(folder, folder.name, folder.name)}
-
-
-def open_meld_text(profile: str, data: Path | None, cache: Path) -> dict[Benchmark, Corpus]:
-    """MELD's transcripts as sentence embeddings: what `make data CORPUS=meld-text` built."""
+def open_meld_text(
+    profile: str, data: Path | None, cache: Path, heterogeneity: float
+) -> dict[Benchmark, Corpus]:
+    """MELD's transcripts as sentence embeddings, as built by `make data CORPUS=meld-text`."""
     folder = (data or DATA / "meld-text") / "MELD"
     if not (folder / PROVENANCE).is_file():
-        raise CorpusError(f"{folder}: is not built. Run `make data CORPUS=meld-text` first.")
+        raise CorpusError(f"{folder}: has not been built. Run `make data CORPUS=meld-text` first.")
     corpus = read_corpus(folder, "MELD", "MELD-text")
-    return {"MELD": replace(corpus, notes=(NOTE, *corpus.notes))}
+    note = (
+        f"text: sentence embeddings of all-MiniLM-L6-v2 ({corpus.sizes['text']} features), "
+        "not the published EmoBERTa features"
+    )
+    return {"MELD": replace(corpus, notes=(note, *corpus.notes))}
 
 
 OPENERS: dict[str, Opener] = {
@@ -89,16 +77,43 @@ OPENERS: dict[str, Opener] = {
 def open_corpora(
     corpus: str, profile: str, data: Path | None, cache: Path, heterogeneity: float = 1.0
 ) -> dict[Benchmark, Corpus]:
-    """The benchmarks that a corpus name stands for.
+    """The corpora behind a name (a key of OPENERS), by benchmark.
 
-    `data` is the folder of files that the user brings, `cache` that of what is generated, with
-    the speakers as different as `heterogeneity` says (0 to 1). Raises CorpusError for an unknown
-    name, for whatever the files have wrong, and for a heterogeneity that nobody can set.
+    `data` is the folder of the user's files and `cache` that of generated ones. `heterogeneity`,
+    from 0 to 1, is how much simulated speakers differ. Raises CorpusError for an unknown name,
+    for files that cannot be used, and for a heterogeneity other than 1 if CORPUS is not sim.
     """
     if corpus not in OPENERS:
         raise CorpusError(f"corpus {corpus!r} is unknown. Use one of {', '.join(OPENERS)}.")
-    if corpus == "sim":
-        return open_simulated(profile, data, cache, heterogeneity)
-    if heterogeneity != 1:
-        raise CorpusError(f"corpus {corpus!r} is real: its heterogeneity is what it is. Use sim.")
-    return OPENERS[corpus](profile, data, cache)
+    if heterogeneity != 1 and corpus != "sim":
+        raise CorpusError(
+            f"heterogeneity {heterogeneity:g} with CORPUS={corpus}: heterogeneity can be set for "
+            "CORPUS=sim only. Use CORPUS=sim, or leave heterogeneity at 1."
+        )
+    return OPENERS[corpus](profile, data, cache, heterogeneity)
+
+
+def read_folder(folder: Path) -> dict[Benchmark, Corpus]:
+    """The corpora in a folder that holds MELD/, IEMOCAP/ or both."""
+    if not folder.is_dir():
+        raise CorpusError(
+            f"{folder}: there is no such folder. Set DATA to the folder that holds MELD/."
+        )
+    found = [benchmark for benchmark in BENCHMARKS if (folder / benchmark).is_dir()]
+    if not found:
+        raise CorpusError(
+            f"{folder}: holds neither MELD/ nor IEMOCAP/. Set DATA to the folder that does."
+        )
+    return {b: read_corpus(folder / b, b, b) for b in found}
+
+
+def read_any(folder: Path) -> dict[Benchmark, Corpus]:
+    """Like `read_folder`, for a folder that may also be MELD/ or IEMOCAP/ itself."""
+    if not (folder / SPEAKERS).exists():
+        return read_folder(folder)
+    if folder.name not in BENCHMARKS:
+        allowed = " or ".join(BENCHMARKS)
+        raise CorpusError(
+            f"{folder}: the folder's name does not say which benchmark it is. Name it {allowed}."
+        )
+    return {folder.name: read_corpus(folder, folder.name, folder.name)}

@@ -1,25 +1,28 @@
-"""The one error that reading a corpus raises, and the place in a file that it speaks of."""
+"""The one error that reading a corpus raises, and the place in a file that it points to."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 
 class CorpusError(ValueError):
-    """A corpus cannot be used as it is; the message names the file, the value and the mend."""
+    """A corpus cannot be used as it is. The message names the file, the value and the fix."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a corpus something stands: a file, and in it a dialogue."""
+    """A place in a corpus: a file and, if given, a dialogue in it."""
 
     file: Path
     dialogue: str | None = None
 
-    def error(self, problem: str, mend: str, utterance: int | None = None) -> CorpusError:
-        """An error that says where (utterances by position, from 0), what, and what to do."""
+    def error(self, problem: str, fix: str, utterance: int | None = None) -> CorpusError:
+        """An error that says where the problem is, what it is and how to fix it.
+
+        `utterance` is a position in the dialogue, counted from 0.
+        """
         where = str(self.file)
         if self.dialogue is not None:
             where += f", dialogue {self.dialogue}"
         if utterance is not None:
             where += f", utterance {utterance}"
-        return CorpusError(f"{where}: {problem}. {mend}.")
+        return CorpusError(f"{where}: {problem}. {fix}.")

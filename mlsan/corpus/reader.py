@@ -1,13 +1,14 @@
-"""The one reader: a folder in the layout of MultiEMO's published features becomes a Corpus.
+"""The one reader: from a folder in the layout of MultiEMO's published features to a Corpus.
 
-Speakers.pkl is a tuple (utterance ids, speakers, labels, _, _, _, _, train ids, test ids[, _])
-of dicts from dialogue id to one entry per utterance; Text-, Audio- and VisualFeatures.pkl are
-such dicts of feature rows. Sidecars, all optional: identities.json (dialogue id -> names),
-dev.json (ids of the dev dialogues), provenance.json (how features were made; only fingerprinted),
-simulation.json (marks a generated corpus).
+Speakers.pkl is a tuple (utterance ids, speakers, labels, _, _, _, _, train ids, test ids[, _]).
+The first three are dicts from dialogue id to one entry per utterance. TextFeatures.pkl,
+AudioFeatures.pkl and VisualFeatures.pkl are dicts from dialogue id to one row per utterance.
+
+Optional files beside them: identities.json (dialogue id -> names), dev.json (ids of the dev
+dialogues), simulation.json (marks a generated corpus), provenance.json (how the features were
+made; a record that is not read).
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ _ACTOR = re.compile(r"Ses0(\d)[FM]_")
 
 @dataclass(frozen=True)
 class Conversations:
-    """What Speakers.pkl says, checked: who speaks with which emotion, and the two splits."""
+    """The checked content of Speakers.pkl: utterance ids, labels, parties and the two splits."""
 
     utterances: dict[str, list[Any]]
     label: dict[str, Int[np.ndarray, "_turn"]]
@@ -45,10 +46,10 @@ class Conversations:
 
 
 def read_corpus(folder: Path, benchmark: str, name: str) -> Corpus:
-    """The corpus in `folder`, validated, features as float32.
+    """Read and check the corpus in `folder`; features become float32.
 
-    A missing feature file drops its modality and leaves a note. Raises CorpusError, naming file,
-    dialogue, utterance and mend, for whatever cannot be used.
+    A missing feature file drops its modality and adds a note. Raises CorpusError if anything
+    cannot be used; the message names the file, dialogue, utterance and fix.
     """
     if benchmark not in BENCHMARKS:
         allowed = ", ".join(BENCHMARKS)
@@ -85,10 +86,9 @@ def read_corpus(folder: Path, benchmark: str, name: str) -> Corpus:
         dev=dialogues([key for key in talk.train if key in dev_ids]),
         test=dialogues(talk.test),
         sizes={modality: next(iter(rows.values())).shape[1] for modality, rows in feature.items()},
-        fingerprint=fingerprint(files, benchmark, dev_ids),
-        simulated=SIMULATION in files,
+        simulated=(folder / SIMULATION).exists(),
         notes=tuple(
-            f"{modality}: {file} is absent; the models run on {' and '.join(feature)}"
+            f"{modality}: {file} is missing; the models run on {' and '.join(feature)}"
             for modality, file in FEATURES.items()
             if file not in files
         )
@@ -98,17 +98,18 @@ def read_corpus(folder: Path, benchmark: str, name: str) -> Corpus:
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file of the layout that is there.
+    """The bytes of the layout's files, by name; missing files are left out.
 
-    Raises CorpusError where the folder, Speakers.pkl or all feature files are missing or closed.
+    Raises CorpusError if a file cannot be read, and if Speakers.pkl or all feature files are
+    missing.
     """
     files = {}
     try:
         present = {path.name for path in folder.iterdir()}
     except OSError as error:
         problem = f"cannot be read as a folder ({error.strerror})"
-        raise Place(folder).error(problem, f"Give the folder of {SPEAKERS}") from error
-    for file in (SPEAKERS, *FEATURES.values(), IDENTITIES, DEV, PROVENANCE, SIMULATION):
+        raise Place(folder).error(problem, f"Give the folder that holds {SPEAKERS}") from error
+    for file in (SPEAKERS, *FEATURES.values(), IDENTITIES, DEV):
         if file not in present:
             continue
         try:
@@ -117,27 +118,21 @@ def read_files(folder: Path) -> dict[str, bytes]:
             problem = f"cannot be read ({error.strerror})"
             raise Place(folder / file).error(problem, "Change its permissions") from error
     if SPEAKERS not in files:
-        raise Place(folder / SPEAKERS).error("is absent", "Put the published file there")
+        raise Place(folder / SPEAKERS).error("the file is missing", "Put the published file there")
     if not set(files) & set(FEATURES.values()):
-        mend = f"Put at least one of {', '.join(FEATURES.values())} there"
-        raise Place(folder).error("no feature file", mend)
+        fix = f"Put at least one of {', '.join(FEATURES.values())} there"
+        raise Place(folder).error("the folder has no feature file", fix)
     return files
 
 
-def fingerprint(files: Mapping[str, bytes], benchmark: Benchmark, dev: set[str]) -> str:
-    """SHA-256 over the names and bytes of the files read and the dev dialogues chosen."""
-    parts = [(file, hashlib.sha256(data).hexdigest()) for file, data in sorted(files.items())]
-    text = json.dumps([benchmark, parts, sorted(dev)])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def read_conversations(file: Path, data: bytes, benchmark: Benchmark) -> Conversations:
-    """Speakers.pkl: its first three dicts and its two lists of ids, checked."""
+    """Read and check Speakers.pkl: its first three dicts and its two lists of ids."""
     place = Place(file)
     value = load_pickle(data, file)
     if not isinstance(value, tuple | list) or len(value) < 9:
         kind = f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else value
-        raise place.error(f"holds a {kind}", "Store a tuple of 9 or 10 as in MultiEMO's files")
+        problem = f"the file holds a {kind}"
+        raise place.error(problem, "Store a tuple of 9 or 10 entries, as MultiEMO's files do")
     raw_labels = validate.table(place, value[2], "labels")
     label = {
         key: validate.labels(Place(file, key), row, benchmark) for key, row in raw_labels.items()
@@ -163,7 +158,7 @@ def read_conversations(file: Path, data: bytes, benchmark: Benchmark) -> Convers
 def read_features(
     file: Path, data: bytes, label: Mapping[str, Int[np.ndarray, "_turn"]]
 ) -> dict[str, Float[np.ndarray, "_turn _feature"]]:
-    """One modality's feature rows, by dialogue."""
+    """Read and check one modality's features, by dialogue."""
     raw = validate.table(Place(file), load_pickle(data, file), "features")
     validate.same_dialogues(Place(file), raw, label)
     feature: dict[str, Float[np.ndarray, "_turn _feature"]] = {}
@@ -178,7 +173,10 @@ def read_features(
 def read_names(
     file: Path, data: bytes | None, talk: Conversations, benchmark: Benchmark
 ) -> dict[str, tuple[str, ...]]:
-    """Who speaks: from the sidecar, else IEMOCAP's actors from session and M or F, else nobody."""
+    """Speakers' names by dialogue: from identities.json, else IEMOCAP's actors, else none.
+
+    An actor follows from the session in the dialogue's id and from M or F.
+    """
     if data is not None:
         raw = validate.table(Place(file), read_json(file, data), "names")
         validate.same_dialogues(Place(file), raw, talk.label)
@@ -194,19 +192,19 @@ def read_names(
 
 
 def actor(dialogue: str, party: int) -> str:
-    """IEMOCAP's actor, e.g. Ses05_F: the session is in the dialogue's id, the party is M or F."""
+    """IEMOCAP's actor, e.g. Ses05_F, from the dialogue's id and the party (M 0, F 1)."""
     return f"{dialogue[:5]}_{'MF'[party]}"
 
 
 def read_json(file: Path, data: bytes) -> Any:
-    """A sidecar's value."""
+    """The value of a JSON file."""
     try:
         return json.loads(data)
     except ValueError as error:
-        raise Place(file).error(f"is not JSON ({error})", "Mend or remove it") from error
+        raise Place(file).error(f"the file is not JSON ({error})", "Fix or remove it") from error
 
 
 def unused_note(talk: Conversations) -> tuple[str, ...]:
-    """A note where dialogues have labels but stand in no split."""
+    """A note if some dialogues have labels but are in no split."""
     unused = set(talk.label) - set(talk.train) - set(talk.test)
     return (f"{len(unused)} dialogues are in no split and are not used",) if unused else ()

@@ -1,8 +1,13 @@
-"""How speakers become the integers that a model embeds; 0 is always the unknown speaker."""
+"""How speakers become the integers that a model embeds. 0 is always the unknown speaker.
+
+To add a kind of speaker, add its name to `SpeakerKind` in `mlsan/vocabulary.py` and a branch to
+`SpeakerCode.fit`. The branch says which speakers there are and who says each utterance.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Int
@@ -14,73 +19,96 @@ from mlsan.vocabulary import PARTIES, UNKNOWN, Benchmark, SpeakerKind
 
 @dataclass(frozen=True)
 class SpeakerCode:
-    """A fitted code; `names[i]` is who code i stands for, `names[0]` the unknown speaker."""
+    """A fitted code: `names[i]` is the speaker with code i, `names[0]` the unknown speaker.
+
+    `speakers_of` gives the speaker of each utterance of a dialogue; a speaker that is not in
+    `names` is unknown. `by_role` says whether the speakers are roles. `shuffle`, if not None, is
+    the seed by which the codes of a split are moved to random utterances.
+    """
 
     kind: SpeakerKind
     names: tuple[str, ...]
-    by_role: bool
-    seed: int
+    speakers_of: Callable[[Dialogue], Sequence[str]]
+    by_role: bool = False
+    shuffle: int | None = None
 
     @classmethod
     def fit(
         cls, kind: SpeakerKind, corpus: Corpus, min_utterances: int, seed: int
     ) -> "SpeakerCode":
-        """Learn the names from the training dialogues.
+        """Learn who the speakers are from the training dialogues.
 
-        identity: names with at least `min_utterances` there, most talkative first; role: the
-        dialogue-local party; shuffled: the identities (roles where nobody is named) given to
-        random utterances; constant: everybody the same. Raises CorpusError where identity is
-        asked of a corpus that does not name its speakers.
+        - identity: names with at least `min_utterances` utterances, the most frequent first;
+        - role: the speaker's place in the dialogue;
+        - constant: one speaker for everyone;
+        - shuffled: identities (roles if the corpus has no names) of random utterances.
+
+        Raises CorpusError for identity if the corpus does not name its speakers.
         """
-        if kind == "identity" and not corpus.named:
-            raise CorpusError(
-                f"{corpus.name} does not name its speakers. Use speaker=role, or put an "
-                "identities.json beside its files."
-            )
-        by_role = kind == "role" or not corpus.named
+        if kind == "identity":
+            if not corpus.named:
+                raise CorpusError(
+                    f"{corpus.name} does not name its speakers. Use speaker=role, or put an "
+                    "identities.json beside its files."
+                )
+            known = frequent_names(corpus.train, min_utterances)
+            return cls(kind, ("unknown", *known), identities)
+        if kind == "role":
+            known = role_names(corpus.benchmark)
+            return cls(kind, ("unknown", *known), partial(roles, known), by_role=True)
         if kind == "constant":
-            names: tuple[str, ...] = ("everybody",)
-        elif by_role:
-            names = role_names(corpus.benchmark)
-        else:
-            names = frequent_names(corpus.train, min_utterances)
-        return cls(kind, ("unknown", *names), by_role, seed)
+            return cls(kind, ("unknown", "everybody"), everybody)
+        if kind == "shuffled":
+            ordered = cls.fit("identity" if corpus.named else "role", corpus, min_utterances, seed)
+            return replace(ordered, kind=kind, shuffle=seed)
+        raise CorpusError(f"speaker {kind!r} has no branch in SpeakerCode.fit. Add one.")
 
     @property
     def size(self) -> int:
-        """How many codes there are, the unknown speaker included."""
+        """The number of codes, including the unknown speaker's."""
         return len(self.names)
 
     def encode(self, dialogues: Sequence[Dialogue]) -> list[Int[np.ndarray, "_turn"]]:
-        """The code of every utterance of a split, dialogue by dialogue."""
-        if self.kind == "constant":
-            return [np.ones(len(d), dtype=np.int64) for d in dialogues]
-        if self.by_role:
-            codes = [d.party + 1 for d in dialogues]
-        else:
-            index = {name: code for code, name in enumerate(self.names) if code}
-            codes = [
-                np.array([index.get(name, UNKNOWN) for name in d.speaker or ()]) for d in dialogues
-            ]
-        return shuffled(codes, self.seed) if self.kind == "shuffled" else codes
+        """The speaker code of every utterance of a split, dialogue by dialogue."""
+        index = {name: code for code, name in enumerate(self.names) if code != UNKNOWN}
+        codes = [
+            np.array([index.get(name, UNKNOWN) for name in self.speakers_of(d)], dtype=np.int64)
+            for d in dialogues
+        ]
+        return codes if self.shuffle is None else shuffled(codes, self.shuffle)
+
+
+def identities(dialogue: Dialogue) -> tuple[str, ...]:
+    """The name of each utterance's speaker, "" for no known person."""
+    return dialogue.speaker or ("",) * len(dialogue)
+
+
+def roles(names: Sequence[str], dialogue: Dialogue) -> list[str]:
+    """The name of each utterance's role."""
+    return [names[party] for party in dialogue.party.tolist()]
+
+
+def everybody(dialogue: Dialogue) -> list[str]:
+    """The same speaker for each utterance."""
+    return ["everybody"] * len(dialogue)
 
 
 def role_names(benchmark: Benchmark) -> tuple[str, ...]:
-    """What the columns of the published speaker rows stand for."""
+    """Names of the roles, in the order of the columns of the published speaker rows."""
     if benchmark == "IEMOCAP":
         return ("M", "F")
     return tuple(f"role {role}" for role in range(PARTIES[benchmark]))
 
 
 def frequent_names(dialogues: Sequence[Dialogue], min_utterances: int) -> tuple[str, ...]:
-    """Names with enough utterances, the most talkative first; "" is nobody's name."""
+    """Names with at least `min_utterances` utterances, the most frequent first."""
     counts = Counter(name for d in dialogues for name in d.speaker or () if name)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return tuple(name for name, count in ordered if count >= min_utterances)
 
 
 def shuffled(codes: list[Int[np.ndarray, "_turn"]], seed: int) -> list[Int[np.ndarray, "_turn"]]:
-    """The same codes dealt out to the utterances at random: who speaks no longer tells anything."""
+    """The same codes on random utterances, so that they say nothing about who speaks."""
     if not codes:
         return []
     dealt = np.random.default_rng(seed).permutation(np.concatenate(codes))

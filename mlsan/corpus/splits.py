@@ -1,4 +1,4 @@
-"""Which training dialogues are held out to choose the epoch: the dev split."""
+"""The dev split: which training dialogues are held out to choose the epoch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from mlsan.corpus import validate
-from mlsan.corpus.errors import CorpusError, Place
+from mlsan.corpus.errors import Place
 from mlsan.vocabulary import Benchmark
 
-# MELD's dev dialogues in the published files, where the utterance ids do not tell.
+# MELD's dev dialogues in the published files, if the utterance ids do not say.
 _MELD_DEV = range(1039, 1153)
 # IEMOCAP has no official dev split; this is one in common use.
 _IEMOCAP_DEV = {
@@ -37,37 +37,41 @@ def choose_dev(
     listed: Any,
     benchmark: Benchmark,
 ) -> tuple[set[str], str | None]:
-    """The dev dialogues among `train`, and a note where nothing says which they are.
+    """The dev dialogues among `train`, and a note if they had to be drawn at random.
 
-    Then they are a fixed random choice. (A run with `dev="random"` draws anew by its seed.)
-    `listed` is the content of the sidecar dev.json at `place`, None where there is none.
-    Raises CorpusError where the sidecar names other dialogues or nothing would be left to train.
+    They are those of dev.json, else the benchmark's usual ones, else a fixed random choice. (A
+    run with `dev="random"` draws its own by its seed.) `listed` is the content of dev.json at
+    `place`, None if there is no such file. Raises CorpusError if dev.json lists other dialogues,
+    or if nothing would be left to train on.
     """
     if listed is not None:
         return listed_dev(place, train, listed), None
     found = meld_dev(train, utterances) if benchmark == "MELD" else _IEMOCAP_DEV & set(train)
-    return (found, None) if found and found != set(train) else random_dev(train)
+    return (found, None) if found and found != set(train) else random_dev(place, train)
 
 
 def listed_dev(place: Place, train: list[str], listed: Any) -> set[str]:
-    """The sidecar's dialogues."""
+    """The dialogues of dev.json."""
     found = set(validate.split(place, listed, train, "dev", "is not a training dialogue"))
     if found == set(train):
-        raise place.error("lists every training dialogue", "Leave some of them to train on")
+        problem = "the file lists every training dialogue"
+        raise place.error(problem, "Leave some of them to train on")
     return found
 
 
 def meld_dev(train: list[str], utterances: Mapping[str, list[Any]]) -> set[str]:
-    """MELD's own dev split, by the names of its utterances or else by the published keys."""
+    """MELD's own dev split, by its utterance ids or else by the published dialogue ids."""
     named = {key for key in train if str(utterances[key][0]).startswith("dev_")}
     return named or {key for key in train if key.isdecimal() and int(key) in _MELD_DEV}
 
 
-def random_dev(train: list[str]) -> tuple[set[str], str]:
-    """A fixed random 5 % of the training dialogues, as the published code does."""
+def random_dev(place: Place, train: list[str]) -> tuple[set[str], str]:
+    """A fixed random 5 % of the training dialogues, as in the published code."""
     if len(train) < 2:
-        raise CorpusError("one training dialogue cannot be split. Give at least two.")
+        problem = f"the train split has {len(train)} dialogue and no dev split can be taken from it"
+        raise Place(place.file.parent).error(problem, "Give at least two training dialogues")
     count = max(1, round(_RANDOM_SHARE * len(train)))
     generator = np.random.default_rng(_RANDOM_SEED)
     chosen = generator.choice(sorted(train), size=count, replace=False)
-    return {str(key) for key in chosen}, f"dev: a random {count} of {len(train)} train dialogues"
+    note = f"dev: {count} of {len(train)} training dialogues, at random"
+    return {str(key) for key in chosen}, note

@@ -1,21 +1,25 @@
-"""The objects that the rest of the package sees of a corpus: dialogues, corpora and batches."""
+"""What the rest of the package sees of a corpus: dialogues, corpora and batches."""
 
+import hashlib
+import json
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mlsan.vocabulary import Benchmark, Modality
+from mlsan.vocabulary import EMOTIONS, PARTIES, Benchmark, Modality
 
 
 @dataclass(frozen=True)
 class Dialogue:
     """One conversation, utterance by utterance.
 
-    `party` is the dialogue-local role (MELD: order of first appearance; IEMOCAP: M 0, F 1);
-    `speaker` names who speaks, None where the corpus does not say.
+    `label` indexes EMOTIONS of the benchmark. `party` is the role (MELD: order of first
+    appearance; IEMOCAP: M 0, F 1). `speaker` has the names, "" for no known person; it is None
+    if the corpus does not name its speakers.
     """
 
     id: str
@@ -30,7 +34,10 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Dialogues in their three splits, with what was found out while reading them."""
+    """Dialogues in their three splits.
+
+    `sizes` is the number of features per modality; `notes` are what a reader of results must know.
+    """
 
     name: str
     benchmark: Benchmark
@@ -38,26 +45,47 @@ class Corpus:
     dev: tuple[Dialogue, ...]
     test: tuple[Dialogue, ...]
     sizes: dict[Modality, int]
-    fingerprint: str
     simulated: bool
     notes: tuple[str, ...] = field(default=())
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """The modalities there are, in the order text, audio, visual."""
+        """The modalities of the corpus, in the order text, audio, visual."""
         return tuple(self.sizes)
 
     @property
     def named(self) -> bool:
-        """Whether every utterance names its speaker."""
+        """Whether the corpus names its speakers."""
         return all(d.speaker is not None for d in self.train + self.dev + self.test)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of everything that a run can see of the corpus.
+
+        That is the benchmark, its emotions and number of roles, and each split's dialogues in
+        order: id, labels, roles, speakers and features. The corpus's name, its notes and the
+        format of its files do not count. Computed once per object; arrays must not change after.
+        """
+        digest = hashlib.sha256()
+        emotions, parties = EMOTIONS[self.benchmark], PARTIES[self.benchmark]
+        digest.update(json.dumps([self.benchmark, emotions, parties, self.sizes]).encode())
+        for split in (self.train, self.dev, self.test):
+            digest.update(json.dumps(len(split)).encode())
+            for d in split:
+                arrays = {"label": d.label, "party": d.party, **d.feature}
+                kinds = [(name, x.dtype.str, x.shape) for name, x in arrays.items()]
+                digest.update(json.dumps([d.id, d.speaker, kinds]).encode())
+                for x in arrays.values():
+                    digest.update(np.ascontiguousarray(x).data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class Batch:
     """Dialogues padded to the longest: features 0, label -1, party 0, speaker 0 (unknown).
 
-    `length` says the same as `mask` without asking the device that the tensors are on.
+    `length` has each dialogue's number of turns, as `mask` does, but on the host: reading it does
+    not wait for the device.
     """
 
     feature: dict[Modality, Float[Tensor, "turn dialogue feature"]]
@@ -68,7 +96,7 @@ class Batch:
     length: tuple[int, ...]
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The batch on `device`; to a GPU it is copied from pinned memory, without waiting."""
+        """The batch on `device`; the copy to a GPU is asynchronous, from pinned memory."""
 
         def move(tensor: Tensor) -> Tensor:
             source = tensor.pin_memory() if pinned else tensor

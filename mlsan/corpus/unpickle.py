@@ -1,9 +1,9 @@
-"""Reading pickles that may come from anywhere: plain values and numpy arrays, nothing else.
+"""Read pickles from untrusted sources: plain values and numpy arrays, nothing else.
 
-A pickle is a program; what it may call is decided in one table, `ADMITTED`. Every other global
-is refused by name before it is looked up, so nothing of it is imported or run. numpy's own
-reconstruction is replaced too, since a forged dtype or object array could point it at memory
-that is not its own.
+A pickle is a program; the table `ADMITTED` lists everything that it may call. Every other global
+is refused by name before it is looked up, so that nothing of it is imported or run. numpy's own
+reconstruction is replaced as well, since a forged dtype or object array could make it read memory
+that does not belong to it.
 """
 
 import io
@@ -24,7 +24,7 @@ _RESAVE = "Save it again as numbers, strings, lists, dicts and numpy arrays"
 
 
 class _Call:
-    """A function a pickle may call but whose attributes it cannot set."""
+    """A function that a pickle may call but whose attributes it cannot set."""
 
     __slots__ = ("_function",)
 
@@ -39,7 +39,7 @@ class _Call:
 
 
 class _Dtype:
-    """Stands in for `numpy.dtype`: an item type without fields, subarrays or flags to forge."""
+    """Replaces `numpy.dtype`: an item type whose fields, subarrays and flags cannot be forged."""
 
     def __init__(self, code: str, align: Any = False, copy: Any = True):
         if not isinstance(code, str) or not _DTYPE.fullmatch(code):
@@ -54,7 +54,7 @@ class _Dtype:
 
 
 def _array(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
-    """An array from its bytes, or from its list of items where they are objects."""
+    """An array from its bytes or, if its items are objects, from their list."""
     if not isinstance(dtype, _Dtype):
         raise ValueError("an array names no item type")
     if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
@@ -74,7 +74,7 @@ def _array(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
 
 
 class _PendingArray(np.ndarray):
-    """The empty array that numpy's pickles make first and fill by `__setstate__`."""
+    """The empty array that numpy's pickles first create and then fill by `__setstate__`."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         shape, dtype, fortran, raw = state[-4:]
@@ -109,7 +109,7 @@ def _encode(text: str, encoding: str = "") -> bytes:
 
 
 def _mapping(*args: Any) -> dict[Any, Any]:
-    """OrderedDict and defaultdict, as the plain dict that they are to a reader."""
+    """An OrderedDict or defaultdict as a plain dict."""
     return dict(args[0]) if args and not callable(args[0]) else {}
 
 
@@ -121,7 +121,7 @@ ADMITTED: dict[str, Any] = {
     "collections.OrderedDict": _Call(_mapping),
     "collections.defaultdict": _Call(_mapping),
     "_codecs.encode": _Call(_encode),
-    "numpy.ndarray": "numpy.ndarray",  # only ever handed to _reconstruct, never called
+    "numpy.ndarray": "numpy.ndarray",  # only passed to _reconstruct, never called
     "numpy.dtype": _Call(_Dtype),
     **{
         f"numpy.{core}.{name}": _Call(function)
@@ -149,17 +149,17 @@ class _Unpickler(pickle.Unpickler):
 def load_pickle(data: bytes, file: Path) -> Any:
     """The value pickled in `data`, the content of `file`.
 
-    Python 2's pickles are read as latin1. Raises CorpusError for a refused global, a truncated
-    file or one that is no pickle.
+    Pickles of Python 2 are read as latin1. Raises CorpusError for a refused global, a truncated
+    file, and a file that is not a pickle.
     """
     place = Place(file)
     if data.startswith(b"version https://git-lfs"):
-        raise place.error("this is a Git LFS pointer, not the file", "Fetch it with git lfs pull")
+        raise place.error("a Git LFS pointer, not the file", "Download it with git lfs pull")
     try:
         return _Unpickler(data, place).load()
     except CorpusError:
         raise
-    # A damaged pickle may fail in any way at all.
+    # A damaged pickle can fail in any way.
     except Exception as error:
-        problem = f"not a whole pickle ({type(error).__name__}: {error}); {len(data)} bytes"
+        problem = f"not a complete pickle ({type(error).__name__}: {error}); {len(data)} bytes"
         raise place.error(problem, f"Copy the file again. {_RESAVE}") from error

@@ -1,4 +1,4 @@
-"""From a table of utterances and arrays of features to a checked folder in MultiEMO's layout."""
+"""Write a user's table of utterances and arrays of features as a folder in MultiEMO's layout."""
 
 import json
 import os
@@ -31,18 +31,24 @@ def write_layout(
     provenance: Mapping[str, Any] | None = None,
     name_of: Callable[[str], str] = person,
 ) -> Corpus:
-    """Write a corpus of one's own to `folder`, and return it as the reader reads it.
+    """Write a corpus of your own to `folder` and return it as the reader reads it.
 
-    `table` has one row an utterance, in the order in which they were said, with the columns
-    `dialogue`; `split` (train, dev or test, one a dialogue; without dev, 5 % of train is drawn);
-    `speaker`; `emotion` (a name from EMOTIONS[benchmark]); for IEMOCAP also `party` (M or F); and
-    optionally `utterance`, a name of its own. Arrays in `features` have one row for each row of
-    `table`. `name_of` gives the identity behind a speaker, "" where that is no one person;
-    `provenance` is any JSON that says how the features were made, and becomes part of the
-    corpus's fingerprint.
+    `table` has one row per utterance, in the order in which they were said, and these columns:
 
-    Everything is written beside the folder, read back and checked, and only then put in place of
-    what was there. Raises CorpusError naming row, value and mend.
+    - `dialogue`;
+    - `split`: train, dev or test, the same for a whole dialogue. If no dialogue is dev, 5 % of
+      the training dialogues are drawn;
+    - `speaker`;
+    - `emotion`: a name from EMOTIONS[benchmark];
+    - `party`: M or F, for IEMOCAP only;
+    - `utterance`: an id, optional.
+
+    Each array in `features` has one row per row of `table`. `name_of` turns a speaker into an
+    identity, "" if it is not one person. `provenance` says how the features were made; it is any
+    value that JSON can hold, and is kept in provenance.json as a record.
+
+    The files are written beside the folder, read back and checked, and only then replace what was
+    there. Raises CorpusError with the row, value and fix.
     """
     place = Place(folder)
     check_table(place, table, benchmark)
@@ -68,7 +74,7 @@ def write_layout(
 
 
 def check_table(place: Place, table: pd.DataFrame, benchmark: Benchmark) -> None:
-    """Raise CorpusError for what the reader could not name by its row in the table."""
+    """Raise CorpusError for problems that the reader could not locate by row of the table."""
     columns = (*REQUIRED, "party") if benchmark == "IEMOCAP" else REQUIRED
     if missing := [name for name in columns if name not in table]:
         raise place.error(f"the table has no column {missing[0]!r}", f"It needs {columns}")
@@ -78,16 +84,19 @@ def check_table(place: Place, table: pd.DataFrame, benchmark: Benchmark) -> None
             row = int(np.flatnonzero(wrong)[0])
             problem = f"row {row} of the table has {column} {table[column].iloc[row]!r}"
             raise place.error(problem, f"Use one of {', '.join(allowed)}")
-    if not table["speaker"].map(lambda name: isinstance(name, str)).all():
-        raise place.error("a speaker is not text", 'Give every utterance a speaker, "" if unknown')
+    text = table["speaker"].map(lambda name: isinstance(name, str))
+    if not text.all():
+        row = int(np.flatnonzero(~text)[0])
+        problem = f"row {row} of the table has speaker {table['speaker'].iloc[row]!r}"
+        raise place.error(problem, 'Give every utterance a speaker as text, "" if unknown')
     grouped = table.groupby("dialogue", sort=False)
     if (mixed := grouped["split"].nunique() > 1).any():
         problem = f"dialogue {mixed.idxmax()} is in more than one split"
-        raise place.error(problem, "Give a dialogue's utterances one split")
+        raise place.error(problem, "Give all its utterances the same split")
     most = grouped["speaker"].nunique()
     if benchmark == "MELD" and most.max() > PARTIES["MELD"]:
         problem = f"dialogue {most.idxmax()} has {most.max()} speakers"
-        raise place.error(problem, f"The layout has room for {PARTIES['MELD']}")
+        raise place.error(problem, f"The layout has room for {PARTIES['MELD']}: split the dialogue")
 
 
 def contents(
@@ -96,7 +105,7 @@ def contents(
     features: Mapping[Modality, Num[np.ndarray, "utterance _"]],
     name_of: Callable[[str], str],
 ) -> dict[str, bytes]:
-    """File name to bytes."""
+    """The bytes of each file, by name."""
     table = table.reset_index(drop=True)
     groups = {
         int(key) if isinstance(key, int | np.integer) else str(key): rows
@@ -126,14 +135,14 @@ def contents(
 
 
 def utterance_ids(key: int | str, rows: pd.DataFrame) -> list[str]:
-    """Names of a dialogue's utterances: the table's own, else dialogue and position."""
+    """Ids of a dialogue's utterances: from the table, else dialogue and position."""
     if "utterance" in rows:
         return rows["utterance"].astype(str).tolist()
     return [f"{key}_utt{turn}" for turn in range(len(rows))]
 
 
 def parties(rows: pd.DataFrame, benchmark: Benchmark) -> list[Any]:
-    """Letters for IEMOCAP, one-hot rows by order of first appearance for MELD."""
+    """A dialogue's parties: letters for IEMOCAP, one-hot rows by first appearance for MELD."""
     if benchmark == "IEMOCAP":
         return rows["party"].tolist()
     return np.eye(PARTIES["MELD"], dtype=int)[roles(rows["speaker"])].tolist()

@@ -1,19 +1,20 @@
-"""Evaluation: scores of predictions, summaries over seeds, linear probes and model stages."""
+"""Evaluation: scores and counts of predictions, their intervals, and looks inside the models."""
 
-from mlsan.evaluation.metrics import confusion, per_class, scores
-from mlsan.evaluation.probes import probe
-from mlsan.evaluation.stages import Stages, stages
-from mlsan.evaluation.summary import difference, interval, mean_interval_by, mean_sd
+from mlsan.evaluation.counts import Counts, gathered
+from mlsan.evaluation.metrics import mean_sd, score_predictions
+from mlsan.evaluation.resampling import Estimate, mean_over_seeds, mean_score
+from mlsan.evaluation.significance import difference
+from mlsan.evaluation.stages import Stages, stages_of
 
 __all__ = [
+    "Counts",
+    "Estimate",
     "Stages",
-    "confusion",
     "difference",
-    "interval",
-    "mean_interval_by",
+    "gathered",
+    "mean_over_seeds",
+    "mean_score",
     "mean_sd",
-    "per_class",
-    "probe",
-    "scores",
-    "stages",
+    "score_predictions",
+    "stages_of",
 ]

@@ -1,4 +1,4 @@
-"""Predictions as confusion counts by seed and dialogue: every score of any reweighting is a sum."""
+"""Predictions as confusion counts by seed and dialogue: a resample's score needs only their sum."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,18 +11,19 @@ from mlsan.scores import weighted_f1
 from mlsan.vocabulary import EMOTIONS, Benchmark
 
 Score = Callable[[np.ndarray], np.ndarray]  # [*many, class, class] -> [*many, *value]
+Tally = Int[np.ndarray, "seed dialogue class class"]
 
 
 @dataclass(frozen=True)
 class Counts:
     """One system's predictions: `table[seed, dialogue, true, predicted]` counts utterances.
 
-    `seeds` are the finished runs, `asked` is how many runs there should be.
+    `seeds` are those of the finished runs, `asked` is how many runs there should be.
     """
 
     seeds: tuple[int, ...]
     dialogues: tuple[str, ...]
-    table: Int[np.ndarray, "seed dialogue class class"]
+    table: Tally
     asked: int
 
     @property
@@ -33,6 +34,14 @@ class Counts:
     def scores(self, score: Score = weighted_f1) -> Float[np.ndarray, "seed *value"]:
         """Each run's score."""
         return score(self.table.sum(axis=1))
+
+    def mean_and_sd(self) -> dict[str, float]:
+        """Weighted F1 over the runs: wf1_mean and wf1_sd; NaN without runs, no sd for one."""
+        scores = self.scores()
+        return {
+            "wf1_mean": float(scores.mean()) if len(scores) else np.nan,
+            "wf1_sd": float(scores.std(ddof=1)) if len(scores) > 1 else np.nan,
+        }
 
 
 def dialogue_counts(
@@ -47,7 +56,7 @@ def dialogue_counts(
 
     `column` is `predicted` or `predicted_best_test`. `seen` keeps the utterances of named speakers
     that do (True) or do not (False) occur in training; the dialogues stay, so that both parts are
-    resampled alike. Raises ValueError if two runs have other utterances or labels.
+    resampled alike. Raises ValueError if two runs differ in utterances or labels.
     """
     seeds = tuple(int(seed) for seed in predictions)
     frames = [frame[frame["split"] == split] for frame in predictions.values()]
@@ -59,8 +68,9 @@ def dialogue_counts(
     code, dialogues = pd.factorize(where[0]["dialogue"]) if frames else ([], [])
     table = np.zeros((len(seeds), len(dialogues), classes, classes), dtype=int)
     for counted, frame in zip(table, frames, strict=True):
-        named = (frame["speaker"] != "").to_numpy()
-        kept = slice(None) if seen is None else (named & (frame["seen"] == seen).to_numpy())
+        kept = slice(None)
+        if seen is not None:
+            kept = ((frame["speaker"] != "") & (frame["seen"] == seen)).to_numpy()
         predicted = pd.to_numeric(frame[column]).to_numpy(dtype=int)
         np.add.at(counted, (code[kept], frame["label"].to_numpy()[kept], predicted[kept]), 1)
     return Counts(seeds, tuple(dialogues), table, len(seeds) if asked is None else asked)
@@ -75,8 +85,8 @@ def gathered(
 ) -> dict[Benchmark, dict]:
     """Count all runs of a sweep: benchmark -> `by` -> `Counts`, in the order of the rows.
 
-    `runs` has one row a run, `read` gives a run's predictions by its key. With a list in `by` the
-    inner keys are tuples. Failed runs are asked for and missing.
+    `runs` has one row per run, `read` returns a run's predictions given its key. With a list in
+    `by` the inner keys are tuples. Failed runs count in `asked` and are not among the seeds.
     """
     found: dict[Benchmark, dict] = {}
     keys = by if isinstance(by, str) else list(by)

@@ -19,7 +19,7 @@ from mlsan.corpus import Corpus, Dialogue, role_names
 from mlsan.evaluation.probes import probe
 from mlsan.vocabulary import EMOTIONS, Modality
 
-COMPONENTS = 20  # principal components that the discriminant plane is looked for in
+COMPONENTS = 20  # principal components in which the discriminant plane is sought
 
 
 def standardise_by_speaker(
@@ -32,13 +32,13 @@ def standardise_by_speaker(
 
 
 def leading_speakers(corpus: Corpus, count: int) -> list[str]:
-    """The names with most training utterances; the first roles where nobody is named."""
+    """The speakers with the most training utterances: names, or roles where there are none."""
     names = [name for d in corpus.train for name in speaker_names(corpus, d)]
     return [name for name, _ in Counter(names).most_common(count)]
 
 
 def speaker_names(corpus: Corpus, dialogue: Dialogue) -> tuple[str, ...]:
-    """Who speaks each utterance: names where the corpus has them, else roles."""
+    """The speaker of each utterance: names where the corpus has them, else roles."""
     roles = role_names(corpus.benchmark)
     return dialogue.speaker or tuple(roles[party] for party in dialogue.party)
 
@@ -49,11 +49,12 @@ def emotion_plane(
     speakers: Sequence[str],
     emotions: int = 3,
 ) -> pd.DataFrame:
-    """Two speakers' training utterances in each space's most emotion-bearing plane.
+    """Two speakers' training utterances in the plane of each space that best separates emotions.
 
     `spaces` maps a panel's name to features of all training utterances, in order. The plane is
-    the first two discriminants of emotion over all speakers. Returns one row an utterance of the
-    `speakers` with their most frequent shared emotions: space, speaker, emotion, x, y.
+    spanned by the first two discriminants of emotion over all speakers. Returns one row per
+    utterance of the `speakers` with their most frequent shared emotions: space, speaker, emotion,
+    x, y.
     """
     label = np.concatenate([d.label for d in corpus.train])
     speaker = np.array([name for d in corpus.train for name in speaker_names(corpus, d)])
@@ -84,9 +85,9 @@ def emotion_plane(
 
 
 def speaker_gap(plane: pd.DataFrame) -> pd.Series:
-    """By space: how far apart two speakers' means of the same emotion lie, averaged over emotions.
+    """Distance between two speakers' means of the same emotion in each space, mean over emotions.
 
-    In units of the plane, whose axes have unit variance within an emotion.
+    The units are the plane's, whose axes have unit variance within an emotion.
     """
     means = plane.groupby(["space", "emotion", "speaker"], sort=False)[["x", "y"]].mean()
     apart = means.groupby(["space", "emotion"], sort=False).agg(np.ptp)
@@ -99,7 +100,7 @@ def training_features(corpus: Corpus, modality: Modality) -> Float[np.ndarray, "
 
 
 def repetition(corpus: Corpus) -> dict[str, float]:
-    """How often a party's next emotion is its last one, in training, and how often by chance."""
+    """How often a speaker's next emotion in a training dialogue is the same, and by chance."""
     pairs = []
     for dialogue in corpus.train:
         last: dict[int, int] = {}
@@ -121,7 +122,7 @@ Change = Callable[[np.ndarray, np.ndarray], np.ndarray]
 def emotion_probe(
     corpus: Corpus, modalities: Sequence[Modality], change: Change | None = None
 ) -> float:
-    """Test weighted F1 of a linear probe for emotion on features side by side, no context.
+    """Test weighted F1 of a linear probe for emotion on concatenated features, without context.
 
     `change` maps a split's features and speakers to new features, such as
     `standardise_by_speaker`.

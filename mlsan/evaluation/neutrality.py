@@ -1,7 +1,7 @@
-"""Is the calibrated space neutral, and does the output keep identity, as the paper says of both?
+"""Are calibrated features neutral, and does the output keep identity, as the paper claims?
 
-Two answers: what linear probes read off every stage, and, where the speakers' true style is known,
-how much of it the calibration takes away.
+Two measurements: what linear probes read from every stage and, where the speakers' true style is
+known, how much of it the calibration removes.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from torch import nn
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.evaluation.heterogeneity import speaker_names, standardise_by_speaker
 from mlsan.evaluation.probes import probe
-from mlsan.evaluation.stages import Stages, stages
+from mlsan.evaluation.stages import Stages, stages_of
 from mlsan.training.loop import speaker_code
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import Modality
@@ -38,19 +38,19 @@ def stage_probes(
     """Linear probes for speaker and for emotion at every stage of one trained model.
 
     Both are fitted on at most `most` training utterances drawn by `generator`. The speaker probe
-    tells the `speakers` with most training utterances apart and is scored on their dev
-    utterances: dialogues that the model was not trained on, as test may hold none of them. The
-    emotion probe is scored on test. A stage's streams of `modalities` (all, if none is given)
-    stand side by side; z is always the joint one.
+    distinguishes the `speakers` with most training utterances and is scored on their dev
+    utterances: dialogues that the model was not trained on, while test may have none of these
+    speakers. The emotion probe is scored on test. A stage's streams of `modalities` (all, if none
+    is given) are concatenated; z is always the joint one.
 
-    Returns one row a target and stage: target, stage, modalities, wf1 (percent), chance (percent,
-    by `chance_level`), classes, fitted and scored (utterances). `wf1` is NaN where dev has none
-    of the speakers. Raises ValueError for a modality that the stages lack.
+    Returns one row per target and stage: target, stage, modalities, wf1 (percent), chance
+    (percent, by `chance_level`), classes, fitted and scored (utterances). `wf1` is NaN where dev
+    has none of the speakers. Raises ValueError for a modality that the stages lack.
     """
     chosen = tuple(modalities) or tuple(train.at["raw"])
     absent = [m for m in chosen if m not in train.at["raw"]]
     if absent:
-        raise ValueError(f"no {absent[0]} here; the stages have {', '.join(train.at['raw'])}")
+        raise ValueError(f"the stages have no {absent[0]}; use {', '.join(train.at['raw'])}")
     leading = [name for name, _ in Counter(filter(None, train.speaker)).most_common(speakers)]
     plans = (
         ("speaker", train.speaker, dev, dev.speaker, leading),
@@ -60,17 +60,17 @@ def stage_probes(
     for target, fit_target, scored, score_target, classes in plans:
         fit_rows = generator.permutation(np.flatnonzero(np.isin(fit_target, classes)))[:most]
         score_rows = np.flatnonzero(np.isin(score_target, classes))
-        told, asked = fit_target[fit_rows], score_target[score_rows]
+        fit_label, score_label = fit_target[fit_rows], score_target[score_rows]
         for stage in STAGES:
             found = (
                 probe(
                     side_by_side(train, stage, chosen)[fit_rows],
-                    told,
+                    fit_label,
                     side_by_side(scored, stage, chosen)[score_rows],
-                    asked,
+                    score_label,
                     strength=0.1,
                 )
-                if len(asked)
+                if len(score_label)
                 else np.nan
             )
             rows.append(
@@ -79,10 +79,10 @@ def stage_probes(
                     "stage": stage,
                     "modalities": "+".join(chosen),
                     "wf1": found,
-                    "chance": chance_level(told, asked),
-                    "classes": len(np.unique(told)),
-                    "fitted": len(told),
-                    "scored": len(asked),
+                    "chance": chance_level(fit_label, score_label),
+                    "classes": len(np.unique(fit_label)),
+                    "fitted": len(fit_label),
+                    "scored": len(score_label),
                 }
             )
     return pd.DataFrame(rows)
@@ -91,23 +91,23 @@ def stage_probes(
 def withheld_stages(
     run: RunSettings, corpus: Corpus, model: nn.Module, dialogues: tuple[Dialogue, ...]
 ) -> Stages:
-    """`stages` of a model that is told of no speaker: everybody is the unknown one.
+    """`stages_of` a model for which every speaker is the unknown one.
 
-    A gate that is told the identity writes it into its output, trained or not. What a probe
-    reads here instead has come through the features. `speaker` still names who speaks. Raises
-    ValueError for a model that is told roles, which the dialogues cannot do without.
+    A gate writes the identity that it is given into its output, trained or not. What a probe
+    reads here has come through the features instead. `speaker` still names the speakers. Raises
+    ValueError for a model that uses roles: dialogues cannot be read without them.
     """
     if speaker_code(run, corpus).by_role:
-        raise ValueError("this model is told roles: there is no identity to withhold")
+        raise ValueError("this model uses roles: there is no identity to withhold")
     nameless = tuple(replace(d, speaker=("",) * len(d)) for d in dialogues)
     names = np.array([name for d in dialogues for name in speaker_names(corpus, d)])
-    return replace(stages(run, corpus, model, nameless), speaker=names)
+    return replace(stages_of(run, corpus, model, nameless), speaker=names)
 
 
 def side_by_side(
     seen: Stages, stage: str, modalities: Sequence[Modality]
 ) -> Float[np.ndarray, "utterance features"]:
-    """A stage's streams joined, or z."""
+    """A stage's streams concatenated, or z."""
     if stage == "z":
         return seen.z
     return np.concatenate([seen.at[stage][m] for m in modalities], axis=1)
@@ -116,10 +116,10 @@ def side_by_side(
 def chance_level(
     train_target: Shaped[np.ndarray, "utterance"], test_target: Shaped[np.ndarray, "tested"]
 ) -> float:
-    """Weighted F1 in percent without looking: the better of two guesses, NaN without a target.
+    """Weighted F1 in percent without features: the better of two guesses, NaN without a target.
 
-    One names the commonest training class always; the other names classes at random as often as
-    they occur in training, for which precision and recall are taken at their expectations.
+    One always names the commonest training class. The other names classes at random, as often as
+    they occur in training; its precision and recall are taken at their expectations.
     """
     if not len(test_target):
         return float("nan")
@@ -138,18 +138,18 @@ def style_recovery(
     least: int = 10,
     part: Bool[np.ndarray, "utterance"] | None = None,
 ) -> pd.DataFrame:
-    """How near calibrated features come to the same utterances with every style undone.
+    """How close calibrated features are to the same utterances with every style undone.
 
-    `oracle` holds the dialogues that `seen` was gathered on, as `Study.oracle` gives them. R² is
-    the squared correlation over utterances, so that one scale and offset a feature, the same for
-    all speakers, do not count: what comes next learns those. Only utterances of speakers with at
-    least `least` of them are looked at, and of those only `part`.
+    `oracle` holds the dialogues of `seen`, as `Study.oracle` returns them. R² is the squared
+    correlation over utterances, so that one scale and offset per feature, the same for all
+    speakers, do not count: the next layer learns those. Only utterances of speakers with at least
+    `least` of them are used, and of those only `part`.
 
-    Returns one row a modality, feature and calibration: "none" (raw features), "by speaker"
-    (each speaker's to mean 0 and standard deviation 1), "learned" (the model's) and "best": each
-    speaker's own scale and shift of each feature that come nearest to the oracle, the bound of
-    what Eq. 2 can do. All but "learned" use the statistics of these very utterances. A feature
-    that a calibration makes constant has R² 0.
+    Returns one row per modality, feature and calibration: "none" (raw features), "by speaker"
+    (each speaker's features standardised to mean 0 and standard deviation 1), "learned" (the
+    model's) and "best": the scale and shift of each speaker and feature that come closest to the
+    oracle, which bounds what Eq. 2 can do. All but "learned" use the statistics of these very
+    utterances. A feature that a calibration makes constant has R² 0.
 
     Raises ValueError where `oracle` has other utterances, or where the calibrated features are
     no longer the corpus's own (film_site="projected").
@@ -184,7 +184,7 @@ def style_recovery(
 
 
 def recovery_by_modality(recovery: pd.DataFrame) -> pd.DataFrame:
-    """`style_recovery` over a modality's features: mean R², its 10 % and 90 % quantiles, number."""
+    """Mean, 10 % and 90 % quantile of R² over a modality's features, and their number."""
     r2 = recovery.groupby(["modality", "calibration"], sort=False)["r2"]
     return pd.DataFrame(
         {
@@ -199,9 +199,8 @@ def recovery_by_modality(recovery: pd.DataFrame) -> pd.DataFrame:
 def calibration_maps(seen: Stages, oracle: Sequence[Dialogue], *, least: int = 10) -> pd.DataFrame:
     """Each speaker's learned and true calibration: x~ = scale * x + shift, feature by feature.
 
-    Both by least squares on the speaker's utterances in `seen`, from raw features to the model's
-    calibrated ones (exact where FiLM has one scale and shift a speaker, an average where it
-    infers them by dialogue) and to those of `oracle`. Returns one row a speaker with at least
+    Both are found by least squares on the speaker's utterances in `seen`, from raw features to the
+    model's calibrated ones and to those of `oracle`. Returns one row per speaker with at least
     `least` utterances, modality and feature: speaker, modality, feature, learned_scale,
     learned_shift, true_scale, true_shift. Raises ValueError as `style_recovery` does.
     """
@@ -220,11 +219,11 @@ def calibration_maps(seen: Stages, oracle: Sequence[Dialogue], *, least: int = 1
 
 
 def map_agreement(maps: pd.DataFrame) -> pd.DataFrame:
-    """By modality, how far learned scale and shift go with the true ones from speaker to speaker.
+    """How well learned scale and shift follow the true ones from speaker to speaker, by modality.
 
-    R² over speakers within a feature, as each feature's scale and offset are free, averaged over
-    features. `chance` is its expectation for unrelated values, 1 / (speakers - 1). A modality
-    whose learned or true maps do not differ by speaker has NaN.
+    R² over speakers within a feature, since each feature's scale and offset are free, averaged
+    over features. `chance` is its expectation for unrelated values, 1 / (speakers - 1). NaN for a
+    modality whose learned or true maps do not differ by speaker.
     """
     rows = []
     for modality, part in maps.groupby("modality", sort=False):
@@ -243,12 +242,12 @@ def map_agreement(maps: pd.DataFrame) -> pd.DataFrame:
 def _oracle_features(
     seen: Stages, oracle: Sequence[Dialogue]
 ) -> dict[Modality, Float[np.ndarray, "utterance _"]]:
-    """The oracle's features in the order of `seen`, once both are known to fit together."""
+    """The oracle's features in the order of `seen`, after checking that both match."""
     if not np.array_equal(np.concatenate([d.label for d in oracle]), seen.label):
-        raise ValueError("the oracle's dialogues are not those that the stages were gathered on")
+        raise ValueError("the oracle's dialogues are not those of the stages")
     for modality, raw in seen.at["raw"].items():
         if seen.at["calibrated"][modality].shape != raw.shape:
-            raise ValueError(f"{modality} is calibrated after its projection, not as features")
+            raise ValueError(f"{modality} is calibrated after its projection: use film_site='raw'")
     return {m: np.concatenate([d.feature[m] for d in oracle]) for m in seen.at["raw"]}
 
 
@@ -262,7 +261,7 @@ def _affine(
     y: Float[np.ndarray, "utterance feature"],
     speaker: Shaped[np.ndarray, "utterance"],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Each speaker's scale and shift of each feature that take x nearest to y."""
+    """Each speaker's scale and shift of each feature that bring x closest to y."""
     by = pd.Index(speaker, name="speaker")
     x, y = (pd.DataFrame(a.astype(float), index=by) for a in (x, y))
     means = x.groupby("speaker").mean(), y.groupby("speaker").mean()

@@ -3,9 +3,10 @@
 import numpy as np
 from jaxtyping import Float, Shaped
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from mlsan.evaluation.metrics import score_predictions
 
 
 def probe(
@@ -17,7 +18,7 @@ def probe(
 ) -> float:
     """Weighted F1 in percent of `probe_predictions`."""
     predicted = probe_predictions(train, train_target, test, strength)
-    return 100 * float(f1_score(test_target, predicted, average="weighted", zero_division=0))
+    return score_predictions(test_target, predicted)["wf1"]
 
 
 def probe_predictions(

@@ -1,4 +1,4 @@
-"""Looking inside trained models: gates, calibration, one dialogue, and the space of z."""
+"""Inside trained models: gates, calibration, one dialogue, and the space of z."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from torch import nn
 
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.evaluation.heterogeneity import speaker_names
-from mlsan.evaluation.stages import stages
+from mlsan.evaluation.stages import stages_of
 from mlsan.training.loop import speaker_code
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import EMOTIONS
@@ -23,11 +23,11 @@ from mlsan.vocabulary import EMOTIONS
 def speaker_weights(
     run: RunSettings, corpus: Corpus, model: nn.Module, speakers: Sequence[str]
 ) -> pd.DataFrame:
-    """What Eq. 1 and Eq. 3 learned for each speaker and modality.
+    """What Eq. 1 and Eq. 3 of an ML-SAN learned for each speaker and modality.
 
-    `gate` is the mean of g_m over its channels (0..1); `scale` and `shift` are root mean squares
-    over features of what Eq. 2 multiplies by, less 1, and of what it adds: both are 0 for a
-    calibration that does nothing, NaN for a modality without one. "unknown" is entry 0.
+    `gate` is the mean of g_m over its channels (0..1). `scale` and `shift` are root mean squares
+    over features: of Eq. 2's factor minus 1, and of its summand. Both are 0 for a calibration
+    that does nothing and NaN for a modality without one. "unknown" is entry 0.
     """
     code = speaker_code(run, corpus)
     rows = []
@@ -35,13 +35,13 @@ def speaker_weights(
         if name not in code.names:
             continue
         index = torch.tensor([code.names.index(name)])
-        for modality in model.settings.modalities:
+        for modality in model.modalities:
             row = {"speaker": name, "modality": modality, "gate": np.nan}
             row |= {"scale": np.nan, "shift": np.nan}
             if model.settings.gate:
-                row["gate"] = model.gate(index, modality).mean().item()
+                row["gate"] = model.gate_weights(index, modality).mean().item()
             if model.settings.film and modality in model.settings.film_modalities:
-                gamma, beta = model.calibration(index, modality)
+                gamma, beta = model.film_parameters(index, modality)
                 excess = gamma if model.settings.film_form == "residual" else gamma - 1
                 row["scale"] = excess.square().mean().sqrt().item()
                 row["shift"] = beta.square().mean().sqrt().item()
@@ -50,10 +50,10 @@ def speaker_weights(
 
 
 def case_dialogue(predictions: pd.DataFrame, other: pd.DataFrame, turns: range) -> str:
-    """The test dialogue on which two systems' predictions differ most often, by a fixed rule.
+    """The test dialogue on which two systems' predictions differ most often.
 
-    Only dialogues whose number of turns lies in `turns`, the first of equals; if there is none,
-    all dialogues are looked at.
+    Only dialogues whose number of turns lies in `turns` count, or all if there is none such. Of
+    equals it is the first.
     """
     test = predictions.query("split == 'test'")
     differs = test["predicted"].ne(other.query("split == 'test'")["predicted"])
@@ -65,7 +65,7 @@ def case_dialogue(predictions: pd.DataFrame, other: pd.DataFrame, turns: range) 
 def case_study(
     runs: dict[str, RunSettings], models: dict[str, nn.Module], corpus: Corpus, dialogue: Dialogue
 ) -> pd.DataFrame:
-    """One dialogue, turn by turn: who speaks, true and predicted emotions, modality shares.
+    """One dialogue, turn by turn: speaker, true and predicted emotions, modality shares.
 
     `weight_m` is the share of modality m in the norm of the gated context features of the last
     system in `runs`: |g_m * h_m| over the sum across modalities.
@@ -79,7 +79,7 @@ def case_study(
         }
     )
     for system, run in runs.items():
-        seen = stages(run, corpus, models[system], (dialogue,))
+        seen = stages_of(run, corpus, models[system], (dialogue,))
         table[system] = emotions[seen.logits.argmax(1)]
     norms = {m: np.linalg.norm(h, axis=1) for m, h in seen.at["gated"].items()}
     total = np.sum(list(norms.values()), axis=0)
@@ -96,13 +96,13 @@ def feature_map(
     named: int = 4,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """A 2-D t-SNE map of z over test utterances: x, y, emotion, speaker, one row an utterance.
+    """A 2-D t-SNE map of z over test utterances: x, y, emotion, speaker, one row per utterance.
 
-    At most `most` utterances, drawn at random; speakers besides the `named` most frequent are
-    "others".
+    At most `most` utterances are drawn at random. Speakers other than the `named` most frequent
+    ones are "others".
     """
-    seen = stages(run, corpus, model, corpus.test)
-    names = np.array([name for d in corpus.test for name in speaker_names(corpus, d)])
+    seen = stages_of(run, corpus, model, corpus.test)
+    names = seen.speaker
     frequent = [name for name, _ in Counter(names.tolist()).most_common(named)]
     order = np.random.default_rng(seed).permutation(len(names))[:most]
     return embed(seen.z[order], seed).assign(

@@ -1,10 +1,10 @@
-"""What a trained model sees at each stage, gathered over many dialogues."""
+"""The features of a trained model at each stage, gathered over many dialogues."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import nn
 
 from mlsan.corpus import Corpus, Dialogue, batches
@@ -19,20 +19,20 @@ class Stages:
     """Features of all utterances of some dialogues, in dialogue order.
 
     `at[stage][modality]` for the stages raw, calibrated (Eq. 2), context (after DialogueRNN) and
-    gated (Eq. 3); `z` is what the classifier reads. `code` is what the model is told of the
-    speaker (0 unknown), `speaker` the name, or the role where the corpus names nobody.
+    gated (Eq. 3); `z` is the classifier's input. `code` is the speaker's entry in the model's
+    table (0 unknown), `speaker` the name, or the role where the corpus has no names.
     """
 
     label: Int[np.ndarray, "utterance"]
     code: Int[np.ndarray, "utterance"]
-    speaker: np.ndarray
+    speaker: Shaped[np.ndarray, "utterance"]
     logits: Float[np.ndarray, "utterance class"]
     z: Float[np.ndarray, "utterance feature"]
-    at: dict[str, dict[Modality, Float[np.ndarray, "utterance size"]]]
+    at: dict[str, dict[Modality, Float[np.ndarray, "utterance _"]]]
 
 
 @torch.no_grad()
-def stages(
+def stages_of(
     run: RunSettings, corpus: Corpus, model: nn.Module, dialogues: tuple[Dialogue, ...]
 ) -> Stages:
     """Run `model` over `dialogues` and keep every stage."""

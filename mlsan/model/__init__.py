@@ -1,12 +1,10 @@
-"""Models by name: one module each, and one line here."""
+"""Models by name: each is one module, and one line in `MODELS`."""
 
 from importlib import import_module
 
-import torch
-
 from mlsan.model.interface import EmotionModel, ModelSettings, Sizes
 
-# A module is imported when its model is asked for: a run depends on its own model's code alone.
+# Imported only when needed, so that a run depends on its own model's code alone.
 MODELS: dict[str, str] = {
     "BC-LSTM": "mlsan.model.baselines.bc_lstm:BCLSTM",
     "DialogueRNN": "mlsan.model.baselines.dialogue_rnn:DialogueRNNClassifier",
@@ -18,7 +16,7 @@ MODELS: dict[str, str] = {
 
 
 def model_class(name: str) -> type[EmotionModel]:
-    """The class of a model, its settings class beside it. ValueError for an unknown name."""
+    """The class of a model; its `Settings` is the settings class. ValueError for unknown names."""
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}: choose from {', '.join(MODELS)}")
     module, _, model = MODELS[name].partition(":")
@@ -26,7 +24,5 @@ def model_class(name: str) -> type[EmotionModel]:
 
 
 def build_model(settings: ModelSettings, sizes: Sizes, seed: int) -> EmotionModel:
-    """A model with initial weights drawn from `seed`; the global random state is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return model_class(settings.name)(settings, sizes)
+    """The model that the settings name, with initial weights drawn from `seed`."""
+    return model_class(settings.name).from_seed(settings, sizes, seed)

@@ -1,6 +1,6 @@
-"""Reads checkpoints of the published MultiEMO implementation into ours."""
+"""Weights under the names of the published MultiEMO code: reads its checkpoints, names our own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -19,9 +19,9 @@ class PublishedStateError(ValueError):
 
 
 def read_published(path: Path) -> dict[str, Tensor]:
-    """A state dict from a file, without running any code in it.
+    """Read a state dict from a file without running any code in it.
 
-    Raises `PublishedStateError` if the file is no state dict of tensors.
+    Raises PublishedStateError if the file is not a state dict of tensors.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -38,114 +38,140 @@ def read_published(path: Path) -> dict[str, Tensor]:
 
 
 def load_published(model: MultiEMO, state: State) -> None:
-    """Give `model` (all three modalities) the weights of a published state dict.
+    """Load a published state dict into `model`, which must have all three modalities.
 
-    The published MELD form holds parameters that it never uses: `text_dialoguernn`, and of each
-    other DialogueRNN the backward copy and the linear layer that would join the two. These are
-    passed over; the published IEMOCAP form has none. Parts that MultiEMO lacks (FiLM, gate,
-    speaker head) keep their values. Raises `PublishedStateError` for anything missing, of another
-    shape, or unknown, by its published name; the model is then left as it was.
+    The published MELD form holds parameters that it never uses: `text_dialoguernn` and, in each
+    other DialogueRNN, the backward copy and the linear layer that would join both directions.
+    These are ignored; the published IEMOCAP form has none. Parts that MultiEMO lacks (FiLM, gate,
+    speaker head) keep their values. Raises PublishedStateError if anything is missing, unknown or
+    of another shape; the model is then unchanged.
     """
     if len(model.modalities) < 3:
         raise PublishedStateError(
             f"the published model has three modalities, not {model.modalities}"
         )
-    ours = translate(model, state)
+    rules = _rules(model)
+    used = {name for rule in rules.values() for name in _names(rule)}
+    missing = sorted(used - set(state))
+    if missing:
+        raise PublishedStateError(f"missing from the state dict: {', '.join(missing)}")
+    unused = set().union(*(_context_names(m) for m in model.modalities))
+    unknown = sorted(set(state) - used - unused)
+    if unknown:
+        raise PublishedStateError(f"unexpected in the state dict: {', '.join(unknown)}")
+
     target = dict(model.named_parameters())
-    for name, value in ours.items():
+    values = {name: _assemble(rule, state) for name, rule in rules.items()}
+    for name, value in values.items():
         if value.shape != target[name].shape:
             raise PublishedStateError(
                 f"{name}: the state dict gives {tuple(value.shape)}, "
                 f"the model has {tuple(target[name].shape)}; check d, heads, layers and sizes"
             )
     with torch.no_grad():
-        for name, value in ours.items():
+        for name, value in values.items():
             target[name].copy_(value)
+
+
+def published_state(model: MultiEMO) -> dict[str, Tensor]:
+    """The model's weights under the published names, as `mlsan.model.reference` takes them.
+
+    Parameters that MultiEMO lacks (FiLM, gate, speaker head) keep their own names. The tensors are
+    views of the parameters: gradients flow back to the model.
+    """
+    rules = _rules(model)
+    return {
+        name: tensor
+        for ours, parameter in model.named_parameters()
+        for name, tensor in _take_apart(rules.get(ours, ours), parameter)
+    }
+
+
+# How one of our parameters consists of published ones: a name stands for the tensor itself, a list
+# of names for those tensors one after the other, a list of such lists for a stack, one per stream.
+Rule = str | list[str] | list[list[str]]
+
+
+def _names(rule: Rule) -> list[str]:
+    return [rule] if isinstance(rule, str) else [name for part in rule for name in _names(part)]
+
+
+def _assemble(rule: Rule, state: State) -> Tensor:
+    if isinstance(rule, str):
+        return state[rule]
+    parts = [_assemble(part, state) for part in rule]
+    if len({part.shape for part in parts}) > 1:
+        raise PublishedStateError(f"{', '.join(_names(rule))}: shapes differ")
+    return torch.cat(parts) if isinstance(rule[0], str) else torch.stack(parts)
+
+
+def _take_apart(rule: Rule, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """The published names and tensors of which `tensor` consists."""
+    if isinstance(rule, str):
+        yield rule, tensor
+        return
+    parts = tensor.chunk(len(rule)) if isinstance(rule[0], str) else tensor.unbind()
+    for part, piece in zip(rule, parts, strict=True):
+        yield from _take_apart(part, piece)
 
 
 def _context_names(modality: str) -> set[str]:
     """All names of one modality's DialogueRNN, whether its form uses them or not."""
     cell = [f"{c}_cell.{kind}" for c in CELLS for kind in KINDS]
     cell.append("attention.scalar.weight")
-    ways = {f"dialog_rnn_{way}.dialogue_cell.{name}" for way in "fr" for name in cell}
-    return {f"{modality}_dialoguernn.{name}" for name in ways | {"linear.weight", "linear.bias"}}
+    both = {f"dialog_rnn_{way}.dialogue_cell.{name}" for way in "fr" for name in cell}
+    return {f"{modality}_dialoguernn.{name}" for name in both | {"linear.weight", "linear.bias"}}
 
 
-def translate(model: MultiEMO, state: State) -> dict[str, Tensor]:
-    """Published tensors under the names, and in the stacking, of our parameters.
+def _rules(model: MultiEMO) -> dict[str, Rule]:
+    """For each of our backbone's parameters, the published ones of which it consists."""
+    rules: dict[str, Rule] = {}
+    modalities, heads = model.modalities, range(model.settings.heads)
 
-    Raises `PublishedStateError` for a name that is missing or unknown.
-    """
-    used: set[str] = set()
-
-    def get(name: str) -> Tensor:
-        if name not in state:
-            raise PublishedStateError(f"missing from the state dict: {name}")
-        used.add(name)
-        return state[name]
-
-    def stack(names: list[str]) -> Tensor:
-        values = [get(name) for name in names]
-        if len({v.shape for v in values}) > 1:
-            raise PublishedStateError(f"{', '.join(names)}: shapes differ")
-        return torch.stack(values)
-
-    ours: dict[str, Tensor] = {}
-
-    def put(name: str, published: list[str]) -> None:
-        """A stacked layer from one published layer a stream."""
+    def linear(ours: str, *streams: str | list[str]) -> None:
+        """A stacked layer, from one published layer (or several in a row) per stream."""
         for kind in ("weight", "bias"):
-            ours[f"{name}.{kind}"] = stack([f"{p}.{kind}" for p in published])
+            rules[f"{ours}.{kind}"] = [
+                [f"{layer}.{kind}" for layer in ([stream] if isinstance(stream, str) else stream)]
+                for stream in streams
+            ]
 
-    def put_plain(name: str, published: str) -> None:
-        for kind in ("weight", "bias"):
-            ours[f"{name}.{kind}"] = get(f"{published}.{kind}")
+    def by_head(stem: str, role: str) -> list[str]:
+        return [f"{stem}.attention_heads.{h}.{role}_matrix" for h in heads]
 
-    for m in model.modalities:
-        put_plain(f"project.{m}", f"{m}_fc")
-    put_plain("join", "fc")
-    put_plain("classify.0", "mlp.linear_1")
-    put_plain("classify.2", "mlp.linear_2")
+    plain = {f"project.{m}": f"{m}_fc" for m in modalities}
+    plain |= {"join": "fc", "classify.0": "mlp.linear_1", "classify.2": "mlp.linear_2"}
+    for ours, theirs in plain.items():
+        rules |= {f"{ours}.{kind}": f"{theirs}.{kind}" for kind in ("weight", "bias")}
 
-    directions = ("f", "r") if model.settings.bidirectional else ("f",)
-    cells = [
-        f"{m}_dialoguernn.dialog_rnn_{way}.dialogue_cell"
-        for way in directions
-        for m in model.spoken
-    ]
-    for cell in CELLS:
-        for kind in KINDS:
-            ours[f"context.{cell}.{kind}"] = stack([f"{c}.{cell}_cell.{kind}" for c in cells])
-    ours["context.attend"] = stack([f"{c}.attention.scalar.weight" for c in cells]).flatten(1)
-    if model.settings.bidirectional:
-        put("context.join", [f"{m}_dialoguernn.linear" for m in model.spoken])
-
-    def heads(stem: str, role: str, kind: str) -> Tensor:
-        names = [
-            f"{stem}.attention_heads.{h}.{role}_matrix.{kind}" for h in range(model.settings.heads)
+    if model.spoken:
+        directions = "fr" if model.settings.bidirectional else "f"
+        cells = [
+            f"{m}_dialoguernn.dialog_rnn_{way}.dialogue_cell"
+            for way in directions
+            for m in model.spoken
         ]
-        return torch.cat([get(name) for name in names])
+        for cell in CELLS:
+            for kind in KINDS:
+                rules[f"context.{cell}.{kind}"] = [[f"{c}.{cell}_cell.{kind}"] for c in cells]
+        rules["context.attend"] = [f"{c}.attention.scalar.weight" for c in cells]
+        if model.settings.bidirectional:
+            linear("context.join", *(f"{m}_dialoguernn.linear" for m in model.spoken))
 
     for n in range(model.settings.layers):
-        theirs = [f"multiattn.multiattn_{m}.multiattn_layers.{n}" for m in model.modalities]
         layer = f"fusion.layers.{n}"
-        for k in range(len(partners(len(model.modalities)))):
-            attention = f"{layer}.attention.{k}"
-            stems = [f"{t}.attn_{k + 1}" for t in theirs]
-            for kind in ("weight", "bias"):
-                ours[f"{attention}.query.{kind}"] = torch.stack(
-                    [heads(s, "query", kind) for s in stems]
-                )
-                ours[f"{attention}.key_value.{kind}"] = torch.stack(
-                    [torch.cat([heads(s, r, kind) for r in ("key", "value")]) for s in stems]
-                )
-            put(f"{attention}.output", [f"{s}.projection_matrix" for s in stems])
-            put(f"{layer}.norm.{k}", [f"{t}.add_norm_{k + 1}.layer_norm" for t in theirs])
-        put(f"{layer}.expand", [f"{t}.ff.linear_W1" for t in theirs])
-        put(f"{layer}.contract", [f"{t}.ff.linear_W2" for t in theirs])
-        put(f"{layer}.last_norm", [f"{t}.add_norm_3.layer_norm" for t in theirs])
-    unused = set().union(*(_context_names(m) for m in model.modalities))
-    unknown = set(state) - used - unused
-    if unknown:
-        raise PublishedStateError(f"unexpected in the state dict: {', '.join(sorted(unknown))}")
-    return ours
+        theirs = [f"multiattn.multiattn_{m}.multiattn_layers.{n}" for m in modalities]
+        for k in range(len(partners(len(modalities)))):
+            attention, stems = f"{layer}.attention.{k}", [f"{t}.attn_{k + 1}" for t in theirs]
+
+            linear(f"{attention}.query", *(by_head(s, "query") for s in stems))
+            linear(
+                f"{attention}.key_value",
+                *(by_head(s, "key") + by_head(s, "value") for s in stems),
+            )
+            linear(f"{attention}.output", *(f"{s}.projection_matrix" for s in stems))
+            linear(f"{layer}.norm.{k}", *(f"{t}.add_norm_{k + 1}.layer_norm" for t in theirs))
+        linear(f"{layer}.expand", *(f"{t}.ff.linear_W1" for t in theirs))
+        linear(f"{layer}.contract", *(f"{t}.ff.linear_W2" for t in theirs))
+        linear(f"{layer}.last_norm", *(f"{t}.add_norm_3.layer_norm" for t in theirs))
+    return rules

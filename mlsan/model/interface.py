@@ -3,18 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from pydantic import model_validator
 from torch import Tensor, nn
 
 from mlsan.vocabulary import MODALITIES, Frozen, Modality
 
-# Raw features differ in size by modality, hence the nameless axis.
+# By modality. The second axis has no name because raw features differ in size.
 Features = dict[Modality, Float[Tensor, "utterance _"]]
 
 
 class ModelSettings(Frozen):
-    """The settings that all models have; each model adds its own in a subclass."""
+    """The settings that all models share; a model adds its own in a subclass."""
 
     name: str
     modalities: tuple[Modality, ...] = MODALITIES
@@ -28,62 +29,69 @@ class ModelSettings(Frozen):
 
 
 def check_order(field: str, given: tuple[Modality, ...]) -> None:
-    """Raise ValueError unless `given` lists modalities once each, in the order of MODALITIES."""
+    """Raise ValueError unless `given` lists modalities once each, in the order of `MODALITIES`."""
     if list(given) != [m for m in MODALITIES if m in given]:
         raise ValueError(f"{field}={given} must list {MODALITIES} in this order, once each")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a model has to know of the data."""
+    """The sizes of the data that a model is built for."""
 
     features: Mapping[Modality, int]
     """Features per utterance, by modality."""
-    parties: int
-    """Roles that a dialogue can have."""
+    roles: int
+    """Roles in a dialogue."""
     classes: int
     """Emotions."""
     speakers: int
     """Entries of the speaker table, the unknown speaker (0) included."""
 
     def used(self, settings: ModelSettings) -> tuple[Modality, ...]:
-        """The modalities that the settings ask for and the corpus has; ValueError if none."""
+        """The modalities that both the settings and the corpus have; ValueError if none."""
         used = tuple(m for m in MODALITIES if m in self.features and m in settings.modalities)
         if not used:
             raise ValueError(
-                f"no modality left: the corpus has {tuple(self.features)}, the settings ask for "
-                f"{settings.modalities}"
+                f"no modality left: the corpus has {tuple(self.features)}, the settings have "
+                f"modalities={settings.modalities}; name at least one that the corpus has"
             )
         return used
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a model predicts for each real utterance, dialogue after dialogue."""
+    """What a model computes for each utterance, dialogue after dialogue."""
 
     logits: Float[Tensor, "utterance class"]
     z: Float[Tensor, "utterance feature"]
     """The joint representation that SWFC shapes."""
     fused: Features
-    """Each modality's stream after fusion, for SoftHGR."""
+    """Each modality's stream after fusion, for Soft-HGR; empty without fusion."""
     stages: dict[str, Features]
     """raw, calibrated (after FiLM), context (after DialogueRNN), gated (after Eq. 3)."""
     speaker_logits: Float[Tensor, "utterance speaker"] | None = None
-    """Speaker head (Eq. 4); None where it is off."""
+    """Of the speaker head (Eq. 4); None if it is off."""
     adversary_logits: Float[Tensor, "utterance speaker"] | None = None
-    """The head on the calibrated features whose gradient is reversed; None where it is off."""
+    """Of the head with reversed gradient on the calibrated features; None if it is off."""
 
 
 class EmotionModel(nn.Module):
     """A model of the emotions in a dialogue: `forward(batch)` returns an `Output`.
 
-    It is made from (settings, sizes), where `settings` is an instance of its `Settings`.
+    It is built from (settings, sizes), where `settings` is an instance of its `Settings`.
     """
 
     Settings: type[ModelSettings] = ModelSettings
 
+    @classmethod
+    def from_seed(cls, settings: ModelSettings, sizes: Sizes, seed: int) -> "EmotionModel":
+        """A model with weights drawn from `seed`; the global random state is left alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return cls(settings, sizes)
+
     def total_loss(
         self, erc: Float[Tensor, ""], output: Output, speaker: Int[Tensor, "utterance"]
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """The loss to minimise and its speaker terms: here L_ERC alone, and none."""
+        """The loss to minimise and its speaker terms by name: here L_ERC, and none."""
         return erc, {}

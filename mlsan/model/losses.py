@@ -1,4 +1,4 @@
-"""L_ERC: MultiEMO's three losses and their mix, or cross-entropy or focal loss alone."""
+"""L_ERC: MultiEMO's weighted sum of three losses, or cross-entropy or focal loss alone."""
 
 from itertools import combinations
 from typing import Literal
@@ -7,10 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import cross_entropy, normalize
 
-from mlsan.model.fast.products import product
+from mlsan.model.fast import contrastive
 from mlsan.model.interface import Output
 from mlsan.vocabulary import Frozen
 
@@ -31,7 +30,7 @@ class CrossEntropyLoss(Frozen):
     """L_ERC = cross-entropy."""
 
     emotion: Literal["cross-entropy"] = "cross-entropy"
-    class_weight: tuple[float, ...] = Field((), description="by label; empty: all equal")
+    class_weight: tuple[float, ...] = Field((), description="one per emotion; empty: all equal")
 
 
 class FocalLoss(CrossEntropyLoss):
@@ -52,7 +51,7 @@ LOSSES: dict[str, type[Frozen]] = {
 def class_weights(
     label_counts: Float[Tensor, "class"] | Int[Tensor, "class"], alpha: float
 ) -> Float[Tensor, "class"]:
-    """w_c = (sum n / n_c)^alpha, scaled to sum to 1; 0 for a class without any utterance."""
+    """w_c = (sum n / n_c)^alpha, scaled to sum to 1; 0 for a class without utterances."""
     rare = label_counts.sum() / label_counts.clamp_min(1)
     weight = torch.where(label_counts > 0, rare**alpha, 0.0)
     return normalize(weight, p=1.0, dim=0)
@@ -65,66 +64,24 @@ def swfc(
     tau: float,
     gamma: float,
 ) -> Float[Tensor, ""]:
-    """Sample-weighted focal contrastive loss, over all pairs.
+    """Sample-weighted focal contrastive loss over all pairs of utterances (Shi and Huang, 2023).
 
-    With z^ = z/|z|: p_ij = softmax over j != i of z^_i z^_j / tau;
-    l_i = mean over the positives j (same label, j != i) of log p_ij (1 - p_ij)^gamma;
-    loss = -mean_i w_{y_i} l_i. An utterance without a positive adds 0.
+        p_ij = softmax over j != i of z^_i z^_j / tau, with z^ = z / |z|
+        l_i = mean over the positives j (same label, j != i) of log p_ij (1 - p_ij)^gamma
+        loss = -mean_i w_{y_i} l_i
+
+    An utterance without a positive adds 0. Pair by pair: `reference.swfc`.
     """
-    with torch.autocast(z.device.type, enabled=False):
-        return _SWFC.apply(normalize(z, dim=-1), label, class_weight[label], tau, gamma)
-
-
-class _SWFC(torch.autograd.Function):
-    """Loss and slope in one go, over blocks of rows that stay in the processor's cache.
-
-    With a_ij = d loss / d log p_ij, the slope by the similarity z^_i z^_j / tau is
-    a_ij - p_ij sum_k a_ik, and both z^_i and z^_j get it.
-    """
-
-    @staticmethod
-    def forward(ctx, unit, label, weight, tau, gamma):
-        count = len(unit)
-        loss = unit.new_zeros(())
-        slope = torch.zeros_like(unit)
-        # On a GPU one block: there, few launches matter more than cache.
-        rows = 128 if unit.device.type == "cpu" else count
-        for start in range(0, count, rows):
-            at = slice(start, start + rows)
-            log_p = product(unit[at], unit).div_(tau)
-            log_p.diagonal(start).fill_(torch.finfo(unit.dtype).min)
-            log_p = log_p.log_softmax(1)
-            p = log_p.exp()
-            # The diagonal is to add nothing.
-            log_p.diagonal(start).zero_()
-            # The floor keeps (1 - p)^(gamma - 1) finite at p = 1, where log p = 0.
-            rest = torch.expm1(log_p).neg_().clamp_min_(torch.finfo(unit.dtype).tiny)
-            power = rest ** (gamma - 1)
-            same = label[at, None] == label
-            positives = (same.sum(1, keepdim=True) - 1).clamp_min(1)
-            positive = same * (-weight[at, None] / (count * positives))
-            positive.diagonal(start).zero_()
-            focal = rest.mul_(power)
-            loss += (focal * log_p * positive).sum()
-            a = focal.addcmul_(p * log_p, power, value=-gamma).mul_(positive)
-            by_similarity = a.addcmul_(p, a.sum(1, keepdim=True), value=-1).div_(tau)
-            slope[at] += product(by_similarity, unit.T)
-            slope += product(by_similarity.T, unit[at].T)
-        ctx.save_for_backward(slope)
-        return loss
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        return grad * ctx.saved_tensors[0], None, None, None, None
+    return contrastive.swfc(z, label, class_weight[label], tau, gamma)
 
 
 def soft_hgr(fused: list[Float[Tensor, "utterance feature"]]) -> Float[Tensor, ""]:
-    """Soft-HGR over all pairs of streams (one stream: 0); small where streams agree.
+    """Soft-HGR over all pairs of streams: small if streams agree, 0 for one stream.
 
-    For X, Y: mean_i x_i y_i - tr(cov X cov Y) / 2N, and the loss is minus their sum over N.
-    The covariance is between utterances, as published: N x N, rows centred over the features.
-    Its trace is |X_c^T Y_c|^2 / (d - 1)^2, which needs no N x N matrix.
+        s(X, Y) = mean_i x_i y_i - tr(cov X cov Y) / 2N,  loss = -sum of s over pairs / N
+
+    As published, cov is N x N, between utterances centred over their features. The trace is
+    |X_c^T Y_c|^2 / (d - 1)^2, which needs no N x N matrix. As written: `reference.soft_hgr`.
     """
     count, d = fused[0].shape
     total = fused[0].new_zeros(())
@@ -142,9 +99,9 @@ def focal(
     gamma: float,
     class_weight: Float[Tensor, "class"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean of (1 - p)^gamma (-log p) w_y, p the true emotion's probability (Lin et al., 2017)."""
-    surprise = cross_entropy(logits, label, reduction="none")
-    loss = (1 - torch.exp(-surprise)) ** gamma * surprise
+    """Mean of -w_y (1 - p)^gamma log p, p the true emotion's probability (Lin et al., 2017)."""
+    loss = cross_entropy(logits, label, reduction="none")
+    loss = (1 - torch.exp(-loss)) ** gamma * loss
     return (loss if class_weight is None else loss * class_weight[label]).mean()
 
 
@@ -154,7 +111,7 @@ def emotion_loss(
     label: Int[Tensor, "utterance"],
     class_weight: Float[Tensor, "class"],
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-    """L_ERC and its parts, unweighted. `class_weight` is SWFC's."""
+    """L_ERC and its unweighted parts, by name. `class_weight` is that of SWFC."""
     if isinstance(settings, MultiEMOLoss):
         parts = {
             "swfc": swfc(output.z, label, class_weight, settings.tau, settings.gamma),
@@ -163,8 +120,8 @@ def emotion_loss(
         }
         loss = settings.swfc * parts["swfc"] + settings.hgr * parts["hgr"]
         return loss + settings.ce * parts["ce"], parts
-    given = settings.class_weight
-    weight = output.logits.new_tensor(given) if given else None
+    weight = settings.class_weight
+    weight = output.logits.new_tensor(weight) if weight else None
     if isinstance(settings, FocalLoss):
         loss = focal(output.logits, label, settings.gamma, weight)
     else:

@@ -1,4 +1,9 @@
-"""ML-SAN: MultiEMO with the speaker as a control signal in three places (Eq. 1-4)."""
+"""ML-SAN (section 3): MultiEMO with the speaker as a control signal at three levels.
+
+Input level: `FiLM` (Eq. 1-2). Interaction level: `SpeakerGate` (Eq. 3). Output level:
+`speaker_loss` and `MLSAN.total_loss` (Eq. 4). `MLSAN` puts them on the backbone. The same model
+as plain loops: `mlsan.model.reference.mlsan`.
+"""
 
 from typing import Literal
 
@@ -7,7 +12,8 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from mlsan.model.fast.packing import Layout
+from mlsan.model.adversary import Adversary
+from mlsan.model.fast.packing import Packing
 from mlsan.model.fast.stacked import StackedLinear
 from mlsan.model.interface import Features, Output, Sizes, check_order
 from mlsan.model.multiemo import MultiEMO, MultiEMOSettings
@@ -15,24 +21,23 @@ from mlsan.vocabulary import UNKNOWN, Modality
 
 
 class MLSANSettings(MultiEMOSettings):
-    """ML-SAN's three parts, each on or off, and the choices that the paper leaves open.
-
-    The first option of each choice is the default.
-    """
+    """Which parts are on, and the choices that the paper leaves open."""
 
     name: str = "ML-SAN"
-    film: bool = True
-    gate: bool = True
-    aux: bool = True
+    film: bool = Field(True, description="input level, Eq. 1-2")
+    gate: bool = Field(True, description="interaction level, Eq. 3")
+    aux: bool = Field(True, description="output level, Eq. 4")
     lam: float = Field(0.5, ge=0, description="lambda of Eq. 4")
     speaker_dim: int = Field(64, gt=0, description="size of the speaker embedding e_s")
-    film_site: Literal["raw", "projected"] = "raw"
-    film_form: Literal["residual", "printed"] = "residual"
+    film_site: Literal["raw", "projected"] = Field("raw", description="what FiLM calibrates")
+    film_form: Literal["residual", "printed"] = Field("residual", description="see FiLM")
     film_modalities: tuple[Modality, ...] = ("audio", "visual")
-    gate_input: Literal["speaker", "speaker+context"] = "speaker"
-    aux_input: Literal["z", "fused"] = "z"
+    gate_input: Literal["speaker", "speaker+context"] = Field(
+        "speaker", description="see SpeakerGate"
+    )
+    aux_input: Literal["z", "fused"] = Field("z", description="what the speaker head reads")
     adversary: bool = Field(
-        False, description="a speaker head, its gradient reversed, on the calibrated features"
+        False, description="a speaker head with reversed gradient on the calibrated features"
     )
 
     @model_validator(mode="after")
@@ -42,14 +47,14 @@ class MLSANSettings(MultiEMOSettings):
 
 
 class FiLM(nn.Module):
-    """Input-level calibration: one scale and one shift of each feature for each speaker.
+    """Input level: scale and shift each feature by speaker.
 
         gamma = W_gamma e_s + b_gamma,  beta = W_beta e_s + b_beta          (Eq. 1)
         x~ = gamma * x + beta                                               (Eq. 2, "printed")
         x~ = (1 + gamma) * x + beta                                         ("residual")
 
-    The residual form starts as the identity, with W and b zero; the printed form, which would
-    start by deleting its input so, starts as any linear layer.
+    The residual form starts as the identity, with every W and b at zero. The printed form would
+    then start by erasing its input, so it keeps a linear layer's usual initial weights.
     """
 
     def __init__(self, speaker_dim: int, features: int, residual: bool):
@@ -61,28 +66,26 @@ class FiLM(nn.Module):
             nn.init.zeros_(self.project.bias)
 
     def scale_shift(
-        self, e: Float[Tensor, "utterance speaker_dim"]
-    ) -> tuple[Float[Tensor, "utterance feature"], Float[Tensor, "utterance feature"]]:
+        self, e: Float[Tensor, "row speaker_dim"]
+    ) -> tuple[Float[Tensor, "row feature"], Float[Tensor, "row feature"]]:
         """gamma and beta of Eq. 1."""
         return self.project(e).chunk(2, -1)
 
     def forward(
-        self,
-        x: Float[Tensor, "utterance feature"],
-        e: Float[Tensor, "utterance speaker_dim"],
-    ) -> Float[Tensor, "utterance feature"]:
+        self, x: Float[Tensor, "row feature"], e: Float[Tensor, "row speaker_dim"]
+    ) -> Float[Tensor, "row feature"]:
         gamma, beta = self.scale_shift(e)
         calibrated = torch.addcmul(beta, gamma, x)
         return calibrated + x if self.residual else calibrated
 
 
-class Gate(nn.Module):
-    """Interaction-level gating of the context features h, all modalities at once.
+class SpeakerGate(nn.Module):
+    """Interaction level: weight each context feature by speaker, for all modalities at once.
 
-    g_m = sigmoid(W_m e_s + b_m),  h'_m = g_m * h_m      (Eq. 3)
+        g_m = sigmoid(W_m e_s + b_m),  h'_m = g_m * h_m      (Eq. 3)
 
-    With `context`, W_m also sees h_m itself, so that the gate can change by utterance, which
-    Eq. 3 as printed cannot.
+    With `context`, g_m = sigmoid(W_m e_s + b_m + V_m h_m), so that the gate can differ between
+    utterances of one speaker, which Eq. 3 as printed cannot. V starts at zero.
     """
 
     def __init__(self, modalities: int, speaker_dim: int, d: int, context: bool):
@@ -92,9 +95,9 @@ class Gate(nn.Module):
 
     def weights(
         self,
-        e: Float[Tensor, "utterance speaker_dim"],
-        h: Float[Tensor, "modality utterance feature"] | None = None,
-    ) -> Float[Tensor, "modality utterance feature"]:
+        e: Float[Tensor, "row speaker_dim"],
+        h: Float[Tensor, "modality row feature"] | None = None,
+    ) -> Float[Tensor, "modality row feature"]:
         """g of Eq. 3; without `h`, the speaker's part alone."""
         g = self.by_speaker(e.expand(len(self.by_speaker.weight), -1, -1))
         if h is not None and self.by_context is not None:
@@ -102,147 +105,98 @@ class Gate(nn.Module):
         return torch.sigmoid(g)
 
     def forward(
-        self,
-        h: Float[Tensor, "modality utterance feature"],
-        e: Float[Tensor, "utterance speaker_dim"],
-    ) -> Float[Tensor, "modality utterance feature"]:
+        self, h: Float[Tensor, "modality row feature"], e: Float[Tensor, "row speaker_dim"]
+    ) -> Float[Tensor, "modality row feature"]:
         return self.weights(e, h) * h
-
-
-class Adversary(nn.Module):
-    """A linear speaker head on the calibrated features that teaches FiLM to hide the speaker.
-
-    Not in the paper: a control of its claim that calibrated features are neutral. The head learns
-    to name the speaker; its gradient is reversed on the way down (Ganin and Lempitsky, ICML 2015).
-    """
-
-    def __init__(self, features: int, speakers: int):
-        super().__init__()
-        # Normalised, for else the features could escape the head by growing.
-        self.head = nn.Sequential(
-            nn.LayerNorm(features, elementwise_affine=False), nn.Linear(features, speakers)
-        )
-
-    def forward(
-        self, calibrated: Float[Tensor, "utterance feature"]
-    ) -> Float[Tensor, "utterance speaker"]:
-        return self.head(_Reverse.apply(calibrated))
-
-
-class _Reverse(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return -grad
 
 
 def speaker_loss(
     logits: Float[Tensor, "utterance speaker"], speaker: Int[Tensor, "utterance"]
 ) -> Float[Tensor, ""]:
-    """L_spk of Eq. 4: mean over utterances of known speakers; 0 where there are none."""
+    """Output level, L_spk of Eq. 4: cross-entropy, averaged over known speakers' utterances.
+
+    It is 0 if every speaker is unknown.
+    """
     total = nn.functional.cross_entropy(logits, speaker, ignore_index=UNKNOWN, reduction="sum")
     return total / (speaker != UNKNOWN).sum().clamp_min(1)
 
 
 class MLSAN(MultiEMO):
-    """MultiEMO with calibration by FiLM, gating by speaker and a speaker head, each on or off.
+    """MultiEMO with FiLM, speaker gate and speaker head, each on or off.
 
-    `speakers` counts the entries of the speaker code, unknown (0) included. The backbone is made
-    first, so that the same seed gives it the same weights whichever parts are on.
+    `sizes.speakers` counts the speaker table's entries, the unknown speaker (0) included. The
+    backbone is created first: one seed gives it the same weights whichever parts are on.
     """
 
     Settings = MLSANSettings
 
     def __init__(self, settings: MLSANSettings, sizes: Sizes):
         super().__init__(settings, sizes)
-        speakers = sizes.speakers
-        d = settings.d
-        self.speaker = self.film = self.gates = self.name = self.adversary = None
-        if settings.gate or settings.film:
-            self.speaker = nn.Embedding(speakers, settings.speaker_dim)
-        width = sizes.features if settings.film_site == "raw" else dict.fromkeys(sizes.features, d)
+        d, e_s = settings.d, settings.speaker_dim
         calibrated = [m for m in settings.film_modalities if m in self.modalities]
+        width = {m: sizes.features[m] if settings.film_site == "raw" else d for m in calibrated}
+        self.embedding = self.film = self.gate = self.speaker_head = self.adversary = None
+        if settings.gate or settings.film:
+            self.embedding = nn.Embedding(sizes.speakers, e_s)
         if settings.film:
-            self.film = nn.ModuleDict(
-                {
-                    m: FiLM(settings.speaker_dim, width[m], settings.film_form == "residual")
-                    for m in calibrated
-                }
-            )
+            residual = settings.film_form == "residual"
+            self.film = nn.ModuleDict({m: FiLM(e_s, n, residual) for m, n in width.items()})
         if settings.gate:
             context = settings.gate_input == "speaker+context"
-            self.gates = Gate(len(self.modalities), settings.speaker_dim, d, context)
+            self.gate = SpeakerGate(len(self.modalities), e_s, d, context)
         if settings.aux:
             inputs = d if settings.aux_input == "z" else d * len(self.modalities)
-            self.name = nn.Linear(inputs, speakers)
-        if settings.film and settings.adversary and calibrated:
-            self.adversary = Adversary(sum(width[m] for m in calibrated), speakers)
+            self.speaker_head = nn.Linear(inputs, sizes.speakers)
+        if settings.adversary and self.film:
+            self.adversary = Adversary(sum(width.values()), sizes.speakers)
 
-    def calibrate(
-        self, x: Features, speaker: Int[Tensor, "row"], layout: Layout, site: str
-    ) -> Features:
-        """Eq. 1-2 on `film_modalities`. Padding stays what it was."""
-        if self.film is None or site != self.settings.film_site:
-            return x
-        e = self.speaker(speaker)
-        done = {m: film(x[m], e) for m, film in self.film.items()}
-        if layout.padding is not None:
-            padding = layout.padding.unsqueeze(1)
-            done = {m: torch.where(padding, x[m], y) for m, y in done.items()}
-        return x | done
+    def project_features(
+        self, raw: Features, speaker: Int[Tensor, "row"], packing: Packing
+    ) -> tuple[Features, Features]:
+        """Eq. 1-2 before or after the projection. Padding is not calibrated."""
 
-    def weigh(
+        def calibrate(x: Features) -> Features:
+            e = self.embedding(speaker)
+            changed = {m: packing.keep_padding(x[m], f(x[m], e)) for m, f in self.film.items()}
+            return x | changed
+
+        if self.film is None:
+            return super().project_features(raw, speaker, packing)
+        if self.settings.film_site == "raw":
+            calibrated = calibrate(raw)
+            return super().project_features(calibrated, speaker, packing)[0], calibrated
+        calibrated = calibrate(super().project_features(raw, speaker, packing)[0])
+        return calibrated, calibrated
+
+    def gate_context(
         self, h: Float[Tensor, "modality row feature"], speaker: Int[Tensor, "row"]
     ) -> Float[Tensor, "modality row feature"]:
-        """Eq. 3, on every modality there is."""
-        return h if self.gates is None else self.gates(h, self.speaker(speaker))
+        """Eq. 3, on every modality."""
+        return h if self.gate is None else self.gate(h, self.embedding(speaker))
 
-    def identify(
-        self, z: Float[Tensor, "utterance feature"], joined: Float[Tensor, "utterance features"]
-    ) -> Float[Tensor, "utterance speaker"] | None:
-        """The head of Eq. 4, on z or on the fused streams side by side."""
-        if self.name is None:
-            return None
-        return self.name(z if self.settings.aux_input == "z" else joined)
-
-    def oppose(self, calibrated: Features) -> Float[Tensor, "utterance speaker"] | None:
-        """The adversary, on the modalities that FiLM calibrates."""
-        if self.adversary is None:
-            return None
-        return self.adversary(torch.cat([calibrated[m] for m in self.film], -1))
-
-    def calibration(
-        self, speaker: Int[Tensor, "speaker"], modality: Modality
-    ) -> tuple[Float[Tensor, "speaker feature"], Float[Tensor, "speaker feature"]]:
-        """gamma and beta of Eq. 1 for these speakers.
-
-        Raises ValueError where there is no FiLM.
-        """
-        if self.film is None or modality not in self.film:
-            raise ValueError(f"this model has no FiLM on {modality}")
-        return self.film[modality].scale_shift(self.speaker(speaker))
-
-    def gate(
-        self, speaker: Int[Tensor, "speaker"], modality: Modality
-    ) -> Float[Tensor, "speaker feature"]:
-        """g of Eq. 3 for these speakers, in (0, 1); raises ValueError where there is no gate.
-
-        With `gate_input="speaker+context"` this is the gate at context 0.
-        """
-        if self.gates is None or modality not in self.modalities:
-            raise ValueError(f"this model has no gate on {modality}")
-        return self.gates.weights(self.speaker(speaker))[self.modalities.index(modality)]
+    def speaker_heads(
+        self,
+        z: Float[Tensor, "utterance feature"],
+        joined: Float[Tensor, "utterance features"],
+        calibrated: Features,
+    ) -> dict[str, Float[Tensor, "utterance speaker"]]:
+        """The head of Eq. 4 on z (or the fused streams); the adversary on what FiLM calibrates."""
+        logits = {}
+        if self.speaker_head is not None:
+            x = z if self.settings.aux_input == "z" else joined
+            logits["speaker_logits"] = self.speaker_head(x)
+        if self.adversary is not None:
+            x = torch.cat([calibrated[m] for m in self.film], -1)
+            logits["adversary_logits"] = self.adversary(x)
+        return logits
 
     def total_loss(
         self, erc: Float[Tensor, ""], output: Output, speaker: Int[Tensor, "utterance"]
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """L_total = L_ERC + lambda L_spk (Eq. 4), and L_spk.
 
-        `speaker` is the true speaker, also where its identity was withheld from the input. An
-        adversary adds its own loss with the same lambda.
+        `speaker` is the true speaker, even where the input hides the identity. An adversary's
+        loss is added with the same lambda.
         """
         parts = {}
         if output.speaker_logits is not None:
@@ -252,3 +206,22 @@ class MLSAN(MultiEMO):
         for part in parts.values():
             erc = erc + self.settings.lam * part
         return erc, parts
+
+    def film_parameters(
+        self, speaker: Int[Tensor, "speaker"], modality: Modality
+    ) -> tuple[Float[Tensor, "speaker feature"], Float[Tensor, "speaker feature"]]:
+        """gamma and beta of Eq. 1 for these speakers; ValueError if the modality has no FiLM."""
+        if self.film is None or modality not in self.film:
+            raise ValueError(f"this model has no FiLM on {modality}")
+        return self.film[modality].scale_shift(self.embedding(speaker))
+
+    def gate_weights(
+        self, speaker: Int[Tensor, "speaker"], modality: Modality
+    ) -> Float[Tensor, "speaker feature"]:
+        """g of Eq. 3 for these speakers, in (0, 1); ValueError if the modality has no gate.
+
+        With `gate_input="speaker+context"` this is the gate at h = 0.
+        """
+        if self.gate is None or modality not in self.modalities:
+            raise ValueError(f"this model has no gate on {modality}")
+        return self.gate.weights(self.embedding(speaker))[self.modalities.index(modality)]

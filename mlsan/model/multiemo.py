@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mlsan.corpus.types import Batch
 from mlsan.model.fast.context import DialogueRNN
 from mlsan.model.fast.fusion import Fusion
-from mlsan.model.fast.packing import Layout
+from mlsan.model.fast.packing import Packing
 from mlsan.model.interface import EmotionModel, Features, ModelSettings, Output, Sizes
 
 
@@ -18,8 +18,8 @@ class MultiEMOSettings(ModelSettings):
     name: str = "MultiEMO"
     d: int = Field(256, gt=0, description="width of every stream")
     heads: int = Field(4, gt=0)
-    layers: int = Field(2, gt=0, description="L: cross-attention layers per stack")
-    feedforward: int = Field(1024, gt=0)
+    layers: int = Field(2, gt=0, description="L: cross-attention layers per modality")
+    feedforward: int = Field(1024, gt=0, description="hidden width in a cross-attention layer")
     classifier: int = Field(512, gt=0, description="hidden width of the emotion classifier")
     dropout: float = Field(0.0, ge=0, lt=1)
     bidirectional: bool = Field(False, description="DialogueRNN also runs backwards (IEMOCAP)")
@@ -34,21 +34,22 @@ class MultiEMOSettings(ModelSettings):
 
 
 class MultiEMO(EmotionModel):
-    """Projection, DialogueRNN, cross-attention stacks, classifier.
+    """Project each modality, add its dialogue's context, fuse the modalities, classify.
 
-    `sizes` gives the features' sizes; those of `settings.modalities` are used.
-    The three speaker hooks do nothing here.
+    The same steps as plain loops are `mlsan.model.reference.multiemo`. ML-SAN overrides
+    `project_features`, `gate_context` and `speaker_heads`, one for each of its three levels.
+    Raises ValueError if the settings and `sizes` have no modality in common.
     """
 
     Settings = MultiEMOSettings
 
     def __init__(self, settings: MultiEMOSettings, sizes: Sizes):
-        # The recurrence keeps states by utterance, so that `parties` need not be known to it.
         super().__init__()
         self.settings = settings
         self.modalities = sizes.used(settings)
-        d = settings.d
+        # The modalities that pass through DialogueRNN.
         self.spoken = tuple(m for m in self.modalities if m != "text" or settings.text_context)
+        d, streams = settings.d, len(self.modalities)
         self.project = nn.ModuleDict({m: nn.Linear(sizes.features[m], d) for m in self.modalities})
         self.context = (
             DialogueRNN(len(self.spoken), d, settings.bidirectional, settings.dropout)
@@ -56,14 +57,9 @@ class MultiEMO(EmotionModel):
             else None
         )
         self.fusion = Fusion(
-            len(self.modalities),
-            settings.layers,
-            d,
-            settings.heads,
-            settings.feedforward,
-            settings.dropout,
+            streams, settings.layers, d, settings.heads, settings.feedforward, settings.dropout
         )
-        self.join = nn.Linear(len(self.modalities) * d, d)
+        self.join = nn.Linear(streams * d, d)
         self.classify = nn.Sequential(
             nn.Linear(d, settings.classifier),
             nn.ReLU(),
@@ -72,66 +68,63 @@ class MultiEMO(EmotionModel):
         )
 
     def forward(self, batch: Batch) -> Output:
-        settings = self.settings
-        layout = Layout.of(
-            batch.mask,
-            batch.party,
-            batch.length,
-            mask_padding=settings.mask_padding,
-            bidirectional=settings.bidirectional,
-        )
-        speaker = layout.rows(batch.speaker)
-        raw = {m: layout.rows(batch.feature[m]) for m in self.modalities}
-        calibrated = self.calibrate(raw, speaker, layout, "raw")
-        x = {m: self.project[m](calibrated[m]) for m in self.modalities}
-        x = self.calibrate(x, speaker, layout, "projected")
-        if getattr(settings, "film_site", "raw") == "projected":
-            calibrated = x
-        context = x
-        if self.context is not None:
-            spoken = self.context(torch.stack([x[m] for m in self.spoken]), layout)
-            context = x | dict(zip(self.spoken, spoken.unbind(), strict=True))
-        streams = torch.stack([context[m] for m in self.modalities])
-        gated = self.weigh(streams, speaker)
-        fused = self.fusion(gated, layout)
+        # A row is one utterance; in the published form (mask_padding=False) also a padded turn.
+        packing = Packing.of(batch, self.settings.mask_padding, self.settings.bidirectional)
+        raw = {m: packing.rows(batch.feature[m]) for m in self.modalities}
+        speaker = packing.rows(batch.speaker)
+
+        projected, calibrated = self.project_features(raw, speaker, packing)
+        context = self.add_context(projected, packing)
+        gated = self.gate_context(context, speaker)
+        fused = self.fusion(gated, packing)
         joined = torch.cat(fused.unbind(), -1)
         z = self.join(joined)
-        stages = {"raw": raw, "calibrated": calibrated, "context": context}
-        stages["gated"] = self._by_modality(gated)
-        kept = {
-            stage: {m: layout.utterances(x[m]) for m in self.modalities}
-            for stage, x in stages.items()
+
+        stages = {
+            "raw": raw,
+            "calibrated": calibrated,
+            "context": self._by_modality(context),
+            "gated": self._by_modality(gated),
         }
+        stages = {stage: packing.utterances_of(x) for stage, x in stages.items()}
         return Output(
             logits=self.classify(z),
             z=z,
             fused=self._by_modality(fused),
-            stages=kept,
-            speaker_logits=self.identify(z, joined),
-            adversary_logits=self.oppose(kept["calibrated"]),
+            stages=stages,
+            **self.speaker_heads(z, joined, stages["calibrated"]),
         )
 
-    def _by_modality(self, x: Float[Tensor, "modality utterance feature"]) -> Features:
-        return dict(zip(self.modalities, x.unbind(), strict=True))
+    def project_features(
+        self, raw: Features, speaker: Int[Tensor, "row"], packing: Packing
+    ) -> tuple[Features, Features]:
+        """Each modality as d features, and the features that count as calibrated (here raw)."""
+        return {m: self.project[m](raw[m]) for m in self.modalities}, raw
 
-    def calibrate(
-        self, x: Features, speaker: Int[Tensor, "row"], layout: Layout, site: str
-    ) -> Features:
-        """Input-level hook, called at both sites ("raw", "projected")."""
-        return x
+    def add_context(self, x: Features, packing: Packing) -> Float[Tensor, "modality row feature"]:
+        """DialogueRNN on the modalities that use it; the others stay as they are."""
+        if self.context is not None:
+            spoken = self.context(torch.stack([x[m] for m in self.spoken]), packing)
+            x = x | dict(zip(self.spoken, spoken.unbind(), strict=True))
+        return torch.stack([x[m] for m in self.modalities])
 
-    def weigh(
+    def gate_context(
         self, h: Float[Tensor, "modality row feature"], speaker: Int[Tensor, "row"]
     ) -> Float[Tensor, "modality row feature"]:
-        """Interaction-level hook."""
+        """The context features that fusion reads: here all of them, as they are."""
         return h
 
-    def identify(
-        self, z: Float[Tensor, "utterance feature"], joined: Float[Tensor, "utterance features"]
-    ) -> Float[Tensor, "utterance speaker"] | None:
-        """Output-level hook."""
-        return None
+    def speaker_heads(
+        self,
+        z: Float[Tensor, "utterance feature"],
+        joined: Float[Tensor, "utterance features"],
+        calibrated: Features,
+    ) -> dict[str, Float[Tensor, "utterance speaker"]]:
+        """Speaker logits by the name of their field in `Output`: here none.
 
-    def oppose(self, calibrated: Features) -> Float[Tensor, "utterance speaker"] | None:
-        """Hook on the calibrated features."""
-        return None
+        `joined` holds the fused streams side by side.
+        """
+        return {}
+
+    def _by_modality(self, x: Float[Tensor, "modality row feature"]) -> Features:
+        return dict(zip(self.modalities, x.unbind(), strict=True))

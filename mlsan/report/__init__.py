@@ -1,14 +1,14 @@
-"""Reports: tables and figures with their provenance, how they look, and the paper's numbers."""
+"""Reports: one module per notebook with its tables and figures, and how they are saved."""
 
 from mlsan.report.artifacts import (
     ARTIFACTS,
-    Artifact,
     Provenance,
     read_manifest,
+    runs_by_row,
     save_figure,
     save_table,
-    versions,
 )
+from mlsan.report.declaration import Artifact
 from mlsan.report.review import Finding, Session, check, committed, compare
 from mlsan.report.style import (
     DOUBLE,
@@ -36,8 +36,8 @@ __all__ = [
     "compare",
     "emotion_colours",
     "read_manifest",
+    "runs_by_row",
     "save_figure",
     "save_table",
     "use_style",
-    "versions",
 ]

@@ -1,4 +1,4 @@
-"""Notebooks: run a copy, publish the committed one, and tell whether the two halves agree.
+"""Notebooks: run a copy, publish the committed one, and check that source and copy agree.
 
 A notebook is written as a jupytext py:percent source; the `.ipynb` beside it is that source,
 executed with its default parameters.
@@ -24,21 +24,21 @@ from mlsan.files import write_atomically
 
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 LARGEST = 1_500_000  # bytes of a committed notebook
-TRACEBACK = 12  # lines of it that an error shows
+TRACEBACK = 12  # lines of a traceback that an error message shows
 INJECTED = "injected-parameters"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class NotebookError(RuntimeError):
-    """A notebook did not run to its end. The message names notebook and cell."""
+    """A notebook did not run to its end. The message names the notebook and the cell."""
 
 
 def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Path:
-    """Run a copy of `source` (py:percent or ipynb) into `target`, an HTML rendering beside it.
+    """Run a copy of `source` (py:percent or ipynb) at `target`, and render it as HTML beside it.
 
-    The kernel runs in the source's folder. Returns the HTML's path. Raises ValueError before
+    The kernel runs in the source's folder. Returns the path of the HTML. Raises ValueError before
     anything runs for a parameter that the notebook does not have, and NotebookError when a cell
-    fails; the copy up to that cell is left at `target`.
+    fails; `target` then holds the copy up to that cell.
     """
     notebook = _read(source)
     _refuse_unknown(source, notebook, parameters)
@@ -52,9 +52,10 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Pat
 
 
 def publish(source: Path) -> Path:
-    """Write the `.ipynb` beside a source anew: executed, default parameters, nothing transient.
+    """Write the `.ipynb` beside a source: executed with default parameters, nothing transient.
 
-    Raises NotebookError when a cell fails or the result is over `LARGEST`; the old one stays.
+    Raises NotebookError when a cell fails or the result is larger than `LARGEST`; the old file
+    then stays.
     """
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / f"{source.stem}.ipynb"
@@ -62,8 +63,8 @@ def publish(source: Path) -> Path:
     content = (nbformat.writes(notebook) + "\n").encode()
     if len(content) > LARGEST:
         raise NotebookError(
-            f"{source.name} comes out at {len(content):,} bytes, over {LARGEST:,}: show smaller "
-            "or fewer pictures"
+            f"{source.name} has {len(content):,} bytes when executed, more than {LARGEST:,}: show "
+            "smaller or fewer pictures"
         )
     target = source.with_suffix(".ipynb")
     write_atomically(target, content)
@@ -71,7 +72,7 @@ def publish(source: Path) -> Path:
 
 
 def drift(source: Path, committed: Path) -> list[str]:
-    """What is wrong with a committed notebook, against its source; empty if nothing is."""
+    """How a committed notebook differs from its source; empty if it does not."""
     if not committed.exists():
         return [f"{committed.name} is missing: run `make notebooks`"]
     wanted, notebook = _read(source), nbformat.read(committed, as_version=4)
@@ -93,7 +94,7 @@ def drift(source: Path, committed: Path) -> list[str]:
 def _read(source: Path) -> NotebookNode:
     """The notebook of a source. Raises FileNotFoundError or ValueError for any other file."""
     if source.suffix not in (".py", ".ipynb"):
-        raise ValueError(f"{source} is neither a py:percent source nor an .ipynb")
+        raise ValueError(f"{source} is neither a py:percent source nor an .ipynb file")
     notebook = jupytext.read(source)
     notebook.metadata["kernelspec"] = dict(KERNEL)
     return notebook
@@ -110,8 +111,8 @@ def _refuse_unknown(source: Path, notebook: NotebookNode, parameters: Mapping[st
     ]
     unknown = [name for name in parameters if name not in names]
     if unknown:
-        there = ", ".join(names) or "none: no cell is tagged parameters"
-        raise ValueError(f"{source.name} has no parameter {', '.join(unknown)}; it has {there}")
+        found = ", ".join(names) or "none: no cell is tagged parameters"
+        raise ValueError(f"{source.name} has no parameter {', '.join(unknown)}; it has {found}")
 
 
 def _run(
@@ -126,7 +127,7 @@ def _run(
             kernel_name=KERNEL["name"],
             cwd=source.parent.resolve(),
             progress_bar=False,
-            # The kernel warns of its own local sockets, and of the interrupt that ends it.
+            # The kernel warns about its own local sockets and the interrupt that ends it.
             extra_arguments=["--log-level=CRITICAL"],
         )
     except PapermillExecutionError as error:
@@ -137,19 +138,19 @@ def _run(
                     f"{source.name}, In [{error.exec_count}], which begins "
                     f"{error.source.strip().splitlines()[0]!r}, failed:",
                     *lines,
-                    f"The notebook up to there: {target}",
+                    f"The notebook up to that cell: {target}",
                 )
             )
         ) from error
     except (DeadKernelError, CellTimeoutError) as error:
         raise NotebookError(
             f"{source.name} lost its kernel ({error}); the machine may have run out of memory. "
-            f"The notebook up to there: {target}"
+            f"The notebook up to that point: {target}"
         ) from error
 
 
 def _tidy(notebook: NotebookNode, stem: str) -> NotebookNode:
-    """The same notebook without what differs between two runs of it or belongs to the runner."""
+    """The same notebook without what differs between two runs or belongs to papermill."""
     cells = [cell for cell in notebook.cells if INJECTED not in _tags(cell)]
     for number, cell in enumerate(cells, start=1):
         tags = _tags(cell)
@@ -166,7 +167,7 @@ def _tidy(notebook: NotebookNode, stem: str) -> NotebookNode:
 
 
 def _joined(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
-    """Outputs with neighbouring pieces of one stream as one: where they break is chance."""
+    """Outputs with neighbouring pieces of one stream joined: where they break is random."""
     joined: list[NotebookNode] = []
     for output in outputs:
         last = joined[-1] if joined else NotebookNode()

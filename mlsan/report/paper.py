@@ -1,4 +1,4 @@
-"""What the ML-SAN paper (arXiv 2604.25383) prints, to stand beside what we measure.
+"""The numbers that the ML-SAN paper (arXiv 2604.25383) prints, for comparison with ours.
 
 Scores are weighted F1 in points, means and standard deviations over the paper's three runs. The
 keys are this project's names of the systems.
@@ -12,13 +12,13 @@ RUNS = 3
 
 
 class Printed(NamedTuple):
-    """A printed mean and its standard deviation, None where the paper gives none."""
+    """A printed mean and its standard deviation; None where the paper gives none."""
 
     mean: float
     sd: float | None = None
 
 
-# Table 1. "MultiEMO" is the authors' reproduction; the original is as its own paper reports it.
+# Table 1. "MultiEMO" is the authors' reproduction, "(original)" the score of MultiEMO's own paper.
 TABLE1: dict[str, dict[Benchmark, Printed]] = {
     "BC-LSTM": {"MELD": Printed(55.90), "IEMOCAP": Printed(54.95)},
     "DialogueRNN": {"MELD": Printed(58.73), "IEMOCAP": Printed(62.75)},
@@ -50,5 +50,5 @@ LAMBDA_OPTIMUM: dict[Benchmark, float] = {"MELD": 0.5, "IEMOCAP": 0.2}
 # Section 4.6, Fig. 3: weights in the case study of one fearful utterance.
 FIG3_WEIGHTS = {"audio": 0.22, "visual": 0.78}
 
-# Section 4.7, Fig. 4: per cent of MELD's emotion recognised, by MultiEMO and by ML-SAN.
+# Section 4.7, Fig. 4: percent of MELD's emotion recognised, by MultiEMO and by ML-SAN.
 FIG4_RECOGNISED: dict[str, tuple[float, float]] = {"fear": (12, 18), "anger": (55, 57)}

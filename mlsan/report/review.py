@@ -1,4 +1,4 @@
-"""A look over a folder of artifacts: is each there and of this call, and what has changed."""
+"""Checks of a folder of artifacts: each is there and of this session, and what has changed."""
 
 import math
 import re
@@ -11,18 +11,19 @@ from typing import Literal
 import pandas as pd
 
 from mlsan.files import sha256
-from mlsan.report.artifacts import ARTIFACTS, Artifact, read_manifest
+from mlsan.report.artifacts import ARTIFACTS, read_manifest
+from mlsan.report.declaration import Artifact
 
-# A file's time may be coarser than the clock's, in seconds.
+# Seconds by which a file's time may be coarser than the clock's.
 CLOCK = 2.0
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True)
 class Session:
-    """One call of `make paper`: what every artifact in the folder must come from.
+    """One call of `make paper`, from which every artifact in the folder must come.
 
-    `started` is in seconds since the epoch; `runs` are all the runs that the call knows.
+    `started` is in seconds since the epoch; `runs` are the keys of all runs of the call.
     """
 
     profile: str
@@ -37,7 +38,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Finding:
-    """An artifact that is not as it should be, and why."""
+    """A missing or stale artifact, and why."""
 
     artifact: str
     problem: Literal["missing", "stale"]
@@ -48,9 +49,9 @@ class Finding:
 
 
 def check(folder: Path, session: Session) -> list[Finding]:
-    """What is missing or not of this session, in the order of declaration; empty if all is well.
+    """What is missing or stale, in the order of declaration; empty if everything is in order.
 
-    What needs a known truth or named speakers is not expected where the corpora have neither.
+    An artifact that needs a simulation or named speakers is not expected without them.
     """
     entries = read_manifest(folder)
     there = {"": True, "simulation": session.simulated, "names": session.named}
@@ -79,7 +80,7 @@ def _stale(artifact: Artifact, folder: Path, entry: dict, session: Session) -> s
             return f"its {field} is {entry.get(field)!r}, this call's is {here!r}"
     foreign = set(entry.get("runs", ())) - session.runs
     if foreign:
-        return f"it rests on runs that this call does not know: {', '.join(sorted(foreign))}"
+        return f"it uses runs that are not of this call: {', '.join(sorted(foreign))}"
     for name in artifact.files:
         path = folder / name
         if entry.get("files", {}).get(name) != sha256(path.read_bytes()):
@@ -90,9 +91,9 @@ def _stale(artifact: Artifact, folder: Path, entry: dict, session: Session) -> s
 
 
 def committed(folder: Path) -> dict[str, str]:
-    """Each artifact's CSV as git's HEAD has it, else as it is on disk; absent ones are left out.
+    """Each artifact's CSV as in git's HEAD, else as on disk; absent ones are left out.
 
-    Call it before the notebooks run: they write over what is on disk.
+    Call it before the notebooks run: they overwrite the files.
     """
     found = {name: _committed(folder / artifact.files[0]) for name, artifact in ARTIFACTS.items()}
     return {name: text for name, text in found.items() if text is not None}
@@ -112,11 +113,11 @@ def _committed(path: Path) -> str | None:
 
 
 def compare(folder: Path, before: dict[str, str]) -> pd.DataFrame:
-    """How the CSVs in `folder` differ from those `before`: one row an artifact.
+    """How the CSVs in `folder` differ from those `before`: one row per artifact.
 
     Columns: `artifact`; `change` (same, numbers, text, shape, new, gone); `cells` that changed;
-    `largest` absolute difference of a number; `where` it is. How a number is written does not
-    count, numbers within text such as "67.73 ± 0.07" do.
+    `largest` absolute difference of a number; `where` it is. The format of a number does not
+    count; numbers within text, such as "67.73 ± 0.07", do.
     """
     rows = []
     for name, artifact in ARTIFACTS.items():

@@ -1,13 +1,20 @@
 """How figures look: one colour per emotion, system and modality, at the paper's column widths."""
 
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from mlsan.vocabulary import EMOTIONS, Benchmark, Modality
 
 SINGLE = 3.3  # inches, one column
 DOUBLE = 7.0  # inches, both columns
+DODGE = 0.14  # between systems at the same place, the distance of two places being 1
 
-# Okabe and Ito's colours, told apart under every common colour vision, and a grey that is too.
+# Okabe and Ito's colours and a grey, distinct under every common colour vision.
 _JOY, _SADNESS, _ANGER, _NEUTRAL = "#E69F00", "#0072B2", "#D55E00", "#BBBBBB"
 EMOTION: dict[str, str] = {
     "neutral": _NEUTRAL,
@@ -24,7 +31,7 @@ EMOTION: dict[str, str] = {
     "frustrated": "#000000",
 }
 
-# Paul Tol's muted and high-contrast sets, so that no system is taken for an emotion.
+# Paul Tol's muted and high-contrast sets, so that no system looks like an emotion.
 SYSTEM: dict[str, str] = {
     "MultiEMO": "#332288",
     "ML-SAN": "#CC6677",
@@ -36,16 +43,17 @@ SYSTEM: dict[str, str] = {
     "DialogueGCN": "#44AA99",
     "MMGCN": "#AA4499",
 }
+MARKER = {"MultiEMO": "s", "ML-SAN": "o", "w/o Aux": "^"}
 MODALITY: dict[Modality, str] = {"text": "#004488", "audio": "#DDAA33", "visual": "#BB5566"}
 
 
 def emotion_colours(benchmark: Benchmark) -> list[str]:
-    """The benchmark's emotions' colours, in label order."""
+    """The colours of the benchmark's emotions, in label order."""
     return [EMOTION[name] for name in EMOTIONS[benchmark]]
 
 
 def use_style() -> None:
-    """Set seaborn and matplotlib for figures that are read at column width: 8 pt, thin lines."""
+    """Set seaborn and matplotlib for figures at column width: 8 pt, thin lines."""
     sizes = dict.fromkeys(("font.size", "axes.labelsize", "axes.titlesize"), 8)
     sizes |= dict.fromkeys(
         ("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize"), 7
@@ -67,3 +75,29 @@ def use_style() -> None:
             "pdf.fonttype": 42,
         },
     )
+
+
+def look_of(system: str, hollow: bool = False) -> dict[str, str]:
+    """A system's colour and mark; hollow marks go with dashed lines."""
+    look = {"color": SYSTEM.get(system, "0.4"), "marker": MARKER.get(system, "o")}
+    return look | ({"markerfacecolor": "white", "linestyle": "--"} if hollow else {})
+
+
+def dodge(names: Sequence, name: object) -> float:
+    """How far to move a system sideways, so that marks at the same place do not overlap."""
+    return DODGE * (names.index(name) - (len(names) - 1) / 2)
+
+
+def points(axis: Axes, x: np.ndarray, table: pd.DataFrame, value: str, **look) -> None:
+    """Draw a table's column `value` with the intervals of its columns low and high."""
+    y = table[value].to_numpy(float)
+    # A percentile interval need not contain the mean, and matplotlib rejects negative lengths.
+    away = np.nan_to_num([y - table["low"], table["high"] - y]).clip(min=0)
+    look = {"marker": "o", "markersize": 4, "linestyle": "-"} | look
+    axis.errorbar(x, y, away, elinewidth=0.8, capsize=1.5, **look)
+
+
+def legend_below(figure: Figure, axis: Axes, columns: int) -> None:
+    """One axis's legend for the whole figure."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)

@@ -1,10 +1,11 @@
-"""Training: profiles and systems, the loop, the run store and sweeps over many runs."""
+"""Training: profiles and systems, the loop, run keys, the run store, and sweeps of many runs."""
 
 from mlsan.training.cluster import read_jobs
+from mlsan.training.keys import code_digest, run_key
 from mlsan.training.loop import DivergedError, begin, epochs
 from mlsan.training.plans import MODALITY_DROPOUT, PLANS, dose_runs
 from mlsan.training.profiles import SCALES
-from mlsan.training.runs import Result, code_digest, find_result, run_key, train_run
+from mlsan.training.runs import Result, find_result, train_run
 from mlsan.training.sweeps import Source, sweep
 from mlsan.training.systems import (
     BASELINES,

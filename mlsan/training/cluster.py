@@ -1,26 +1,30 @@
-"""A sweep's runs on a Dask cluster, by way of joblib's backend: `JOBS=tcp://scheduler:8786`.
+"""Run tasks on a Dask cluster: `JOBS=tcp://scheduler:8786`.
 
-Workers need the same checkout, packages and build folder as the caller, as a network file system
-gives them: runs, checkpoints and progress pass through that folder alone. Start them with one
-thread each, for a run seeds the random state of its whole process:
+Workers need the same checkout, packages and build folder as the caller, for example on a network
+file system, because runs, checkpoints and progress are exchanged only through that folder. Start
+them with one thread each, because a run seeds the random state of its whole process:
 `dask worker tcp://scheduler:8786 --nthreads 1 --nworkers 8`.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
-
-from joblib import parallel_config
 
 from mlsan.files import UnwritableError
 
-PATIENCE = 5  # seconds for the scheduler to answer, and again for a first worker
+if TYPE_CHECKING:
+    from dask.distributed import Client
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+PATIENCE = 5  # seconds to wait for the scheduler, and then for the first worker
 NEEDED = "Workers need the same checkout, packages and build folder as this process"
 
 
@@ -55,44 +59,54 @@ def _is_address(text: str) -> bool:
             and bool(parts.hostname and parts.port)
             and not (parts.path or parts.query or parts.fragment or parts.username)
         )
-    except ValueError:  # a port that is none
+    except ValueError:  # the port is not a number
         return False
 
 
-@contextmanager
-def on_cluster(address: str, root: Path) -> Iterator[None]:
-    """Within, joblib's `Parallel` runs on the cluster's workers, which must see `root`.
+def on_cluster(
+    address: str, root: Path, task: Callable[[Item], Answer], items: Iterable[Item]
+) -> Iterator[Answer]:
+    """Yield `task(item)` of each item as the cluster's workers, which must see `root`, finish it.
 
-    Raises ConnectionError where no scheduler or worker answers or the scheduler goes away,
-    ValueError for workers that cannot do it, and BrokenProcessPool, as joblib's own processes
-    do, when Dask gives up a run because its workers were killed.
+    Raises what a task raises; ConnectionError if no scheduler or worker answers or the scheduler
+    disappears; ValueError for unsuitable workers; and BrokenProcessPool, as local processes do, if
+    Dask gives up on a task because its workers were killed.
     """
-    from dask.distributed import Client, KilledWorker  # optional, and slow to import
+    from dask.distributed import KilledWorker, as_completed  # optional, and slow to import
 
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # errors say it in one line
+    with _connect(address) as client:
+        _check_workers(client, address, root)
+        # Not pure: an item that is submitted again is to be computed again.
+        tasks = [client.submit(task, item, pure=False) for item in items]
+        try:
+            for done in as_completed(tasks):
+                yield done.result()
+        except KilledWorker as error:
+            raise BrokenProcessPool(str(error)) from error
+        except CancelledError as error:
+            raise ConnectionError(
+                f"JOBS={address}: the Dask scheduler is gone; finished runs are kept, and the same "
+                "command resumes the others"
+            ) from error
+
+
+def _connect(address: str) -> "Client":
+    """A client of the scheduler. Raises ConnectionError if none answers."""
+    from dask.distributed import Client
+
+    # The errors below say in one line what the client would log over many.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
-        client = Client(address, timeout=PATIENCE)
+        return Client(address, timeout=PATIENCE)
     except OSError as error:
         raise ConnectionError(
             f"JOBS={address}: no Dask scheduler answers there within {PATIENCE} s. Start one with "
             "`dask scheduler`, give the address that it prints, or leave JOBS out to train here"
         ) from error
-    with client:
-        _check_workers(client, address, root)
-        try:
-            with parallel_config(backend=_backend()(client=client)):
-                yield
-        except KilledWorker as error:
-            raise BrokenProcessPool(str(error)) from error
-        except CancelledError as error:
-            raise ConnectionError(
-                f"JOBS={address}: the Dask scheduler is gone; what was finished is kept, and the "
-                "same call goes on from there"
-            ) from error
 
 
-def _check_workers(client, address: str, root: Path) -> None:
-    """Raises ConnectionError where there is no worker, ValueError naming those of no use."""
+def _check_workers(client: "Client", address: str, root: Path) -> None:
+    """Raises ConnectionError if there is no worker, ValueError naming an unsuitable one."""
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError as error:
@@ -103,8 +117,8 @@ def _check_workers(client, address: str, root: Path) -> None:
     many = [worker for worker, threads in client.nthreads().items() if threads > 1]
     if many:
         raise ValueError(
-            f"JOBS={address}: worker {many[0]} has several threads, where a run needs a process. "
-            f"Start it with `dask worker {address} --nthreads 1 --nworkers N`"
+            f"JOBS={address}: worker {many[0]} has several threads, but each run needs a process "
+            f"of its own. Start it with `dask worker {address} --nthreads 1 --nworkers N`"
         )
     with ExitStack() as stack:
         try:
@@ -116,34 +130,9 @@ def _check_workers(client, address: str, root: Path) -> None:
     blind = {worker: answer for worker, answer in seen.items() if answer is not True}
     if blind:
         worker, answer = next(iter(blind.items()))
-        reason = f"fails with {answer!r}" if isinstance(answer, Exception) else "is without it"
+        reason = f"fails with {answer!r}" if isinstance(answer, Exception) else "does not see it"
         raise ValueError(f"JOBS={address}: worker {worker} {reason}: {root}. {NEEDED}")
 
 
 def _sees(path: Path) -> bool:
     return path.exists()
-
-
-def _backend() -> type:
-    from joblib._dask import DaskDistributedBackend  # needs Dask
-
-    class Backend(DaskDistributedBackend):
-        """joblib's, which would wait for ever for a task that Dask itself has given up."""
-
-        def effective_n_jobs(self, n_jobs: int) -> int:
-            """Two at least: joblib keeps the work of one job to its own process."""
-            return max(2, super().effective_n_jobs(n_jobs))
-
-        def submit(self, func, callback=None):
-            """As joblib's, but a task that failed calls back, too."""
-            future = super().submit(func, callback)
-            future.add_done_callback(lambda done: done.exception() and callback(done.exception()))
-            return future
-
-        def retrieve_result_callback(self, out):
-            """The result, or raise what became of it."""
-            if isinstance(out, BaseException):
-                raise out
-            return super().retrieve_result_callback(out)
-
-    return Backend

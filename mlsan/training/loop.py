@@ -1,22 +1,22 @@
-"""The training loop: plain, resumable after any epoch, and the same bits every time."""
+"""The training loop: resumable after any epoch, with the same bits every time."""
 
 import dataclasses
 import io
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Int
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from mlsan.corpus.batch import batches, drop_identities, drop_modalities
+from mlsan.corpus.batch import batches, drop_identities, drop_modalities, pack
 from mlsan.corpus.speakers import SpeakerCode
 from mlsan.corpus.types import Batch, Corpus, Dialogue
-from mlsan.model import build_model
-from mlsan.model.fast.packing import pack
+from mlsan.model import model_class
 from mlsan.model.interface import EmotionModel, Sizes
 from mlsan.model.losses import MultiEMOLoss, class_weights, emotion_loss
 from mlsan.scores import confusion_counts, weighted_f1
@@ -25,6 +25,7 @@ from mlsan.vocabulary import EMOTIONS, PARTIES
 
 SPLITS = ("dev", "test")
 Row = dict[str, int | float]  # one epoch's metrics
+Code = Int[np.ndarray, "_turn"]  # the speakers of a dialogue, as entries of the speaker table
 
 
 class DivergedError(RuntimeError):
@@ -32,16 +33,18 @@ class DivergedError(RuntimeError):
 
 
 @dataclass
-class Fit:
-    """A run after some number of epochs: all that is needed to go on, or to stop here."""
+class TrainingState:
+    """A run after some number of epochs: all that is needed to continue it, or to stop here."""
 
-    model: nn.Module
+    model: EmotionModel
     optimiser: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.ReduceLROnPlateau
     generator: torch.Generator
     history: list[Row] = field(default_factory=list)
-    selected: dict[str, Any] = field(default_factory=dict)  # at the best dev epoch
-    flattering: dict[str, Any] = field(default_factory=dict)  # at the best test epoch
+    best_dev: dict[str, Any] = field(default_factory=dict)
+    """Metrics, predictions and weights of the epoch with the best dev score: the run's result."""
+    best_test: dict[str, Any] = field(default_factory=dict)
+    """Metrics and predictions of the epoch with the best test score, as some papers report."""
     seconds: float = 0.0
 
     def to_bytes(self) -> bytes:
@@ -56,8 +59,8 @@ class Fit:
                 "rng": {"run": self.generator.get_state(), "cpu": torch.get_rng_state()},
                 "cuda": cuda,
                 "history": self.history,
-                "selected": self.selected,
-                "flattering": self.flattering,
+                "best_dev": self.best_dev,
+                "best_test": self.best_test,
                 "seconds": self.seconds,
             },
             stream,
@@ -65,7 +68,7 @@ class Fit:
         return stream.getvalue()
 
     def restore(self, content: bytes) -> None:
-        """Go back to the state in `content`, which `to_bytes` wrote."""
+        """Return to the state in `content`, which `to_bytes` wrote."""
         device = next(self.model.parameters()).device
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
@@ -76,22 +79,22 @@ class Fit:
         if device.type == "cuda":
             torch.cuda.set_rng_state_all(state["cuda"])
         self.history, self.seconds = state["history"], state["seconds"]
-        self.selected, self.flattering = state["selected"], state["flattering"]
+        self.best_dev, self.best_test = state["best_dev"], state["best_test"]
 
 
 def speaker_code(run: RunSettings, corpus: Corpus) -> SpeakerCode:
-    """What this run's model is told of a speaker."""
+    """How this run turns speakers into entries of the speaker table."""
     return SpeakerCode.fit(run.speaker, corpus, run.train.min_speaker_utterances, seed=run.seed)
 
 
 def new_model(run: RunSettings, corpus: Corpus, speakers: int) -> EmotionModel:
     """The untrained model of a run, its weights drawn from the run's seed."""
     sizes = Sizes(corpus.sizes, PARTIES[run.benchmark], len(EMOTIONS[run.benchmark]), speakers)
-    return build_model(run.model, sizes, run.seed)
+    return model_class(run.model.name).from_seed(run.model, sizes, run.seed)
 
 
-def label_weights(run: RunSettings, corpus: Corpus) -> Tensor:
-    """SWFC's class weights from the training dialogues' label counts; all 1 without SWFC."""
+def label_weights(run: RunSettings, corpus: Corpus) -> Float[Tensor, "class"]:
+    """SWFC's class weights from the label counts of the training dialogues; 1 without SWFC."""
     labels = torch.cat([torch.as_tensor(d.label) for d in corpus.train])
     counts = torch.bincount(labels, minlength=len(EMOTIONS[run.benchmark]))
     if not isinstance(run.loss, MultiEMOLoss):
@@ -100,7 +103,10 @@ def label_weights(run: RunSettings, corpus: Corpus) -> Tensor:
 
 
 def divided(run: RunSettings, corpus: Corpus, share: float = 0.05) -> Corpus:
-    """The corpus with the run's dev split: its own, or as published a random 5 % of the rest."""
+    """The corpus with the run's dev split: the official one, or a random 5 % of train and dev.
+
+    The published code takes the random one.
+    """
     if run.train.dev == "official":
         return corpus
     dialogues = corpus.train + corpus.dev
@@ -113,7 +119,7 @@ def divided(run: RunSettings, corpus: Corpus, share: float = 0.05) -> Corpus:
     )
 
 
-def begin(run: RunSettings, corpus: Corpus) -> Fit:
+def begin(run: RunSettings, corpus: Corpus) -> TrainingState:
     """The state before the first epoch: weights and every random state come from the seed."""
     torch.set_num_threads(run.train.threads)
     torch.manual_seed(run.seed)
@@ -127,11 +133,11 @@ def begin(run: RunSettings, corpus: Corpus) -> Fit:
         patience=run.train.plateau_patience,
         threshold=run.train.plateau_threshold,
     )
-    return Fit(model, optimiser, scheduler, torch.Generator().manual_seed(run.seed))
+    return TrainingState(model, optimiser, scheduler, torch.Generator().manual_seed(run.seed))
 
 
-def epochs(run: RunSettings, corpus: Corpus, state: Fit) -> Iterator[Fit]:
-    """Train to the last epoch, yielding after each; goes on from wherever `state` stands.
+def epochs(run: RunSettings, corpus: Corpus, state: TrainingState) -> Iterator[TrainingState]:
+    """Train to the last epoch and yield after each, starting where `state` stands.
 
     Raises DivergedError on a loss that is NaN or infinite.
     """
@@ -162,45 +168,68 @@ def epochs(run: RunSettings, corpus: Corpus, state: Fit) -> Iterator[Fit]:
 
 def train_epoch(
     run: RunSettings,
-    state: Fit,
-    dialogues: tuple[Dialogue, ...],
-    codes: list,
+    state: TrainingState,
+    dialogues: Sequence[Dialogue],
+    codes: Sequence[Code],
     speakers: int,
-    weight: Tensor,
+    class_weight: Float[Tensor, "class"],
 ) -> dict[str, float]:
-    """One pass over the training dialogues; the mean of the loss and of its parts."""
-    device = weight.device
+    """One pass over the training dialogues; the mean of the loss and of its parts over steps."""
     state.model.train()
     totals: dict[str, Tensor] = {}
     steps = 0
     for batch in batches(dialogues, codes, run.train.batch, state.generator):
-        label, speaker = targets(batch, device)
-        told = drop_identities(batch, run.train.unknown_rate, state.generator, speakers)
-        told = drop_modalities(told, run.train.modality_dropout, state.generator).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=run.train.precision == "bfloat16"):
-            output = state.model(told)
-        erc, parts = emotion_loss(run.loss, output, label, weight)
-        loss, speaker_parts = state.model.total_loss(erc, output, speaker)
-        state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        state.optimiser.step()
-        for name, part in {"loss": loss, **parts, **speaker_parts}.items():
-            totals[name] = totals.get(name, 0) + part.detach()
+        for name, loss in train_step(run, state, batch, speakers, class_weight).items():
+            totals[name] = totals.get(name, 0) + loss
         steps += 1
     return {f"train_{name}": (total / steps).item() for name, total in totals.items()}
 
 
+def train_step(
+    run: RunSettings,
+    state: TrainingState,
+    batch: Batch,
+    speakers: int,
+    class_weight: Float[Tensor, "class"],
+) -> dict[str, Float[Tensor, ""]]:
+    """One step of the optimiser on one batch; the loss and its parts before the step.
+
+    The batch comes from the CPU; `class_weight` is on the device of the model. `speakers` counts
+    the entries of the speaker table. The targets are the true speakers, also where
+    `drop_identities` turns the input into the unknown speaker.
+    """
+    device = class_weight.device
+    label, speaker = targets(batch, device)
+    batch = drop_identities(batch, run.train.unknown_rate, state.generator, speakers)
+    batch = drop_modalities(batch, run.train.modality_dropout, state.generator).to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=run.train.precision == "bfloat16"):
+        output = state.model(batch)
+    erc, parts = emotion_loss(run.loss, output, label, class_weight)
+    loss, speaker_parts = state.model.total_loss(erc, output, speaker)
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    state.optimiser.step()
+    return {
+        name: value.detach() for name, value in {"loss": loss, **parts, **speaker_parts}.items()
+    }
+
+
 @torch.no_grad()
 def evaluate(
-    run: RunSettings, model: nn.Module, dialogues: tuple[Dialogue, ...], codes: list, weight: Tensor
+    run: RunSettings,
+    model: EmotionModel,
+    dialogues: Sequence[Dialogue],
+    codes: Sequence[Code],
+    class_weight: Float[Tensor, "class"],
 ) -> tuple[float, Int[Tensor, "utterance"], Int[Tensor, "utterance"]]:
-    """Mean loss a batch, labels and predicted labels, dialogue by dialogue."""
+    """Mean loss over batches, labels and predicted labels, dialogue after dialogue."""
     model.eval()
+    device = class_weight.device
     losses, labels, predicted = [], [], []
     for batch in batches(dialogues, codes, run.train.batch, None):
-        label, speaker = targets(batch, weight.device)
-        output = model(batch.to(weight.device))
-        erc, _ = emotion_loss(run.loss, output, label, weight)
+        label, speaker = targets(batch, device)
+        output = model(batch.to(device))
+        erc, _ = emotion_loss(run.loss, output, label, class_weight)
         loss, _ = model.total_loss(erc, output, speaker)
         losses.append(loss)
         labels.append(label)
@@ -211,18 +240,18 @@ def evaluate(
 def targets(
     batch: Batch, device: torch.device
 ) -> tuple[Int[Tensor, "utterance"], Int[Tensor, "utterance"]]:
-    """Label and true speaker of each real utterance, packed before they leave the CPU.
+    """Label and true speaker of each real utterance, on `device`.
 
-    On a GPU packing would have to wait for the device to say how many there are.
+    They are packed on the CPU: a GPU would have to be waited for, to know how many there are.
     """
     packed = (pack(batch.label, batch.mask), pack(batch.speaker, batch.mask))
     return tuple(x.to(device, non_blocking=True) for x in packed)
 
 
-def keep_best(state: Fit, row: Row, predicted: dict[str, Tensor]) -> None:
-    """Remember the best dev epoch (the result) and the best test epoch (the published habit)."""
-    if row["dev_wf1"] > state.selected.get("dev_wf1", -1.0):
+def keep_best(state: TrainingState, row: Row, predicted: dict[str, Tensor]) -> None:
+    """Remember this epoch where its dev or its test score is the best so far."""
+    if row["dev_wf1"] > state.best_dev.get("dev_wf1", -1.0):
         weights = {name: w.detach().cpu().clone() for name, w in state.model.state_dict().items()}
-        state.selected = {**row, "predicted": predicted, "weights": weights}
-    if row["test_wf1"] > state.flattering.get("test_wf1", -1.0):
-        state.flattering = {**row, "predicted": {"test": predicted["test"]}}
+        state.best_dev = {**row, "predicted": predicted, "weights": weights}
+    if row["test_wf1"] > state.best_test.get("test_wf1", -1.0):
+        state.best_test = {**row, "predicted": {"test": predicted["test"]}}

@@ -1,4 +1,4 @@
-"""Which runs each table and figure is made of: plans by name."""
+"""The runs behind each table and figure: plans by name."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,44 +7,44 @@ from mlsan.training.settings import RunSettings
 from mlsan.training.systems import BASELINES, CELLS, run_settings
 from mlsan.vocabulary import Benchmark
 
-# Fig. 10: the rate at which a dialogue's modalities are absent in training, where they are.
+# Fig. 10: the share of a dialogue's modalities that is absent in training.
 MODALITY_DROPOUT = 0.2
 
 
 def main_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Table 1: every model that is measured, over all seeds."""
+    """Table 1: every model, with all seeds."""
     systems = [{"system": name} for name in (*BASELINES, "MultiEMO", "ML-SAN")]
     return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
 
 
 def ablation_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Table 2: all eight cells of FiLM, gate and auxiliary loss."""
+    """Table 2: all eight combinations of FiLM, gate and auxiliary loss."""
     systems = [{"system": name} for name in ("MultiEMO", *CELLS)]
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
 def control_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Table 2's controls: ML-SAN told the speaker's identity, its role, or nothing of use."""
+    """Table 2, controls: ML-SAN with identities, roles, shuffled speakers, or one speaker."""
     kinds = (("identity",) if named else ()) + ("role", "shuffled", "constant")
     systems = [{"system": "ML-SAN", "speaker": kind} for kind in kinds]
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
 def lambda_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Fig. 6: ML-SAN over lambda; without the auxiliary loss stands for 0."""
+    """Fig. 6: ML-SAN by lambda; without the auxiliary loss it stands for lambda 0."""
     swept = [{"system": "ML-SAN", "lam": lam} for lam in SCALES[profile].lambdas]
     return _over(SCALES[profile].few, benchmark, profile, named, [{"system": "w/o Aux"}, *swept])
 
 
 def speaker_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Table 5: MultiEMO, and ML-SAN told of the speaker in every way there is."""
+    """Table 5: MultiEMO, and ML-SAN with identities and with roles."""
     kinds = (("identity",) if named else ()) + ("role",)
     systems = [{"system": "MultiEMO"}, *({"system": "ML-SAN", "speaker": k} for k in kinds)]
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
 def neutrality_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Fig. 9: MultiEMO, ML-SAN, ML-SAN without its auxiliary loss, and with an adversary."""
+    """Fig. 9: MultiEMO, and ML-SAN as it is, without the auxiliary loss, and with an adversary."""
     systems = [{"system": name} for name in ("MultiEMO", "ML-SAN", "w/o Aux")]
     systems.append({"system": "ML-SAN", "adversary": True})
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
@@ -61,7 +61,7 @@ def robustness_runs(benchmark: Benchmark, profile: str, named: bool) -> list[Run
 
 
 def dose_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Fig. 8: MultiEMO and ML-SAN, to be trained at each heterogeneity."""
+    """Fig. 8: MultiEMO and ML-SAN, to be trained at each heterogeneity (not in `PLANS`)."""
     systems = [{"system": name} for name in ("MultiEMO", "ML-SAN")]
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 

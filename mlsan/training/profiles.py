@@ -1,23 +1,26 @@
-"""How large a study is: what each profile changes of the published settings."""
+"""The sizes of a study: what each profile changes in the published settings."""
 
 from mlsan.vocabulary import Benchmark, Frozen
 
 
 class Scale(Frozen):
-    """What a profile changes of the published settings so that two cores suffice."""
+    """What a profile changes in the published settings, and how many runs it has."""
 
     model: dict[str, int] = {}
+    """Fields of the models' settings. Each model takes those that it has."""
     train: dict[Benchmark, dict[str, float]] = {}
     systems: dict[str, dict[str, int]] = {}
+    """Fields of single systems."""
     seeds: tuple[int, ...]
+    """Seeds of the runs in Table 1."""
     few: tuple[int, ...]
-    """The seeds of all that is not in Table 1."""
+    """Seeds of all other runs."""
     lambdas: tuple[float, ...]
+    """Lambdas of Fig. 6."""
     doses: tuple[float, ...]
     """Heterogeneity of the simulated corpora in Fig. 8."""
 
 
-# Each model takes the fields that it has.
 _NARROW = {"d": 64, "feedforward": 128, "classifier": 64, "hidden": 64, "layers": 2}
 _NARROW |= {"speaker_dim": 16}
 _SHALLOW = {"MMGCN": {"layers": 4}}

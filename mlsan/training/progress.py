@@ -1,4 +1,4 @@
-"""How a sweep shows itself: a live bar on a terminal, plain lines in notebooks and elsewhere."""
+"""The progress of a sweep: a live bar on a terminal, plain lines in notebooks and elsewhere."""
 
 import threading
 import time
@@ -11,21 +11,21 @@ from rich.progress import Progress as Bar
 from mlsan.training.settings import RunSettings
 from mlsan.training.systems import describe
 
-LOOK_EVERY = 0.5  # seconds between looks at the run folders
-SAY_EVERY = 15.0  # seconds between lines where no live display is possible
+LOOK_EVERY = 0.5  # seconds between two looks at the run folders
+SAY_EVERY = 15.0  # seconds between two lines where a live bar is not possible
 
 
 class Progress:
-    """Watches run folders from the parent process, so that workers need no channel to it.
+    """Watches the folders of runs, so that workers need no connection to this process.
 
-    An epoch counts as done when the run's metrics file has its row.
+    An epoch is done when the run's metrics.csv has its row. Use it as a context manager.
     """
 
     def __init__(self, folders: dict[RunSettings, Path]):
         self.folders = folders
         self.at_start = {run: self._done(run) for run in folders}
         self.outcome: dict[RunSettings, str] = {}
-        # A notebook calls itself a terminal, but a bar there would need widgets.
+        # rich takes a notebook for a terminal, but a live bar there would need widgets.
         dumb = False if Console().is_jupyter else None
         self.console = Console(stderr=True, force_jupyter=False, force_terminal=dumb)
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal
@@ -57,7 +57,7 @@ class Progress:
             self.console.print(self._line(), soft_wrap=True)
 
     def finished(self, run: RunSettings, status: str) -> None:
-        """A run ended as "trained", "reused" or "failed"."""
+        """Note that a run ended as "trained", "reused" or "failed"."""
         self.outcome[run] = status
 
     def _watch(self) -> None:
@@ -72,7 +72,7 @@ class Progress:
         return sum(run.train.epochs for run in self.folders)
 
     def _done(self, run: RunSettings) -> int:
-        """Epochs that a run has behind it: the rows of its metrics file."""
+        """Finished epochs of a run: the rows of its metrics.csv."""
         try:
             return max(0, (self.folders[run] / "metrics.csv").read_text().count("\n") - 1)
         except OSError:
@@ -100,7 +100,8 @@ class Progress:
     def _line(self) -> str:
         now, done = time.monotonic(), self._epochs_done()
         if self.first is None and done > sum(self.at_start.values()):
-            self.first = now, done  # workers are up: only from here on does the pace say anything
+            # The pace is measured from here on, when the workers have started.
+            self.first = now, done
         if self.first is None or done == self.first[1]:
             return self._state()
         pace = (now - self.first[0]) / (done - self.first[1])

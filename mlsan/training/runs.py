@@ -1,19 +1,16 @@
-"""Where runs live: one folder a run, named by a digest of all that decides its numbers."""
+"""The run store: one folder per run, named by the run's key."""
 
-import ast
 import io
 import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import torch
 from filelock import FileLock
-from torch import nn
 
 from mlsan.corpus.types import Corpus
 from mlsan.files import (
@@ -24,19 +21,26 @@ from mlsan.files import (
     write_atomically,
     write_sealed,
 )
-from mlsan.training.loop import SPLITS, Fit, begin, divided, epochs, new_model, speaker_code
+from mlsan.model.interface import EmotionModel
+from mlsan.training.keys import run_key
+from mlsan.training.loop import (
+    SPLITS,
+    TrainingState,
+    begin,
+    divided,
+    epochs,
+    new_model,
+    speaker_code,
+)
 from mlsan.training.settings import RunSettings
 
-PACKAGE = Path(__file__).parents[1]
-# Seconds between checkpoints; one at each of a short epoch would cost a tenth of a sweep.
+# Seconds between checkpoints. One after every short epoch would cost a tenth of a sweep.
 CHECKPOINT_EVERY = 2.0
-# The code that decides a run's numbers. Progress display, tables and figures do not.
-SHAPING = ("corpus/batch.py", "corpus/speakers.py", "model", "training/loop.py")
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its scores, and its files read on demand."""
+    """A finished run: its scores, and its files, which are read when asked for."""
 
     key: str
     folder: Path
@@ -44,17 +48,17 @@ class Result:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: rate, losses and their parts, dev and test weighted F1."""
+        """One row per epoch: learning rate, losses and their parts, dev and test weighted F1."""
         return pd.read_csv(self.folder / "metrics.csv")
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """One row a dev or test utterance: label, prediction at the best dev and test epoch."""
+        """One row per dev or test utterance: label, predictions at the best dev and test epoch."""
         return pd.read_csv(
             self.folder / "predictions.csv", dtype={"dialogue": str}, keep_default_na=False
         )
 
-    def model(self, run: RunSettings, corpus: Corpus) -> nn.Module:
+    def model(self, run: RunSettings, corpus: Corpus) -> EmotionModel:
         """The model at the best dev epoch, in evaluation mode on the CPU."""
         corpus = divided(run, corpus)
         model = new_model(run, corpus, speaker_code(run, corpus).size)
@@ -63,35 +67,8 @@ class Result:
         return model.eval()
 
 
-def run_key(run: RunSettings, corpus: Corpus) -> str:
-    """Digest of config, corpus bytes and the code that shapes the run: 16 hex digits."""
-    content = [run.model_dump(mode="json"), corpus.fingerprint, code_digest()]
-    return sha256(json.dumps(content, sort_keys=True).encode())[:16]
-
-
-@cache
-def code_digest() -> str:
-    """Digest of the code that shapes a run, blind to comments, docstrings and layout."""
-    paths = []
-    for name in SHAPING:
-        path = PACKAGE / name
-        paths += sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    code = [f"{path.relative_to(PACKAGE)}\n{_meaning(path.read_text())}" for path in paths]
-    return sha256("\n".join([torch.__version__, *code]).encode())
-
-
-def _meaning(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
-            node
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
-
-
 def find_result(root: Path, key: str) -> Result | None:
-    """The finished run, None where there is none. Raises TornFileError on damaged files."""
+    """The finished run, None if there is none. Raises TornFileError for damaged files."""
     path = root / key / "result.json"
     if not path.exists():
         return None
@@ -114,45 +91,54 @@ def find_result(root: Path, key: str) -> Result | None:
 
 
 def train_run(
-    run: RunSettings, corpus: Corpus, root: Path, on_epoch: Callable[[Fit], None] | None = None
+    run: RunSettings,
+    corpus: Corpus,
+    root: Path,
+    on_epoch: Callable[[TrainingState], None] | None = None,
 ) -> Result:
-    """Train a run, go on with a stopped one, or reuse a finished one.
+    """Train a run, resume it where it was stopped, or return its result where it is finished.
 
-    A second process that asks for the same run waits for the first and takes its result.
-    Raises UnwritableError on a full disk or a read-only folder.
+    A second process that asks for the same run waits for the first and returns its result.
+    Raises UnwritableError if the disk is full or the folder is read-only.
     """
     key = run_key(run, corpus)
-    corpus = divided(run, corpus)
-    folder = root / key
     result = find_result(root, key)
     if result is not None:
         return result
-    with _locked(folder):
-        result = find_result(root, key)  # another process may have been faster
-        if result is not None:
-            return result
-        for torn in folder.glob(".*.*-*"):  # a killed process was writing these
-            torn.unlink()
-        write_atomically(folder / "config.json", run.model_dump_json(indent=1))
-        state = begin(run, corpus)
-        checkpoint = folder / "checkpoint.pt"
-        if checkpoint.exists():
-            state.restore(_read_checkpoint(checkpoint, key))
-        saved = -CHECKPOINT_EVERY
-        for _ in epochs(run, corpus, state):
-            if time.monotonic() - saved >= CHECKPOINT_EVERY:
-                write_sealed(checkpoint, key.encode() + state.to_bytes())
-                saved = time.monotonic()
-            write_atomically(folder / "metrics.csv", _history(state))
-            if on_epoch is not None:
-                on_epoch(state)
-        _finish(run, corpus, state, folder, key)
-        checkpoint.unlink(missing_ok=True)
-    return find_result(root, key)
+    with _locked(root / key):
+        result = find_result(root, key)  # another process may have finished it meanwhile
+        if result is None:
+            _train(run, divided(run, corpus), root / key, on_epoch)
+    return result or find_result(root, key)
+
+
+def _train(
+    run: RunSettings,
+    corpus: Corpus,
+    folder: Path,
+    on_epoch: Callable[[TrainingState], None] | None,
+) -> None:
+    for torn in folder.glob(".*.*-*"):  # a killed process was writing these
+        torn.unlink()
+    write_atomically(folder / "config.json", run.model_dump_json(indent=1))
+    state = begin(run, corpus)
+    checkpoint = folder / "checkpoint.pt"
+    if checkpoint.exists():
+        state.restore(_read_checkpoint(checkpoint))
+    saved = -CHECKPOINT_EVERY
+    for _ in epochs(run, corpus, state):
+        if time.monotonic() - saved >= CHECKPOINT_EVERY:
+            write_sealed(checkpoint, folder.name.encode() + state.to_bytes())
+            saved = time.monotonic()
+        write_atomically(folder / "metrics.csv", _metrics(state))
+        if on_epoch is not None:
+            on_epoch(state)
+    _finish(corpus, state, folder)
+    checkpoint.unlink(missing_ok=True)
 
 
 def _locked(folder: Path) -> AbstractContextManager:
-    """The sole right to write in `folder`, which is made where it is missing."""
+    """The sole right to write in `folder`, which is made if it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / ".lock").acquire()
@@ -160,39 +146,41 @@ def _locked(folder: Path) -> AbstractContextManager:
         raise UnwritableError.of(folder, error) from error
 
 
-def _read_checkpoint(path: Path, key: str) -> bytes:
-    content = read_sealed(path)
-    if content[: len(key)] != key.encode():
+def _read_checkpoint(path: Path) -> bytes:
+    """The state in a checkpoint, which begins with the key of its run."""
+    content, key = read_sealed(path), path.parent.name.encode()
+    if not content.startswith(key):
         raise TornFileError(f"{path} belongs to another run: delete {path.parent} to train again")
     return content[len(key) :]
 
 
-def _history(state: Fit) -> str:
-    return pd.DataFrame(state.history).to_csv(index=False)
-
-
-def _finish(run: RunSettings, corpus: Corpus, state: Fit, folder: Path, key: str) -> None:
-    write_atomically(folder / "metrics.csv", _history(state))
+def _finish(corpus: Corpus, state: TrainingState, folder: Path) -> None:
+    """Write the run's files, and last the result that vouches for them."""
     weights = io.BytesIO()
-    torch.save(state.selected["weights"], weights)
+    torch.save(state.best_dev["weights"], weights)
+    write_atomically(folder / "metrics.csv", _metrics(state))
     write_sealed(folder / "model.pt", weights.getvalue())
-    write_atomically(folder / "predictions.csv", _predictions(run, corpus, state))
+    write_atomically(folder / "predictions.csv", _predictions(corpus, state))
     names = ("config.json", "metrics.csv", "model.pt", "predictions.csv")
+    files = {name: sha256((folder / name).read_bytes()) for name in names}
     summary = {
-        "dev_wf1": state.selected["dev_wf1"],
-        "test_wf1": state.selected["test_wf1"],
-        "epoch": state.selected["epoch"],
-        "best_test_wf1": state.flattering["test_wf1"],
-        "best_test_epoch": state.flattering["epoch"],
+        "dev_wf1": state.best_dev["dev_wf1"],
+        "test_wf1": state.best_dev["test_wf1"],
+        "epoch": state.best_dev["epoch"],
+        "best_test_wf1": state.best_test["test_wf1"],
+        "best_test_epoch": state.best_test["epoch"],
         "seconds": state.seconds,
     }
-    files = {name: sha256((folder / name).read_bytes()) for name in names}
-    content = {"key": key, "summary": summary, "files": files}
+    content = {"key": folder.name, "summary": summary, "files": files}
     write_atomically(folder / "result.json", json.dumps(content, indent=1))
 
 
-def _predictions(run: RunSettings, corpus: Corpus, state: Fit) -> str:
-    """The predictions table; `seen` says whether the speaker's name occurs in training."""
+def _metrics(state: TrainingState) -> str:
+    return pd.DataFrame(state.history).to_csv(index=False)
+
+
+def _predictions(corpus: Corpus, state: TrainingState) -> str:
+    """The table of predictions; `seen` says whether the speaker's name occurs in training."""
     trained = {name for d in corpus.train if d.speaker for name in d.speaker}
     tables = []
     for split in SPLITS:
@@ -203,8 +191,8 @@ def _predictions(run: RunSettings, corpus: Corpus, state: Fit) -> str:
         ]
         table = pd.DataFrame(rows, columns=["split", "dialogue", "turn", "speaker", "label"])
         table["seen"] = table["speaker"].isin(trained)
-        table["predicted"] = state.selected["predicted"][split].numpy()
+        table["predicted"] = state.best_dev["predicted"][split].numpy()
         if split == "test":
-            table["predicted_best_test"] = state.flattering["predicted"]["test"].numpy()
+            table["predicted_best_test"] = state.best_test["predicted"]["test"].numpy()
         tables.append(table)
     return pd.concat(tables).to_csv(index=False)

@@ -1,4 +1,4 @@
-"""What a run is: the frozen description from which its numbers follow, given corpus and code."""
+"""The settings of a run, from which its numbers follow, given the corpus and the code."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from mlsan.vocabulary import Benchmark, Frozen, SpeakerKind
 
 
 class TrainSettings(Frozen):
-    """MultiEMO's optimiser and schedule: Adam, and a rate cut when the dev loss stagnates."""
+    """Adam, with a lower learning rate when the dev loss stagnates, as MultiEMO is trained."""
 
     batch: int = Field(128, gt=0, description="dialogues per step")
     epochs: int = Field(15, gt=0)
@@ -21,25 +21,28 @@ class TrainSettings(Frozen):
     plateau_threshold: float = Field(1e-6, ge=0)
     dev: Literal["official", "random"] = "official"
     min_speaker_utterances: int = Field(
-        10, ge=1, description="names with fewer training utterances count as unknown"
+        10, ge=1, description="speakers with fewer training utterances count as unknown"
     )
     unknown_rate: float = Field(
-        0.1, ge=0, lt=1, description="share of speakers, per dialogue, trained as the unknown one"
+        0.1, ge=0, lt=1, description="share of a dialogue's speakers that are trained as unknown"
     )
     modality_dropout: float = Field(
-        0.0, ge=0, lt=1, description="share of a dialogue's modalities trained as absent"
+        0.0, ge=0, lt=1, description="share of a dialogue's modalities that are trained as absent"
     )
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
-    threads: int = Field(1, gt=0, description="CPU threads; part of the run, for equal bits")
+    threads: int = Field(1, gt=0, description="on the CPU; another number gives other bits")
 
 
 class RunSettings(Frozen):
-    """Everything that decides a run's numbers, except the corpus and the code."""
+    """Everything that decides a run's numbers, except the corpus and the code.
+
+    `model` and `loss` have a class per model and per loss, with the fields that these read.
+    """
 
     benchmark: Benchmark
     model: SerializeAsAny[ModelSettings]
     loss: LossSettings
     train: TrainSettings
-    speaker: SpeakerKind = Field("identity", description="what the model is told of a speaker")
+    speaker: SpeakerKind = Field("identity", description="what stands for a speaker: `SpeakerCode`")
     seed: int = Field(0, ge=0)

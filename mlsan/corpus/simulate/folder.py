@@ -1,4 +1,4 @@
-"""Simulated corpora on disk: the published layout, its sidecars, and the truth beside them."""
+"""Simulated corpora on disk: files in the published layout, and the truth behind them."""
 
 import hashlib
 import json
@@ -27,10 +27,10 @@ TRUTH = "truth.npz"
 
 
 def simulated_folder(settings: Simulation, cache: Path) -> Path:
-    """The folder of this corpus under `cache`, generated first where it is not there whole.
+    """The folder of this corpus under `cache`, generated first if it is missing or incomplete.
 
-    Its name carries a digest of the settings and of the generator's code. It is written beside
-    and renamed when whole; of several processes that ask at the same time one writes.
+    Its name contains a digest of the settings and of the generator's code. A new folder is
+    renamed to its place when complete. If several processes ask at once, one of them writes.
     """
     folder = cache / f"sim-{settings.benchmark.lower()}-{digest(settings)}"
     cache.mkdir(parents=True, exist_ok=True)
@@ -46,13 +46,13 @@ def simulated_folder(settings: Simulation, cache: Path) -> Path:
 
 
 def files(settings: Simulation) -> tuple[str, ...]:
-    """What a whole generated corpus consists of."""
+    """The files of a complete generated corpus."""
     dev = (DEV,) if settings.benchmark == "IEMOCAP" else ()
     return (SPEAKERS, *FEATURES.values(), IDENTITIES, *dev, TRUTH, SIMULATION)
 
 
 def digest(settings: Simulation) -> str:
-    """Twelve hex digits of the settings and of every module of the generator."""
+    """Digest (12 hex digits) of the settings and of every module of the generator."""
     code = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
     return hashlib.sha256(b"\0".join([settings.model_dump_json().encode(), *code])).hexdigest()[:12]
 
@@ -95,14 +95,14 @@ def speakers_tuple(
 
 
 def one_hot(speaker: Int[np.ndarray, "turn"]) -> Int[np.ndarray, "turn party"]:
-    """MELD's rows: parties numbered in the order in which they first speak."""
+    """MELD's speaker rows: parties numbered by first appearance."""
     order = {person: party for party, person in enumerate(dict.fromkeys(speaker.tolist()))}
     return np.eye(PARTIES["MELD"], dtype=np.int64)[[order[person] for person in speaker.tolist()]]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What the generator knows: who speaks, the latent channels and everyone's style."""
+    """What the generator knows: the speakers, their styles and the latent channels."""
 
     dialogue: tuple[str, ...]
     length: Int[np.ndarray, "dialogue"]
@@ -112,7 +112,7 @@ class Truth:
     expression: dict[Modality, Expression]
 
     def shown(self, modality: Modality) -> Float[np.ndarray, "utterance channel"]:
-        """The latent channels as the speakers' style shows them."""
+        """The latent channels in the speakers' styles."""
         e = self.expression[modality]
         return e.gain[self.speaker] * e.latent + e.shift[self.speaker]
 
@@ -127,7 +127,7 @@ def save_truth(
     speaker: Int[np.ndarray, "utterance"],
     shown: dict[Modality, Expression],
 ) -> None:
-    """All of the truth but the features, which the corpus itself holds."""
+    """Save the truth without the features, which are in the corpus itself."""
     arrays = {f"{m}_{name}": getattr(e, name) for m, e in shown.items() for name in _ARRAYS}
     np.savez(
         file,
@@ -141,17 +141,20 @@ def save_truth(
 
 
 def read_simulated(folder: Path) -> tuple[Corpus, Simulation]:
-    """A generated corpus by the common reader, and its settings."""
+    """A generated corpus, as `read_corpus` reads it, and its settings.
+
+    Raises CorpusError if the folder is not a simulated corpus.
+    """
     file = folder / SIMULATION
     if not file.is_file():
-        raise Place(file).error("is absent: this corpus is not simulated", "Use a simulated one")
+        raise Place(file).error("missing, so the corpus is not simulated", "Use CORPUS=sim")
     settings = Simulation.model_validate_json(file.read_text())
     name = f"sim-{settings.benchmark.lower()}"
     return read_corpus(folder, settings.benchmark, name), settings
 
 
 def read_truth(folder: Path) -> Truth:
-    """The truth behind a generated corpus, features as its files hold them."""
+    """The truth behind a generated corpus, with the features of its files."""
     corpus, _ = read_simulated(folder)
     by_id = {d.id: d for d in corpus.train + corpus.dev + corpus.test}
     with np.load(folder / TRUTH, allow_pickle=False) as saved:
@@ -174,16 +177,18 @@ def read_truth(folder: Path) -> Truth:
 
 
 def oracle_calibrated(folder: Path) -> Corpus:
-    """The generated corpus with every speaker's style undone exactly.
+    """The generated corpus with every speaker's style removed exactly.
 
-    Each utterance's channels as shown are replaced by the latent ones, its noise stays: these
+    Each utterance's styled channels are replaced by its latent ones and its noise stays. These
     are the features that the same corpus has at heterogeneity 0.
     """
     corpus, _ = read_simulated(folder)
     truth = read_truth(folder)
     ends = np.cumsum(truth.length)[:-1]
     rows = {
-        modality: dict(zip(truth.dialogue, np.split(undone(truth, modality), ends), strict=True))
+        modality: dict(
+            zip(truth.dialogue, np.split(without_style(truth, modality), ends), strict=True)
+        )
         for modality in corpus.sizes
     }
 
@@ -196,12 +201,11 @@ def oracle_calibrated(folder: Path) -> Corpus:
         train=calibrated(corpus.train),
         dev=calibrated(corpus.dev),
         test=calibrated(corpus.test),
-        fingerprint=hashlib.sha256(f"oracle {corpus.fingerprint}".encode()).hexdigest(),
     )
 
 
-def undone(truth: Truth, modality: Modality) -> Float[np.ndarray, "utterance feature"]:
-    """Features without style, as float32."""
+def without_style(truth: Truth, modality: Modality) -> Float[np.ndarray, "utterance feature"]:
+    """The features without the speakers' styles, as float32."""
     e = truth.expression[modality]
     styled = (truth.shown(modality) - e.latent) @ e.loading
     return (e.feature - styled).astype(np.float32)

@@ -1,6 +1,6 @@
-"""The other models of Table 1 that are trained here, one a module.
+"""The other models of Table 1 that are trained here, one per module.
 
-All read a batch as ML-SAN does and tell speakers apart by `batch.party`, the role within the
-dialogue. The graphs are dense tensors: with at most some hundred turns a dialogue, a graph library
-would save nothing.
+They take the same batches as ML-SAN and tell speakers apart by their role within the dialogue.
+Graphs are dense tensors: with about a hundred turns per dialogue at most, a graph library would
+save nothing.
 """

@@ -1,4 +1,4 @@
-"""BC-LSTM (Poria et al., ACL 2017): context by a bidirectional LSTM, blind to who speaks."""
+"""BC-LSTM (Poria et al., ACL 2017): context from a bidirectional LSTM; speakers are ignored."""
 
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -9,21 +9,17 @@ from mlsan.model.interface import ModelSettings, Sizes
 
 
 class BCLSTMSettings(ModelSettings):
-    """BC-LSTM's sizes as published."""
+    """BC-LSTM's sizes, as published."""
 
     name: str = "BC-LSTM"
     d: int = Field(100, gt=0, description="width of one direction of the LSTM")
-    layers: int = Field(2, gt=0, description="of the LSTM")
+    layers: int = Field(2, gt=0, description="layers of the LSTM")
     hidden: int = Field(100, gt=0, description="width of z")
     dropout: float = Field(0.25, ge=0, lt=1, description="between the LSTM's layers and after z")
 
 
 class BCLSTM(JointModel):
-    """h = BiLSTM(x); z = ReLU(W h + b); softmax.
-
-    Sizes: `d` a direction of the LSTM (100), `layers` of it (2), `classifier` for z (100),
-    `dropout` between the LSTM's layers and after z (.25).
-    """
+    """h = BiLSTM(x), z = ReLU(W h + b), then a linear layer and softmax."""
 
     Settings = BCLSTMSettings
 
@@ -35,7 +31,7 @@ class BCLSTM(JointModel):
     def encode(
         self,
         x: Float[Tensor, "dialogue turn inputs"],
-        party: Int[Tensor, "dialogue turn"],
+        role: Int[Tensor, "dialogue turn"],
         turns: Turns,
     ) -> Float[Tensor, "dialogue turn outputs"]:
         return self.context(x, turns)

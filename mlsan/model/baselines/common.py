@@ -1,4 +1,4 @@
-"""What several of the models share: the batch's grid, context layers, and the way in and out."""
+"""What several baselines share: the batch's grid, context layers, input and output."""
 
 from dataclasses import dataclass
 
@@ -17,13 +17,13 @@ class Turns:
 
     mask: Bool[Tensor, "dialogue turn"]
     length: Int[Tensor, "dialogue"]
-    """Turns of each dialogue, on the CPU."""
+    """Turns per dialogue, on the CPU."""
     present: Int[Tensor, "utterance"]
     """The utterances' cells in the flattened grid."""
 
     @classmethod
     def of(cls, batch: Batch) -> "Turns":
-        """From a batch, without asking its device how long the dialogues are."""
+        """From a batch, without asking its device for any value."""
         length = torch.tensor(batch.length)
         here = torch.arange(len(batch.mask)) < length.unsqueeze(1)
         present = here.flatten().nonzero().squeeze(1)
@@ -37,7 +37,7 @@ class Turns:
 
 
 class BiLSTM(nn.Module):
-    """A bidirectional LSTM over the turns of each dialogue, `d` a direction; 0 on padding."""
+    """A bidirectional LSTM over each dialogue's turns, `d` per direction; 0 on padding."""
 
     def __init__(self, inputs: int, d: int, layers: int, dropout: float):
         super().__init__()
@@ -54,7 +54,7 @@ class BiLSTM(nn.Module):
 
 
 class DialogueAttention(nn.Module):
-    """Each turn's weighted mean of its dialogue: softmax_j((W x_i + b) x_j) over the turns j."""
+    """For turn i, the mean of all x_j in its dialogue with weights softmax_j((W x_i + b) x_j)."""
 
     def __init__(self, features: int):
         super().__init__()
@@ -68,10 +68,10 @@ class DialogueAttention(nn.Module):
 
 
 class JointModel(EmotionModel):
-    """A model that reads all modalities side by side, as one vector an utterance.
+    """A model that reads all modalities side by side, as one vector per utterance.
 
-    A subclass gives `encode`, with `outputs` features an utterance. These go through a hidden
-    layer with ReLU, which is z, dropout, and the linear layer to the classes.
+    A subclass defines `encode`. Its output passes through a hidden layer with ReLU, which gives z,
+    then dropout and a linear layer to the classes (see `add_head`).
     """
 
     def __init__(self, settings: ModelSettings, sizes: Sizes):
@@ -80,7 +80,7 @@ class JointModel(EmotionModel):
         self.inputs = sum(sizes.features[m] for m in self.modalities)
 
     def add_head(self, outputs: int, hidden: int, classes: int, dropout: float) -> None:
-        """Make the layers after `encode`."""
+        """Add the layers after `encode`, which gives `outputs` features per utterance."""
         self.hidden = nn.Linear(outputs, hidden)
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, classes))
 
@@ -93,15 +93,14 @@ class JointModel(EmotionModel):
             logits=self.classify(z),
             z=z,
             fused={},
-            speaker_logits=None,
             stages={"raw": {m: turns.rows(x) for m, x in raw.items()}},
         )
 
     def encode(
         self,
         x: Float[Tensor, "dialogue turn inputs"],
-        party: Int[Tensor, "dialogue turn"],
+        role: Int[Tensor, "dialogue turn"],
         turns: Turns,
     ) -> Float[Tensor, "dialogue turn outputs"]:
-        """Each utterance in its context; padding holds anything finite."""
+        """Each utterance in its context; padding may hold anything finite."""
         raise NotImplementedError

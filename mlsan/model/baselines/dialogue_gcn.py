@@ -1,4 +1,4 @@
-"""DialogueGCN (Ghosal et al., EMNLP 2019): a graph of near turns, its edges typed by who speaks."""
+"""DialogueGCN (Ghosal et al., EMNLP 2019): a graph of nearby turns with edges typed by speaker."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,29 +14,26 @@ LSTM_LAYERS = 2
 
 
 class DialogueGCNSettings(ModelSettings):
-    """DialogueGCN's sizes as published for IEMOCAP."""
+    """DialogueGCN's sizes, as published for IEMOCAP."""
 
     name: str = "DialogueGCN"
     d: int = Field(100, gt=0, description="width of one direction of the LSTM")
     hidden: int = Field(100, gt=0, description="width of h1, h2 and z")
-    window: int = Field(10, gt=0, description="utterances to either side that are neighbours")
-    bases: int = Field(30, gt=0, description="matrices that the relations' weights mix")
+    window: int = Field(10, gt=0, description="neighbours on either side")
+    bases: int = Field(30, gt=0, description="matrices that each relation's weight mixes")
     dropout: float = Field(0.4, ge=0, lt=1, description="between the LSTM's layers and after z")
 
 
 class DialogueGCN(JointModel):
     """BiLSTM, two graph layers, attention over the dialogue, a hidden layer, softmax.
 
-    With N_i the turns at most `window` from i, i included, and g the LSTM's output:
+    With g the LSTM's output and N_i the turns at most `window` from i, i included:
 
         a_ij = softmax over j in N_i of g_i W g_j
         h1_i = W_0 g_i + b + sum_{j in N_i} a_ij W_r g_j        r = (speaker i, speaker j, i < j)
         h2_i = U_0 h1_i + c + sum_{j in N_i} U h1_j
 
-    [g; h2] goes on. There are 2 parties^2 relations, whose weights are mixed from `bases`.
-
-    Sizes: `d` a direction of the LSTM (100), `classifier` for h1, h2 and z (100), `window` (10),
-    `bases` (30), `dropout` between the LSTM's layers and after z (.4).
+    Attention reads [g; h2]. Each of the 2 roles^2 relations mixes its weight from `bases` matrices.
     """
 
     Settings = DialogueGCNSettings
@@ -44,10 +41,10 @@ class DialogueGCN(JointModel):
     def __init__(self, settings: DialogueGCNSettings, sizes: Sizes):
         super().__init__(settings, sizes)
         wide, narrow = 2 * settings.d, settings.hidden
-        self.parties, self.window = sizes.parties, settings.window
+        self.roles, self.window = sizes.roles, settings.window
         self.context = BiLSTM(self.inputs, settings.d, LSTM_LAYERS, settings.dropout)
         self.edge = nn.Linear(wide, wide, bias=False)
-        self.relational = RelationalConv(wide, narrow, 2 * sizes.parties**2, settings.bases)
+        self.relational = RelationalConv(wide, narrow, 2 * sizes.roles**2, settings.bases)
         self.own = nn.Linear(narrow, narrow)
         self.near = nn.Linear(narrow, narrow, bias=False)
         self.attend = DialogueAttention(wide + narrow)
@@ -56,14 +53,14 @@ class DialogueGCN(JointModel):
     def encode(
         self,
         x: Float[Tensor, "dialogue turn inputs"],
-        party: Int[Tensor, "dialogue turn"],
+        role: Int[Tensor, "dialogue turn"],
         turns: Turns,
     ) -> Float[Tensor, "dialogue turn outputs"]:
         g = self.context(x, turns)
         near = neighbours(turns.mask, self.window)
         score = g @ self.edge(g).transpose(1, 2)
         weight = score.masked_fill(~near, -torch.inf).softmax(-1)
-        h = self.relational(g, weight, relations(party, self.parties))
+        h = self.relational(g, weight, relations(role, self.roles))
         h = self.own(h) + near.to(h.dtype) @ self.near(h)
         return self.attend(torch.cat([g, h], -1), turns)
 
@@ -83,7 +80,7 @@ class RelationalConv(nn.Module):
         weight: Float[Tensor, "dialogue turn turn"],
         relation: Int[Tensor, "dialogue turn turn"],
     ) -> Float[Tensor, "dialogue turn outputs"]:
-        # By basis, not by edge: an edge has only its few mixing weights.
+        # One product per basis matrix, so that an edge needs only its few mixing weights.
         message = (x @ self.basis.flatten(0, 1).T).unflatten(-1, self.basis.shape[:2])
         mixed = weight.unsqueeze(-1) * embedding(relation, self.mix)
         return self.own(x) + torch.einsum("dijk,djko->dio", mixed, message)
@@ -92,20 +89,18 @@ class RelationalConv(nn.Module):
 def neighbours(
     mask: Bool[Tensor, "dialogue turn"], window: int
 ) -> Bool[Tensor, "dialogue turn turn"]:
-    """True at (i, j) for utterances at most `window` turns apart, and for each cell with itself.
+    """True at (i, j) for utterances at most `window` turns apart, and at every (i, i).
 
-    Padding so has itself alone, which keeps its attention finite.
+    Padding is its own only neighbour, which keeps its attention finite.
     """
     turn = torch.arange(mask.shape[1], device=mask.device)
     distance = (turn.unsqueeze(1) - turn).abs()
     return (distance <= window) & mask.unsqueeze(1) & mask.unsqueeze(2) | (distance == 0)
 
 
-def relations(
-    party: Int[Tensor, "dialogue turn"], parties: int
-) -> Int[Tensor, "dialogue turn turn"]:
-    """The number of the edge's type at (i, j): who speaks at i, who at j, whether i is earlier."""
-    turn = torch.arange(party.shape[1], device=party.device)
+def relations(role: Int[Tensor, "dialogue turn"], roles: int) -> Int[Tensor, "dialogue turn turn"]:
+    """The type of edge (i, j), as a number: the roles at i and j, and whether i < j."""
+    turn = torch.arange(role.shape[1], device=role.device)
     earlier = (turn.unsqueeze(1) < turn).long()
-    pair = party.long().unsqueeze(2) * parties + party.long().unsqueeze(1)
+    pair = role.long().unsqueeze(2) * roles + role.long().unsqueeze(1)
     return 2 * pair + earlier

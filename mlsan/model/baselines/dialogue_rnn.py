@@ -1,8 +1,7 @@
-"""DialogueRNN (Majumder et al., AAAI 2019): a state for each party, and attention to the past.
+"""DialogueRNN (Majumder et al., AAAI 2019): a state per speaker, and attention to the past.
 
-MultiEMO's context encoder (`mlsan.model.fast.context`) is a variant of it, whose attention has no
-query and which needs no dropout on its states. That is what its speed rests on, so that this one
-is written on its own.
+MultiEMO's context encoder (`mlsan.model.fast.context`) is a variant whose attention has no query
+and whose states have no dropout. Its fast form relies on both, so this model does not share it.
 """
 
 import torch
@@ -16,27 +15,25 @@ from mlsan.model.fast.products import stacked_linear
 from mlsan.model.fast.stacked import StackedGRUCell, uniform_
 from mlsan.model.interface import ModelSettings, Sizes
 
-# Fixed in the published code: after each cell, and before the last layer.
+# As in the published code: after each cell, and before the last layer.
 CELL_DROPOUT = HEAD_DROPOUT = 0.1
 
 
 class DialogueRNNSettings(ModelSettings):
-    """DialogueRNN's sizes as published for MELD."""
+    """DialogueRNN's sizes, as published for MELD."""
 
     name: str = "DialogueRNN"
-    d: int = Field(150, gt=0, description="D_g = D_p: global and party states")
+    d: int = Field(150, gt=0, description="D_g = D_p: global and speaker states")
     hidden: int = Field(100, gt=0, description="D_e = D_h: output state; z has twice as many")
-    dropout: float = Field(0.25, ge=0, lt=1, description="of E")
+    dropout: float = Field(0.25, ge=0, lt=1, description="on E")
 
 
 class DialogueRNNClassifier(JointModel):
-    """Both directions of `PartyRNN`, attention over the dialogue, a hidden layer, softmax.
+    """`SpeakerRNN` in both directions, attention over the dialogue, a hidden layer, softmax.
 
-    E = dropout([e forward; e backward]); E~_t = sum_j softmax_j((W E_t + b) E_j) E_j;
-    z = ReLU(Linear(E~)).
-
-    Sizes: `d` for the global and the parties' states, D_g = D_p (150 on MELD, 500 on IEMOCAP),
-    `classifier` for D_e = D_h (100, 300; z has 2 D_h), `dropout` of E (.25).
+    E = dropout([e forward; e backward])
+    E~_t = sum_j softmax_j((W E_t + b) E_j) E_j
+    z = ReLU(Linear(E~))
     """
 
     Settings = DialogueRNNSettings
@@ -44,8 +41,8 @@ class DialogueRNNClassifier(JointModel):
     def __init__(self, settings: DialogueRNNSettings, sizes: Sizes):
         super().__init__(settings, sizes)
         out = settings.hidden
-        self.parties = sizes.parties
-        self.context = PartyRNN(2, self.inputs, settings.d, out, CELL_DROPOUT)
+        self.roles = sizes.roles
+        self.context = SpeakerRNN(2, self.inputs, settings.d, out, CELL_DROPOUT)
         self.dropout = nn.Dropout(settings.dropout)
         self.attend = DialogueAttention(2 * out)
         self.add_head(2 * out, 2 * out, sizes.classes, HEAD_DROPOUT)
@@ -53,29 +50,29 @@ class DialogueRNNClassifier(JointModel):
     def encode(
         self,
         x: Float[Tensor, "dialogue turn inputs"],
-        party: Int[Tensor, "dialogue turn"],
+        role: Int[Tensor, "dialogue turn"],
         turns: Turns,
     ) -> Float[Tensor, "dialogue turn outputs"]:
-        turned = reversal(turns)
-        speaks = one_hot(party.long(), self.parties).bool()
+        cells = reversal(turns)
+        speaks = one_hot(role.long(), self.roles).bool()
         e = self.context(
-            torch.stack([x, _turn(x, turned)]), torch.stack([speaks, _turn(speaks, turned)])
+            torch.stack([x, _reverse(x, cells)]), torch.stack([speaks, _reverse(speaks, cells)])
         )
-        e = torch.cat([e[0], _turn(e[1], turned)], -1)
+        e = torch.cat([e[0], _reverse(e[1], cells)], -1)
         return self.attend(self.dropout(e), turns)
 
 
-class PartyRNN(nn.Module):
-    """The recurrence, for several streams at once, each with weights of its own.
+class SpeakerRNN(nn.Module):
+    """The recurrence, for several streams at once, each with its own weights.
 
-    For turn t, utterance u_t and speaker s, all states 0 at the start:
+    At turn t with utterance u_t and speaker s, and all states 0 at the start:
 
         g_t = GRU_g([u_t; q_s], g_{t-1})                          global, q_s before its update
         c_t = sum_{j<t} softmax_j(u_t W g_j) g_j, c_0 = 0          context
-        q_s <- GRU_p([u_t; c_t], q_s)                             other parties keep theirs
+        q_s <- GRU_p([u_t; c_t], q_s)                             other speakers keep theirs
         e_t = GRU_e(q_s, e_{t-1})                                 output, q_s after its update
 
-    with dropout on every new state.
+    Every new state passes through dropout.
     """
 
     def __init__(self, streams: int, inputs: int, d: int, outputs: int, dropout: float):
@@ -89,13 +86,13 @@ class PartyRNN(nn.Module):
     def forward(
         self,
         u: Float[Tensor, "stream dialogue turn inputs"],
-        speaks: Bool[Tensor, "stream dialogue turn party"],
+        speaks: Bool[Tensor, "stream dialogue turn role"],
     ) -> Float[Tensor, "stream dialogue turn outputs"]:
-        """`speaks` marks each turn's party. What follows a dialogue's end does not reach it."""
+        """`speaks` marks each turn's speaker. What follows a dialogue's end does not affect it."""
         streams, dialogues, _, inputs = u.shape
         g_cell, p_cell, e_cell = self.g, self.p, self.e
         d = self.query.shape[1]
-        # What comes from the utterance does not recur: one product for all turns.
+        # The utterance's part does not recur: one product for all turns.
         weight = torch.cat(
             [g_cell.weight_ih[..., :inputs], p_cell.weight_ih[..., :inputs], self.query], 1
         )
@@ -127,7 +124,7 @@ class PartyRNN(nn.Module):
         gi: Float[Tensor, "stream dialogue gates"],
         h: Float[Tensor, "stream dialogue feature"],
     ) -> Float[Tensor, "stream dialogue feature"]:
-        """The new state, from the input's product and the old state."""
+        """The new state from the input's product and the old state."""
         d = h.shape[-1]
         gh = stacked_linear(h, cell.weight_hh, cell.bias_hh)
         r, z = (gi[..., : 2 * d] + gh[..., : 2 * d]).sigmoid().chunk(2, -1)
@@ -136,7 +133,7 @@ class PartyRNN(nn.Module):
 
 
 def reversal(turns: Turns) -> Int[Tensor, "cell"]:
-    """For each cell of the flattened grid that which it swaps with when dialogues are turned."""
+    """For each cell of the flattened grid, the cell it swaps with if dialogues are reversed."""
     length = turns.length.unsqueeze(1)
     dialogues, width = turns.mask.shape
     turn = torch.arange(width).expand(dialogues, -1)
@@ -145,8 +142,8 @@ def reversal(turns: Turns) -> Int[Tensor, "cell"]:
     return cell.flatten().to(turns.mask.device, non_blocking=True)
 
 
-def _turn(
-    x: Shaped[Tensor, "dialogue turn *rest"], turned: Int[Tensor, "cell"]
+def _reverse(
+    x: Shaped[Tensor, "dialogue turn *rest"], cells: Int[Tensor, "cell"]
 ) -> Shaped[Tensor, "dialogue turn *rest"]:
-    """Each dialogue back to front, padding where it was."""
-    return x.flatten(0, 1).index_select(0, turned).view_as(x)
+    """Each dialogue reversed, with its padding still at the end."""
+    return x.flatten(0, 1).index_select(0, cells).view_as(x)

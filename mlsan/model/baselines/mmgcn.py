@@ -4,7 +4,7 @@ import math
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -14,32 +14,36 @@ from mlsan.model.fast.stacked import uniform_
 from mlsan.model.interface import EmotionModel, ModelSettings, Output, Sizes
 
 LSTM_LAYERS = 2
-# How much of the first layer each further one keeps, and how fast the layers' own weights fade.
+# The share of H_0 in every layer, and how fast the layers' own weights fade with depth.
 START_SHARE, FADE = 0.1, 0.5
-# Below 1, where the slope of arccos has no end.
+# Below 1, where the derivative of arccos is infinite.
 COSINE_SCALE = 0.99999
 
 
 class MMGCNSettings(ModelSettings):
-    """MMGCN's sizes as published."""
+    """MMGCN's sizes, as published."""
 
     name: str = "MMGCN"
-    d: int = Field(200, gt=0, description="width of n; half of it is one direction of the LSTM")
+    d: int = Field(200, gt=0, description="width of n, and of both directions of the LSTM together")
     hidden: int = Field(100, gt=0, description="width of H")
-    layers: int = Field(64, gt=0, description="of the graph; the published code always runs 64")
+    layers: int = Field(64, gt=0, description="of the graph; the published code always uses 64")
     dropout: float = Field(0.4, ge=0, lt=1, description="in the LSTM, before the graph and on z")
+
+    @model_validator(mode="after")
+    def _d_is_even(self) -> "MMGCNSettings":
+        if self.d % 2:
+            raise ValueError(
+                f"d={self.d} must be even: each direction of the BiLSTM has half of it"
+            )
+        return self
 
 
 class MMGCN(EmotionModel):
-    """A node for each modality of each utterance; any one, two or three modalities will do.
+    """A graph with one node per modality of each utterance, for one, two or three modalities.
 
-    Nodes n: each modality through a linear layer to d; text then through a BiLSTM, plus an
-    embedding of the speaker (text alone has one). H = `DeepGraph`(n) over `adjacency`.
-    z = [n; H] of all modalities, then dropout, ReLU, softmax.
-
-    Sizes: `d` for n (200; half a direction of the BiLSTM), `classifier` for H (100), `layers` of
-    the graph (the published code always runs 64), `dropout` between the BiLSTM's layers, on n
-    before the graph and on z (.4). ValueError for an odd `d`.
+    Nodes n: a linear layer to d per modality; text then passes through a BiLSTM, and only text
+    gets a speaker embedding added. H = `DeepGraph`(n) over `adjacency`. z = [n; H] of all
+    modalities, then dropout, ReLU, a linear layer and softmax.
     """
 
     Settings = MMGCNSettings
@@ -47,13 +51,11 @@ class MMGCN(EmotionModel):
     def __init__(self, settings: MMGCNSettings, sizes: Sizes):
         super().__init__()
         d, hidden = settings.d, settings.hidden
-        if d % 2:
-            raise ValueError(f"d={d} must be even: half of it is a direction of the BiLSTM")
         self.modalities = sizes.used(settings)
         self.project = nn.ModuleDict({m: nn.Linear(sizes.features[m], d) for m in self.modalities})
         if "text" in self.modalities:
             self.context = BiLSTM(d, d // 2, LSTM_LAYERS, settings.dropout)
-            self.speaker = nn.Embedding(sizes.parties, d)
+            self.speaker = nn.Embedding(sizes.roles, d)
         self.graph = DeepGraph(d, hidden, settings.layers)
         self.dropout = nn.Dropout(settings.dropout)
         self.classify = nn.Sequential(
@@ -76,15 +78,14 @@ class MMGCN(EmotionModel):
             logits=self.classify(z),
             z=z,
             fused={},
-            speaker_logits=None,
             stages={"raw": {m: turns.rows(x) for m, x in raw.items()}, "context": graph},
         )
 
 
 class DeepGraph(nn.Module):
-    """Graph convolutions that keep a share of their start and fade to the identity with depth.
+    """Graph convolutions that keep a share of H_0; their own weights fade with depth.
 
-    H_0 = ReLU(Linear(n)); with M = A H and layer l from 1 on, theta = ln(.5 / l + 1):
+    H starts as H_0 = ReLU(Linear(n)). In layer l = 1, 2, ..., M = A H, theta = ln(.5 / l + 1) and
 
         H <- ReLU(theta [M; H_0] W_l + (1 - theta) (.9 M + .1 H_0))
     """
@@ -100,7 +101,7 @@ class DeepGraph(nn.Module):
         a: Float[Tensor, "dialogue node node"],
     ) -> Float[Tensor, "dialogue node feature"]:
         h = h0 = torch.relu(self.start(x))
-        # Both terms are linear in [M; H_0], so that a layer is one weight, in two halves.
+        # Both terms are linear in [M; H_0], so a layer is one matrix in two halves.
         one = torch.eye(h.shape[-1], dtype=self.weight.dtype, device=h.device)
         keep = torch.cat([(1 - START_SHARE) * one, START_SHARE * one])
         layer = torch.arange(1, len(self.weight) + 1, dtype=one.dtype, device=h.device)
@@ -116,15 +117,15 @@ def adjacency(
 ) -> Float[Tensor, "dialogue node node"]:
     """D^-1/2 A D^-1/2, where A_ij = 1 - arccos(.99999 cos(n_i, n_j)) / pi on the graph's edges.
 
-    Nodes are ordered modality by modality. Edges join all utterances within a modality, each
-    with itself too, and all modalities of an utterance; padding has none.
+    Nodes are ordered modality by modality. Edges join all utterances within a modality (each also
+    with itself) and all modalities of one utterance; padding has none.
     """
     number = torch.arange(nodes.shape[1], device=nodes.device)
     modality, turn = number // mask.shape[1], number % mask.shape[1]
     edge = (modality.unsqueeze(1) == modality) | (turn.unsqueeze(1) == turn)
     real = mask[:, turn]
     edge = edge & real.unsqueeze(1) & real.unsqueeze(2)
-    # In half precision .99999 is 1.
+    # In half precision .99999 would round to 1.
     with torch.autocast(nodes.device.type, enabled=False):
         unit = normalize(nodes.to(torch.promote_types(nodes.dtype, torch.float32)), dim=-1)
         angle = torch.acos(COSINE_SCALE * (unit @ unit.transpose(1, 2)))

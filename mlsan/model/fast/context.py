@@ -4,24 +4,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mlsan.model.fast.packing import Layout, Move, Walk
+from mlsan.model.fast.packing import Direction, Move, Packing
 from mlsan.model.fast.products import stacked_linear
-from mlsan.model.fast.recurrence import parties, reader
+from mlsan.model.fast.recurrence import output_states, speaker_states
 from mlsan.model.fast.stacked import StackedGRUCell, StackedLinear, uniform_
 
 
 class DialogueRNN(nn.Module):
-    """Context of each utterance, by modality: who said what before (and, backwards, after).
+    """The context of each utterance: who said what before (and, backwards, after).
 
-    A stream is one modality in one direction; streams are ordered direction by direction. For
-    each stream and turn t with speaker s, all states 0 at the start:
+    A stream is one modality in one direction; streams are ordered direction by direction. In each
+    stream, at turn t with speaker s and all states 0 at the start:
 
         g_t = GRU_g([u_t; q_s], g_{t-1})            global state, q_s before its update
         c_t = sum_{j<t} softmax_j(w g_j) g_j         context
-        q_s <- GRU_p([u_t; c_t], q_s)                the speaker's state; others keep theirs
+        q_s <- GRU_p([u_t; c_t], q_s)                the speaker's state; the others keep theirs
         e_t = GRU_e(q_s, e_{t-1})                    output
 
-    Two directions are joined by a linear layer, 2d to d. The output passes ReLU.
+    A linear layer, 2d to d, joins two directions. The output passes through ReLU.
     """
 
     def __init__(self, modalities: int, d: int, bidirectional: bool, dropout: float):
@@ -35,65 +35,65 @@ class DialogueRNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, u: Float[Tensor, "modality row feature"], layout: Layout
+        self, u: Float[Tensor, "modality row feature"], packing: Packing
     ) -> Float[Tensor, "modality row feature"]:
-        """Rows in, rows out."""
-        q = self._party_states(u, layout)
-        if layout.tour is None:
-            e = self._read(q, layout.walks[0].counts, slice(None)).split(len(u))
-            ways = [Move(w.rows, w.places).back(x) for x, w in zip(e, layout.walks, strict=True)]
+        directions = packing.directions
+        q = self._speaker_states(u, packing)
+        if packing.padded is None:
+            e = self._outputs(q, directions[0].counts, slice(None)).split(len(u))
+            both = [Move(d.rows, d.places).back(x) for x, d in zip(e, directions, strict=True)]
         else:
-            ways = self._read_with_padding(q, layout)
+            both = self._outputs_with_padding(q, packing)
         if self.join is None:
-            return torch.relu(self.dropout(ways[0]))
-        return torch.relu(self.dropout(self.join(torch.cat(ways, -1))))
+            return torch.relu(self.dropout(both[0]))
+        return torch.relu(self.dropout(self.join(torch.cat(both, -1))))
 
-    def _party_states(
-        self, u: Float[Tensor, "modality row feature"], layout: Layout
+    def _speaker_states(
+        self, u: Float[Tensor, "modality row feature"], packing: Packing
     ) -> Float[Tensor, "stream place feature"]:
-        """The speaker's q after each utterance, all walks side by side."""
+        """The speaker's q after each utterance, all directions side by side."""
         modalities, _, d = u.shape
-        x = torch.cat([_take(u, w) for w in layout.walks])
-        previous = torch.stack([w.previous for w in layout.walks])
+        x = torch.cat([_ordered(u, direction) for direction in packing.directions])
+        previous = torch.stack([direction.previous for direction in packing.directions])
         g, p = self.g, self.p
         # The utterance's part of both cells' gates does not recur: one product for all turns.
         weight_ih = torch.cat([g.weight_ih, p.weight_ih])
         bias_ih = torch.cat([g.bias_ih, p.bias_ih])
-        return parties(
+        return speaker_states(
             stacked_linear(x.repeat(2, 1, 1), weight_ih[..., :d], bias_ih),
             weight_ih[..., d:],
             torch.cat([g.weight_hh, p.weight_hh]),
             torch.cat([g.bias_hh, p.bias_hh]),
             self.attend,
             previous.repeat_interleave(modalities, 0),
-            layout.walks[0].counts,
+            packing.directions[0].counts,
         )
 
-    def _read(
+    def _outputs(
         self, q: Float[Tensor, "stream place feature"], counts: tuple[int, ...], streams: slice
     ) -> Float[Tensor, "stream place feature"]:
-        """e after each utterance, by some of the streams."""
+        """e after each utterance, in some of the streams."""
         e = self.e
         gi = stacked_linear(q, e.weight_ih[streams], e.bias_ih[streams])
-        return reader(gi, e.weight_hh[streams], e.bias_hh[streams], counts)
+        return output_states(gi, e.weight_hh[streams], e.bias_hh[streams], counts)
 
-    def _read_with_padding(
-        self, q: Float[Tensor, "stream place feature"], layout: Layout
+    def _outputs_with_padding(
+        self, q: Float[Tensor, "stream place feature"], packing: Packing
     ) -> list[Float[Tensor, "modality row feature"]]:
-        """As published: forward, e goes on over padding; backward, it is 0 there."""
-        tour, modalities = layout.tour, len(q) // len(layout.walks)
+        """As published: forward, e runs on over padding; backward, it is 0 there."""
+        padded, modalities = packing.padded, len(q) // len(packing.directions)
         forward, *backward = q.split(modalities)
-        silent = q.new_zeros(modalities, 1, q.shape[2])
-        heard = torch.cat([forward, silent], 1).index_select(1, tour.heard)
-        ways = [tour.move.back(self._read(heard, tour.counts, slice(modalities)))]
-        for x, walk in zip(backward, layout.walks[1:], strict=True):
-            e = self._read(x, walk.counts, slice(modalities, None))
-            ways.append(torch.zeros_like(ways[0]).index_copy(1, walk.rows, e))
-        return ways
+        never_spoke = q.new_zeros(modalities, 1, q.shape[2])
+        states = torch.cat([forward, never_spoke], 1).index_select(1, padded.state)
+        both = [padded.move.back(self._outputs(states, padded.counts, slice(modalities)))]
+        for x, direction in zip(backward, packing.directions[1:], strict=True):
+            e = self._outputs(x, direction.counts, slice(modalities, None))
+            both.append(torch.zeros_like(both[0]).index_copy(1, direction.rows, e))
+        return both
 
 
-def _take(x: Float[Tensor, "modality row feature"], walk: Walk) -> Tensor:
-    """Rows in the walk's order; [modality, place, feature]."""
-    if walk.places is None:
-        return x.index_select(1, walk.rows)
-    return Move(walk.rows, walk.places)(x)
+def _ordered(x: Float[Tensor, "modality row feature"], direction: Direction) -> Tensor:
+    """Rows in a direction's order; [modality, place, feature]."""
+    if direction.places is None:
+        return x.index_select(1, direction.rows)
+    return Move(direction.rows, direction.places)(x)

@@ -1,20 +1,20 @@
-"""Multimodal fusion: one stack of cross-attention layers for each modality, run side by side."""
+"""Multimodal fusion: a stack of cross-attention layers per modality, all run side by side."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from mlsan.model.fast.packing import Bucket, Layout
+from mlsan.model.fast.packing import Bucket, Packing
 from mlsan.model.fast.stacked import StackedLayerNorm, StackedLinear
 
 
 def partners(streams: int) -> list[list[int]]:
-    """For each cross-attention of a layer, the partner of each stream.
+    """For each cross-attention of a layer, the stream that each stream attends to.
 
-    The partners of a stream are the others in order text, audio, visual: text attends to audio,
-    then visual; audio to text, then visual; visual to text, then audio. With two modalities each
-    attends to the other, once; a stream alone attends to itself.
+    A stream attends to the others in the order text, audio, visual: text to audio, then visual;
+    audio to text, then visual; visual to text, then audio. With two modalities each attends to
+    the other, once; a single stream attends to itself.
     """
     if streams == 1:
         return [[0]]
@@ -23,7 +23,7 @@ def partners(streams: int) -> list[list[int]]:
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of each stream to its partner; scale 1/sqrt(d/heads), all with bias."""
+    """Multi-head attention of each stream to its partner; scale 1/sqrt(d/heads), with biases."""
 
     def __init__(self, streams: int, d: int, heads: int):
         super().__init__()
@@ -36,16 +36,16 @@ class CrossAttention(nn.Module):
         self,
         x: Float[Tensor, "stream cell feature"],
         partner: Float[Tensor, "stream key feature"],
-        layout: Layout,
+        packing: Packing,
     ) -> Float[Tensor, "stream cell feature"]:
-        buckets = layout.buckets
+        buckets = packing.buckets
         query = self.query(x).split([b.dialogues * b.turns for b in buckets], 1)
         key_value = self.key_value(partner).split([b.dialogues * b.keys for b in buckets], 1)
-        seen = [
+        attended = [
             self._attend(q, *kv.chunk(2, -1), bucket)
             for q, kv, bucket in zip(query, key_value, buckets, strict=True)
         ]
-        return self.output(torch.cat(seen, 1))
+        return self.output(torch.cat(attended, 1))
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, bucket: Bucket) -> Tensor:
         """All streams, dialogues and heads of one bucket; [stream, cell, feature] each."""
@@ -77,17 +77,17 @@ class FusionLayer(nn.Module):
         self,
         x: Float[Tensor, "stream cell feature"],
         partner: list[Float[Tensor, "stream key feature"]],
-        layout: Layout,
+        packing: Packing,
     ) -> Float[Tensor, "stream cell feature"]:
         for attention, norm, other in zip(self.attention, self.norm, partner, strict=True):
-            x = norm(x + self.dropout(attention(x, other, layout)))
+            x = norm(x + self.dropout(attention(x, other, packing)))
         wide = self.contract(torch.relu(self.expand(x)))
-        # Dropped out twice, in the feed-forward block and again before the sum, as published.
+        # Dropout twice, as published: in the feed-forward block and again before the sum.
         return self.last_norm(x + self.dropout(self.dropout(wide)))
 
 
 class Fusion(nn.Module):
-    """L layers; the partners stay the unfused streams in every layer."""
+    """L layers; in every layer the partners are the unfused streams."""
 
     def __init__(
         self, streams: int, layers: int, d: int, heads: int, feedforward: int, dropout: float
@@ -99,12 +99,12 @@ class Fusion(nn.Module):
         )
 
     def forward(
-        self, x: Float[Tensor, "stream row feature"], layout: Layout
+        self, x: Float[Tensor, "stream row feature"], packing: Packing
     ) -> Float[Tensor, "stream utterance feature"]:
-        """From rows to utterances, by way of the buckets' cells."""
-        cells = layout.queries(layout.utterances(x, 1))
-        keys = cells if layout.keys is None else layout.keys(x)
+        """From rows to utterances; in between, the buckets' cells."""
+        cells = packing.queries(packing.utterances(x, 1))
+        keys = cells if packing.keys is None else packing.keys(x)
         partner = [torch.stack([keys[p] for p in column]) for column in self.partners]
         for layer in self.layers:
-            cells = layer(cells, partner, layout)
-        return cells.index_select(1, layout.queries.inverse)
+            cells = layer(cells, partner, packing)
+        return cells.index_select(1, packing.queries.inverse)

@@ -1,14 +1,13 @@
-"""Where each utterance of a batch lies: packed rows, the recurrence's walk, attention's buckets.
+"""Where each utterance of a batch lies: as a row, as a step of DialogueRNN, as a cell of attention.
 
-A batch arrives as a padded [turn, dialogue] grid. Everything outside recurrence and attention is
-the same for every utterance, so it runs on *rows*: the present positions, dialogue after dialogue.
-With padding masked, only real utterances are present. In the published form every position is:
-the forward reader of DialogueRNN goes on over padding, and attention sees it as keys. (As a query
-it does not matter, for the result is dropped; nor does the global state there, for no party's
-state changes any more.)
+A batch arrives as a padded [turn, dialogue] grid. Outside DialogueRNN and attention every
+utterance is treated alike, so those layers run on *rows*: utterances, dialogue after dialogue,
+without padding. In the published form (`mask_padding=False`) padded turns are rows too, because
+attention reads them as keys and the forward output GRU runs on over them. (Other effects of
+padding reach no utterance: its queries are dropped and it changes no speaker's state.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,27 +15,31 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-# An extra bucket costs about as much as this many spare cells: one more attention call a layer.
+from mlsan.corpus.types import Batch
+from mlsan.model.interface import Features
+from mlsan.vocabulary import Modality
+
+# One more bucket (one more attention call per layer) costs about as much as this many spare cells.
 SLACK = {"cpu": 4, "cuda": 512}
 
 
 @dataclass(frozen=True)
 class Move:
-    """Where rows go: place p takes row `index[p]`, and row r is found at place `inverse[r]`.
+    """A rearrangement: place p takes row `index[p]`, and row r is found at place `inverse[r]`.
 
-    Spare places may repeat a row, provided that nothing depends on them. That makes the backward
-    pass a selection as well, which is much faster than adding up at an index.
+    Spare places may repeat a row if nothing depends on them. The backward pass is then a
+    selection too, which is much faster than adding up by index.
     """
 
     index: Int[Tensor, "place"]
     inverse: Int[Tensor, "row"]
 
     def __call__(self, x: Float[Tensor, "*stream row feature"]) -> Tensor:
-        """Rows to places; [*stream, place, feature]."""
+        """From rows to places; [*stream, place, feature]."""
         return _Select.apply(x, self.index, self.inverse)
 
     def back(self, x: Float[Tensor, "*stream place feature"]) -> Tensor:
-        """Places to rows, where no place is spare; [*stream, row, feature]."""
+        """From places to rows, where no place is spare; [*stream, row, feature]."""
         return _Select.apply(x, self.inverse, self.index)
 
 
@@ -52,122 +55,115 @@ class _Select(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class Walk:
-    """One direction through the real utterances, by step, longest dialogue first in each step."""
+class Direction:
+    """DialogueRNN's order in one direction: step by step, longest dialogue first in each step."""
 
     rows: Int[Tensor, "place"]
-    """Row handled at each place."""
+    """The row at each place; padding has no place."""
     places: Int[Tensor, "row"] | None
-    """Its inverse; None where there are other rows, of padding."""
+    """Its inverse; None if some rows are padding."""
     previous: Int[Tensor, "place"]
-    """Place where the same party of the same dialogue spoke last; `len(rows)` if it never did."""
+    """Place of the same speaker's previous utterance in the dialogue; `len(rows)` if none."""
     counts: tuple[int, ...]
-    """Dialogues still going on at each step."""
+    """Dialogues that have not ended, by step."""
 
 
 @dataclass(frozen=True)
-class Tour:
-    """The forward direction through all rows, padding included, as the published reader goes."""
+class PaddedDirection:
+    """The published forward order: every dialogue runs on over its padding."""
 
     move: Move
-    """Rows to the places of the tour."""
-    heard: Int[Tensor, "place"]
-    """Place in the forward walk whose party state is read: on padding that of party 0."""
+    """From rows to places."""
+    state: Int[Tensor, "place"]
+    """Place in the forward `Direction` whose speaker state is read; on padding, that of role 0."""
     counts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Dialogues of similar length that attention handles together."""
+    """Dialogues of similar length, which attention handles together."""
 
     dialogues: int
     turns: int
-    """Query cells of each dialogue."""
+    """Query cells per dialogue."""
     keys: int
-    """Key cells of each dialogue."""
+    """Key cells per dialogue."""
     mask: Bool[Tensor, "dialogue 1 1 key"] | None
-    """Which keys are present; None where all are."""
+    """Which keys are present; None if all are."""
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Index maps of one batch, made once and used by every layer."""
+class Packing:
+    """The index maps of one batch, made once and used by every layer."""
 
     present: Int[Tensor, "row"]
     """Position of each row in the flattened [turn, dialogue] grid."""
-    voice: Int[Tensor, "row"]
-    """A number for each party of each dialogue; padding is -1."""
     real: Int[Tensor, "utterance"] | None
-    """The rows that are utterances rather than padding; None where all are."""
+    """The rows that are utterances; None if all are."""
     padding: Bool[Tensor, "row"] | None
-    """True on rows that are padding; None where there is none."""
-    walks: tuple[Walk, ...]
-    """Forward, and backward if asked for."""
-    tour: Tour | None
-    """None where no padding is present."""
+    """True on rows that are padding; None if there are none."""
+    directions: tuple[Direction, ...]
+    """Forward, and backward if bidirectional."""
+    padded: PaddedDirection | None
+    """None if no row is padding."""
     buckets: tuple[Bucket, ...]
     queries: Move
-    """Utterances to query cells, bucket after bucket."""
+    """From utterances to query cells, bucket after bucket."""
     keys: Move | None
-    """Rows to key cells; None where these are the query cells."""
+    """From rows to key cells; None if these are the query cells."""
 
     @classmethod
-    def of(
-        cls,
-        mask: Bool[Tensor, "turn dialogue"],
-        party: Int[Tensor, "turn dialogue"],
-        length: Sequence[int],
-        mask_padding: bool,
-        bidirectional: bool,
-    ) -> "Layout":
-        """Lay out a batch; `length` is how many turns `mask` has of each dialogue."""
-        device = mask.device
+    def of(cls, batch: Batch, mask_padding: bool, bidirectional: bool) -> "Packing":
+        """Plan the layers' orders for a batch, without asking its device for any value."""
+        mask, role, device = batch.mask, batch.party, batch.mask.device
         turns, dialogues = mask.shape
-        length = np.array(length)
+        length = np.array(batch.length)
         extent = length if mask_padding else np.full(dialogues, turns)
         start = np.cumsum(extent) - extent
         dialogue = np.repeat(np.arange(dialogues), extent)
         turn = np.arange(extent.sum()) - start[dialogue]
-        padded = turn >= length[dialogue]
-        present = _tensor(turn * dialogues + dialogue, device)
-        voice = party.flatten()[present] * dialogues + _tensor(dialogue, device)
-        course = _Course.of(length)
-        walks = [_walk(course, start, len(turn), party, mask, backward=False)]
+        is_padding = turn >= length[dialogue]
+        steps = _Steps.of(length)
+        directions = [_direction(steps, start, len(turn), role, mask, backward=False)]
         if bidirectional:
-            walks.append(_walk(course, start, len(turn), party, mask, backward=True))
+            directions.append(_direction(steps, start, len(turn), role, mask, backward=True))
 
         groups = _groups(length, SLACK.get(device.type, 512))
-        keys = tour = None
-        if padded.any():
-            tour = _tour(course, start, turns, party, mask)
+        real = padding = padded = keys = None
+        if is_padding.any():
+            real = _tensor(np.flatnonzero(~is_padding), device)
+            padding = _tensor(is_padding, device)
+            padded = _padded_direction(steps, start, turns, role, mask)
             index = np.concatenate([(start[g][:, None] + np.arange(turns)).ravel() for g in groups])
             keys = Move(*(_tensor(x, device) for x in (index, np.argsort(index))))
         return cls(
-            present=present,
-            voice=voice.masked_fill(~mask.flatten()[present], -1),
-            real=_tensor(np.flatnonzero(~padded), device) if padded.any() else None,
-            padding=_tensor(padded, device) if padded.any() else None,
-            walks=tuple(walks),
-            tour=tour,
+            present=_tensor(turn * dialogues + dialogue, device),
+            real=real,
+            padding=padding,
+            directions=tuple(directions),
+            padded=padded,
             buckets=tuple(_bucket(extent[g], length[g], device) for g in groups),
             queries=_queries(groups, length, device),
             keys=keys,
         )
 
     def rows(self, x: Shaped[Tensor, "turn dialogue *rest"]) -> Shaped[Tensor, "row *rest"]:
-        """The present positions of a padded grid."""
+        """The rows of a padded grid."""
         return x.flatten(0, 1).index_select(0, self.present)
 
     def utterances(self, x: Tensor, dim: int = 0) -> Tensor:
-        """Drop the rows (axis `dim`) that are padding."""
+        """The rows (axis `dim`) that are utterances."""
         return x if self.real is None else x.index_select(dim, self.real)
 
+    def utterances_of(self, x: Mapping[Modality, Tensor]) -> Features:
+        """The rows of each modality that are utterances."""
+        return {modality: self.utterances(rows) for modality, rows in x.items()}
 
-def pack(
-    x: Shaped[Tensor, "turn dialogue *rest"], mask: Bool[Tensor, "turn dialogue"]
-) -> Shaped[Tensor, "utterance *rest"]:
-    """Real positions of a padded grid: all turns of dialogue 0, then of dialogue 1, and so on."""
-    return x.transpose(0, 1)[mask.T]
+    def keep_padding(
+        self, before: Float[Tensor, "row feature"], after: Float[Tensor, "row feature"]
+    ) -> Float[Tensor, "row feature"]:
+        """`after` on utterances, `before` on padding."""
+        return after if self.padding is None else torch.where(self.padding[:, None], before, after)
 
 
 def _tensor(x: np.ndarray, device: torch.device) -> Tensor:
@@ -175,8 +171,8 @@ def _tensor(x: np.ndarray, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Course:
-    """Places of a walk: at each step the dialogues still going on, longest first."""
+class _Steps:
+    """Places by step: at each step the dialogues that have not ended, longest first."""
 
     length: Int[np.ndarray, "dialogue"]
     order: Int[np.ndarray, "dialogue"]
@@ -184,10 +180,10 @@ class _Course:
     step: Int[np.ndarray, "place"]
     dialogue: Int[np.ndarray, "place"]
     place: Int[np.ndarray, "step dialogue"]
-    """Place of each step of each dialogue; meaningless after its end."""
+    """Place of each step of each dialogue; meaningless after the dialogue's end."""
 
     @classmethod
-    def of(cls, length: Int[np.ndarray, "dialogue"]) -> "_Course":
+    def of(cls, length: Int[np.ndarray, "dialogue"]) -> "_Steps":
         order = np.argsort(-length, kind="stable")
         counts = (length[:, None] > np.arange(length.max())).sum(0)
         step = np.repeat(np.arange(len(counts)), counts)
@@ -196,72 +192,72 @@ class _Course:
         return cls(length, order, counts, step, dialogue, first[:, None] + np.argsort(order))
 
 
-def _walk(
-    course: _Course,
+def _direction(
+    steps: _Steps,
     start: Int[np.ndarray, "dialogue"],
-    total: int,
-    party: Int[Tensor, "turn dialogue"],
+    rows: int,
+    role: Int[Tensor, "turn dialogue"],
     mask: Bool[Tensor, "turn dialogue"],
     backward: bool,
-) -> Walk:
+) -> Direction:
     """From each dialogue's first turn to its last, or back.
 
-    `start` is the first row of each dialogue; `total` counts the rows, padding included.
+    `start` is each dialogue's first row; `rows` counts all rows, padding included.
     """
-    device = party.device
-    turn = course.step
+    device = role.device
+    turn = steps.step
     if backward:
-        turn = course.length[course.dialogue] - 1 - turn
-    rows = start[course.dialogue] + turn
-    step, dialogue = _tensor(course.step, device), _tensor(course.dialogue, device)
-    speaks = torch.full(course.place.shape, -1, device=device, dtype=party.dtype)
-    speaks[step, dialogue] = party[_tensor(turn, device), dialogue]
-    last = _last_spoken(speaks, mask[: len(speaks)])[step, dialogue]
-    place = _tensor(course.place, device)[last.clamp_min(0), dialogue]
-    return Walk(
-        rows=_tensor(rows, device),
-        places=_tensor(np.argsort(rows), device) if len(rows) == total else None,
-        previous=torch.where(last >= 0, place, len(rows)),
-        counts=tuple(course.counts.tolist()),
+        turn = steps.length[steps.dialogue] - 1 - turn
+    row = start[steps.dialogue] + turn
+    step, dialogue = _tensor(steps.step, device), _tensor(steps.dialogue, device)
+    by_step = torch.full(steps.place.shape, -1, device=device, dtype=role.dtype)
+    by_step[step, dialogue] = role[_tensor(turn, device), dialogue]
+    last = _last_spoken(by_step, mask[: len(by_step)])[step, dialogue]
+    place = _tensor(steps.place, device)[last.clamp_min(0), dialogue]
+    return Direction(
+        rows=_tensor(row, device),
+        places=_tensor(np.argsort(row), device) if len(row) == rows else None,
+        previous=torch.where(last >= 0, place, len(row)),
+        counts=tuple(steps.counts.tolist()),
     )
 
 
-def _tour(
-    course: _Course,
+def _padded_direction(
+    steps: _Steps,
     start: Int[np.ndarray, "dialogue"],
     turns: int,
-    party: Int[Tensor, "turn dialogue"],
+    role: Int[Tensor, "turn dialogue"],
     mask: Bool[Tensor, "turn dialogue"],
-) -> Tour:
-    """All `turns` of all dialogues, in the walk's order of dialogues."""
-    device = party.device
-    dialogues = len(course.order)
-    step, dialogue = np.repeat(np.arange(turns), dialogues), np.tile(course.order, turns)
-    rows = start[dialogue] + step
-    place = _tensor(course.place, device)
+) -> PaddedDirection:
+    """All `turns` of all dialogues, which keep the order that they have in `steps`."""
+    device = role.device
+    dialogues = len(steps.order)
+    step, dialogue = np.repeat(np.arange(turns), dialogues), np.tile(steps.order, turns)
+    row = start[dialogue] + step
+    place = _tensor(steps.place, device)
     number = torch.arange(turns, device=device).unsqueeze(1)
-    last = torch.where((party == 0) & mask, number, -1).amax(0)
-    silent = place[last.clamp_min(0), torch.arange(dialogues, device=device)]
-    silent = torch.where(last >= 0, silent, len(course.step))
-    heard = torch.where(mask, place, silent)[_tensor(step, device), _tensor(dialogue, device)]
-    return Tour(
-        move=Move(_tensor(rows, device), _tensor(np.argsort(rows), device)),
-        heard=heard,
+    last = torch.where((role == 0) & mask, number, -1).amax(0)
+    on_padding = place[last.clamp_min(0), torch.arange(dialogues, device=device)]
+    on_padding = torch.where(last >= 0, on_padding, len(steps.step))
+    state = torch.where(mask, place, on_padding)[_tensor(step, device), _tensor(dialogue, device)]
+    return PaddedDirection(
+        move=Move(_tensor(row, device), _tensor(np.argsort(row), device)),
+        state=state,
         counts=(dialogues,) * turns,
     )
 
 
 def _last_spoken(
-    party: Int[Tensor, "step dialogue"], real: Bool[Tensor, "step dialogue"]
+    role: Int[Tensor, "step dialogue"], real: Bool[Tensor, "step dialogue"]
 ) -> Int[Tensor, "step dialogue"]:
-    """The last earlier step at which the step's party spoke in that dialogue; -1 for none."""
-    step = torch.arange(len(party), device=party.device)
-    same = (party[:, None] == party) & real & (step[:, None] > step).unsqueeze(2)
+    """The last earlier step at which the step's role spoke in that dialogue; -1 if none."""
+    step = torch.arange(len(role), device=role.device)
+    same = (role[:, None] == role) & real & (step[:, None] > step).unsqueeze(2)
     return torch.where(same, step[:, None], -1).amax(1)
 
 
 def _groups(length: Int[np.ndarray, "dialogue"], slack: int) -> list[np.ndarray]:
-    """Dialogues, longest first, cut wherever going on would bring more than `slack` spare cells."""
+    """Dialogues, longest first, split wherever a group would get more than `slack` spare cells."""
     groups: list[list[int]] = []
     spare = 0
     for b in np.argsort(-length, kind="stable"):
@@ -277,29 +273,29 @@ def _groups(length: Int[np.ndarray, "dialogue"], slack: int) -> list[np.ndarray]
 def _bucket(
     extent: Int[np.ndarray, "dialogue"], length: Int[np.ndarray, "dialogue"], device: torch.device
 ) -> Bucket:
-    """A group of dialogues, of which the first is the longest."""
-    there = np.arange(extent[0]) < extent[:, None]
+    """The bucket of a group of dialogues, the longest first."""
+    present = np.arange(extent[0]) < extent[:, None]
     return Bucket(
         dialogues=len(length),
         turns=int(length[0]),
         keys=int(extent[0]),
-        mask=None if there.all() else _tensor(there[:, None, None], device),
+        mask=None if present.all() else _tensor(present[:, None, None], device),
     )
 
 
 def _queries(
     groups: list[np.ndarray], length: Int[np.ndarray, "dialogue"], device: torch.device
 ) -> Move:
-    """Utterances to the cells of the groups, each as wide as its longest dialogue."""
+    """From utterances to the groups' cells; a group is as wide as its longest dialogue."""
     start = np.cumsum(length) - length
     cells, slots = [], np.empty(length.sum(), dtype=np.int64)
     offset = 0
     for group in groups:
         turn = np.arange(length[group[0]])
-        held = turn < length[group, None]
+        used = turn < length[group, None]
         # A spare cell repeats its dialogue's last utterance.
         utterances = start[group, None] + np.minimum(turn, length[group, None] - 1)
-        slots[utterances[held]] = offset + np.flatnonzero(held)
+        slots[utterances[used]] = offset + np.flatnonzero(used)
         cells.append(utterances.ravel())
         offset += utterances.size
     return Move(_tensor(np.concatenate(cells), device), _tensor(slots, device))

@@ -1,9 +1,9 @@
 """Large matrix products on the CPU.
 
-PyTorch gives float32 products to MKL, which leaves the widest vector units of AMD processors
-unused. oneDNN, which comes with PyTorch too, uses them: more than twice as fast there, and no
-slower elsewhere. Its linear layer is reached by the operator that PyTorch's compiler calls;
-where that is missing, or the product is small, the usual one is taken.
+PyTorch computes float32 products with MKL, which leaves the widest vector units of AMD processors
+unused. oneDNN, which PyTorch also ships, uses them: it is more than twice as fast there and no
+slower elsewhere. Its linear layer is reached through the operator that PyTorch's compiler calls;
+if that operator is missing or the product is small, the usual product is used.
 """
 
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Multiplications from which oneDNN pays for preparing a kernel for a shape it has not seen.
+# From this many multiplications on, oneDNN repays preparing a kernel for a new shape.
 LARGE = 5_000_000
 
 
@@ -47,7 +47,7 @@ def _large(x: Tensor, weight: Tensor) -> bool:
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    # A weight that is part of a larger one would fall back to a reference loop.
+    # oneDNN would fall back to a slow loop for a weight that is a slice of a larger one.
     if not (weight.is_contiguous() or weight.T.is_contiguous()):
         weight = weight.contiguous()
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")

@@ -1,11 +1,11 @@
-"""The two loops over turns that DialogueRNN needs, with their derivatives written out.
+"""DialogueRNN's two loops over turns, with their derivatives written out.
 
-Autograd would keep dozens of small tensors a turn and add up each recurrent weight's gradient
+Autograd would keep dozens of small tensors per turn and add up each recurrent weight's gradient
 turn by turn. Written out, a turn is a few small products, and a weight's gradient is one large
 product after the loop.
 
-Places are time-major (`Walk`): a turn's dialogues are neighbours, longest dialogue first, so that
-the ones still going on are always the first `counts[t]`.
+Places are ordered by step (`packing.Direction`): in each step the longest dialogue comes first, so
+that the dialogues that have not ended are always the first `counts[t]`.
 """
 
 from itertools import accumulate
@@ -40,7 +40,10 @@ def gru_backward(
     dgi: Float[Tensor, "stream dialogue gates"],
     dgh: Float[Tensor, "stream dialogue gates"],
 ) -> Float[Tensor, "stream dialogue feature"]:
-    """From the slope by the new state, that by h on the direct way; writes those by gi and gh."""
+    """The gradient of h along the direct path; writes those of gi and gh into `dgi` and `dgh`.
+
+    `grad` is the new state's gradient and `gh_n` the state's product for gate n.
+    """
     r, z, n = gates.chunk(3, -1)
     dr, dz, dn = dgi.chunk(3, -1)
     torch.mul(grad * (1 - z), 1 - n * n, out=dn)
@@ -52,13 +55,13 @@ def gru_backward(
 
 
 def _steps(counts: tuple[int, ...]) -> list[tuple[int, slice]]:
-    """For each turn, how many dialogues go on and where they lie."""
+    """For each turn, how many dialogues have not ended, and their places."""
     ends = accumulate(counts)
     return [(n, slice(end - n, end)) for n, end in zip(counts, ends, strict=True)]
 
 
-class _Reader(torch.autograd.Function):
-    """e_t = GRU_e(input, e_{t-1}) from the inputs' products."""
+class _OutputStates(torch.autograd.Function):
+    """See `output_states`."""
 
     @staticmethod
     def forward(ctx, gi, weight, bias, counts):
@@ -94,8 +97,8 @@ class _Reader(torch.autograd.Function):
         return dgi, stacked_linear(dgh.transpose(1, 2), before.transpose(1, 2)), dgh.sum(1), None
 
 
-class _Parties(torch.autograd.Function):
-    """Global state, context and party states; see `parties`.
+class _SpeakerStates(torch.autograd.Function):
+    """Global state, context and speaker states; see `speaker_states`.
 
     The cells of g and of q are one stacked cell with 2S streams: the first S update g from
     (q, g), the last S update q from (c, q). Attention has no query, so that
@@ -107,7 +110,7 @@ class _Parties(torch.autograd.Function):
     def forward(ctx, gi, weight_x, weight_h, bias_h, attend, previous, counts):
         streams2, places, d3 = gi.shape
         streams, d = streams2 // 2, d3 // 3
-        # q after each place; the last row is the state of a party that has not spoken.
+        # q after each place; the last row is the state of a speaker who has not spoken yet.
         q = gi.new_zeros(streams, places + 1, d)
         xs, hs, gh_n = (gi.new_empty(streams2, places, d) for _ in range(3))
         gates = torch.empty_like(gi)
@@ -115,7 +118,7 @@ class _Parties(torch.autograd.Function):
         g = c = gi.new_zeros(streams, counts[0], d)
         total = gi.new_full((streams, counts[0]), -torch.inf)
         attend_ = attend.unsqueeze(2)
-        # One flat table of states, so that each turn's look-up is a plain row selection.
+        # One flat table of states makes each turn's lookup a plain row selection.
         table = q.view(-1, d)
         for n, at in _steps(counts):
             speaker = table.index_select(0, previous[:, at].flatten()).view(streams, n, d)
@@ -150,7 +153,7 @@ class _Parties(torch.autograd.Function):
         dtotal = grad.new_zeros(streams, counts[0])
         for n, at in reversed(_steps(counts)):
             h, share = hs[:, at], shares[:, at]
-            # g after this turn, from the gates: cheaper than keeping it.
+            # Recomputing g after this turn from the gates is cheaper than storing it.
             _, z, new = gates[:streams, at].chunk(3, -1)
             g = torch.lerp(new, h[:streams], z)
             c = xs[streams:, at]
@@ -174,7 +177,7 @@ class _Parties(torch.autograd.Function):
         return dgi, dweight_x, dweight_h, dgh.sum(1), dattend, None, None
 
 
-def reader(
+def output_states(
     gi: Float[Tensor, "stream place gates"],
     weight: Float[Tensor, "stream gates feature"],
     bias: Float[Tensor, "stream gates"],
@@ -182,10 +185,10 @@ def reader(
 ) -> Float[Tensor, "stream place feature"]:
     """e_t = GRU_e(q_t, e_{t-1}), e_{-1} = 0; `gi` holds the input's part of the gates."""
     with torch.autocast(gi.device.type, enabled=False):
-        return _Reader.apply(gi.to(weight.dtype), weight, bias, counts)
+        return _OutputStates.apply(gi.to(weight.dtype), weight, bias, counts)
 
 
-def parties(
+def speaker_states(
     gi: Float[Tensor, "cell place gates"],
     weight_x: Float[Tensor, "cell gates feature"],
     weight_h: Float[Tensor, "cell gates feature"],
@@ -200,11 +203,11 @@ def parties(
         q_s <- GRU_p([u_t; c_t], q_s)
 
     The S cells of g come first, then those of q. `gi` holds u's part of the gates; `weight_x`
-    acts on q_s (for g) and c (for q). q_s before its update is what it was after s last spoke,
-    at place `previous`: no other party's state is touched.
+    acts on q_s (for g) and c (for q). q_s before its update is the state after s last spoke, at
+    place `previous`; the other speakers' states do not change.
     """
     streams, places = previous.shape
     flat = previous + torch.arange(streams, device=previous.device)[:, None] * (places + 1)
     with torch.autocast(gi.device.type, enabled=False):
         gi, weight_x = gi.to(weight_x.dtype), weight_x.contiguous()
-        return _Parties.apply(gi, weight_x, weight_h, bias_h, attend, flat, counts)
+        return _SpeakerStates.apply(gi, weight_x, weight_h, bias_h, attend, flat, counts)

@@ -1,4 +1,4 @@
-"""Layers that run several streams of one shape (modalities, directions) as one batched product."""
+"""Layers that run streams of equal shape (modalities, directions) as one batched product."""
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from mlsan.model.fast.products import stacked_linear
 
 
 def uniform_(parameter: Tensor, fan_in: int) -> Tensor:
-    """PyTorch's own default for linear and recurrent layers: U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    """PyTorch's default for linear and recurrent layers: U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
     return nn.init.uniform_(parameter, -(fan_in**-0.5), fan_in**-0.5)
 
 
@@ -27,7 +27,7 @@ class StackedLinear(nn.Module):
 
 
 class StackedLayerNorm(nn.Module):
-    """Layer normalisation with a gain and a shift of its own for each stream."""
+    """Layer normalisation with a separate gain and shift for each stream."""
 
     def __init__(self, streams: int, d: int):
         super().__init__()
@@ -42,10 +42,7 @@ class StackedLayerNorm(nn.Module):
 
 
 class StackedGRUCell(nn.Module):
-    """Parameters of one GRU cell for each stream, in PyTorch's layout (gates r, z, n).
-
-    `recurrence` runs it.
-    """
+    """The parameters of one GRU cell per stream, in PyTorch's layout (gates r, z, n)."""
 
     def __init__(self, streams: int, inputs: int, d: int):
         super().__init__()

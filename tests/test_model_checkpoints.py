@@ -1,21 +1,21 @@
-"""Reading weights of the published implementation."""
+"""Reading and naming the weights of the published implementation."""
 
 import pickle
 
 import pytest
 import torch
-from synthetic import CLASSES, SIZES, SPEAKERS, config, published_state
+from synthetic import build, published_weights, randomise, settings
 
-from mlsan.model import build_model
-from mlsan.model.checkpoints import PublishedStateError, load_published, read_published
+from mlsan.model.checkpoints import (
+    PublishedStateError,
+    load_published,
+    published_state,
+    read_published,
+)
 
 
-def build(form="MELD", **changes):
-    return build_model(config(form, **changes), SIZES, 4, CLASSES, SPEAKERS, 0).double()
-
-
-def test_a_file_goes_round(tmp_path):
-    state = published_state("MELD")
+def test_a_file_is_read_as_it_was_saved(tmp_path):
+    state = published_weights("MELD")
     torch.save(state, tmp_path / "weights.pt")
     assert all(torch.equal(x, state[k]) for k, x in read_published(tmp_path / "weights.pt").items())
 
@@ -48,14 +48,14 @@ def test_a_file_of_something_else_is_refused(tmp_path, content):
 
 
 def test_the_unused_parameters_of_the_meld_form_are_not_needed():
-    state = published_state("MELD")
+    state = published_weights("MELD")
     used = {
         k: x
         for k, x in state.items()
         if not k.startswith("text_dialoguernn") and "_rnn_r" not in k and "rnn.linear" not in k
     }
     assert len(used) < len(state)
-    whole, part = build(), build()
+    whole, part = build(settings()), build(settings())
     load_published(whole, state)
     load_published(part, used)
     assert all(
@@ -67,20 +67,20 @@ def test_the_unused_parameters_of_the_meld_form_are_not_needed():
     "name", ["fc.gain", "text_dialoguernn.extra", "multiattn.multiattn_text.multiattn_layers.2.x"]
 )
 def test_anything_unexpected_is_named(name):
-    state = published_state("MELD") | {name: torch.zeros(1)}
+    state = published_weights("MELD") | {name: torch.zeros(1)}
     with pytest.raises(PublishedStateError, match=name):
-        load_published(build(), state)
+        load_published(build(settings()), state)
 
 
 @pytest.mark.parametrize("form", ["MELD", "IEMOCAP"])
 def test_anything_missing_is_named_and_the_model_left_alone(form):
-    model = build(form)
+    model = build(settings(form))
     before = {k: x.clone() for k, x in model.state_dict().items()}
     for name in (
         "mlp.linear_2.bias",
         "audio_dialoguernn.dialog_rnn_f.dialogue_cell.e_cell.bias_hh",
     ):
-        state = published_state(form)
+        state = published_weights(form)
         del state[name]
         with pytest.raises(PublishedStateError, match=name):
             load_published(model, state)
@@ -88,14 +88,35 @@ def test_anything_missing_is_named_and_the_model_left_alone(form):
 
 
 def test_another_shape_is_refused_and_the_model_left_alone():
-    model = build(feedforward=16)
+    model = build(settings(feedforward=16))
     before = {k: x.clone() for k, x in model.state_dict().items()}
     with pytest.raises(PublishedStateError, match=r"expand\.weight.*check d, heads"):
-        load_published(model, published_state("MELD"))
+        load_published(model, published_weights("MELD"))
     assert all(torch.equal(x, before[k]) for k, x in model.state_dict().items())
 
 
 def test_all_modalities_are_needed():
-    model = build_model(config(), {"text": 5}, 4, CLASSES, SPEAKERS, 0)
+    model = build(settings(), {"text": 5})
     with pytest.raises(PublishedStateError, match="three modalities"):
-        load_published(model, published_state("MELD"))
+        load_published(model, published_weights("MELD"))
+
+
+@pytest.mark.parametrize("form", ["MELD", "IEMOCAP"])
+def test_a_model_gives_back_what_it_loaded_under_the_same_names(form):
+    model, state = build(settings(form)), published_weights(form)
+    load_published(model, state)
+    back = published_state(model)
+    assert set(back) - set(state) == {k for k, _ in model.named_parameters() if k in back}
+    loaded = set(back) & set(state)
+    assert all(torch.equal(back[name], state[name]) for name in loaded)
+    assert sum(x.numel() for x in back.values()) == sum(x.numel() for x in model.parameters())
+    if form == "IEMOCAP":
+        assert loaded == set(state), "every published parameter of this form is used"
+
+
+def test_gradients_reach_the_model_through_the_published_names():
+    model = build(settings())
+    randomise(model)
+    sum(x.square().sum() for x in published_state(model).values()).backward()
+    for parameter in model.parameters():
+        torch.testing.assert_close(parameter.grad, 2 * parameter.detach())

@@ -1,6 +1,5 @@
-"""Sweeps lose nothing: killed at any moment, beside another, on a full disk or a dying worker."""
+"""Sweeps lose no work: not by a kill, another sweep, a full disk or a killed worker."""
 
-import importlib
 import multiprocessing
 import os
 import random
@@ -15,9 +14,8 @@ from tiny import FORKS, contents, die, epochs_done, source, start_sweep, tiny, t
 from mlsan import files
 from mlsan.__main__ import main
 from mlsan.files import UnwritableError, read_sealed
-from mlsan.training import find_result, run_key, sweep, train_run
+from mlsan.training import find_result, run_key, sweep, sweeps, train_run
 
-sweeping = importlib.import_module("mlsan.training.sweeps")  # not the function
 KILLS = 12
 EPOCHS = 5
 RUNS = [tiny(system, epochs=EPOCHS, dropout=0.1) for system in ("ML-SAN", "MultiEMO", "w/o Aux")]
@@ -26,13 +24,13 @@ VOLATILE = ["status", "seconds"]
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The corpora's cache, the root and the table of a sweep that nothing happened to."""
+    """The corpora's cache, the root and the table of a sweep that was not disturbed."""
     cache, root = tmp_path_factory.mktemp("corpora"), tmp_path_factory.mktemp("undisturbed")
     return cache, root, sweep(RUNS, source(cache), root, jobs=1)
 
 
 def assert_same(table, root, undisturbed):
-    """All is finished, to the same bits, and nothing else lies about."""
+    """All runs are finished, with the same bits, and there are no other files."""
     assert not (table["status"] == "failed").any(), list(table["error"])
     wanted = undisturbed[2].iloc[: len(table)]
     pd.testing.assert_frame_equal(table.drop(columns=VOLATILE), wanted.drop(columns=VOLATILE))
@@ -41,7 +39,7 @@ def assert_same(table, root, undisturbed):
 
 
 def finished(root):
-    """Path and last change of each result there is; all of them read and verified."""
+    """Path and time of change of each result; all of them are read and verified."""
     found = {path: path.stat().st_mtime_ns for path in root.glob("*/result.json")}
     assert all(find_result(root, path.parent.name) for path in found)
     return found
@@ -82,7 +80,7 @@ def test_workers_that_outlive_their_sweep_are_waited_for(undisturbed, tmp_path):
         os.killpg(child.pid, signal.SIGKILL)  # idle by now
 
 
-def test_a_killed_worker_costs_its_runs_alone_and_they_are_retried(undisturbed, tmp_path):
+def test_only_the_runs_of_a_killed_worker_are_retried(undisturbed, tmp_path):
     cache, _, _ = undisturbed
     keys = [run_key(run, source(cache).open()["MELD"]) for run in RUNS]
     killed = []
@@ -100,15 +98,15 @@ def test_a_killed_worker_costs_its_runs_alone_and_they_are_retried(undisturbed, 
     assert killed
 
 
-def test_runs_that_always_kill_their_worker_fail_in_the_end(undisturbed, tmp_path, monkeypatch):
+def test_runs_that_always_kill_their_worker_fail(undisturbed, tmp_path, monkeypatch):
     cache, _, _ = undisturbed
-    monkeypatch.setattr(sweeping, "_attempt", die)
-    monkeypatch.setattr(sweeping, "RETRIES", 1)
+    monkeypatch.setattr(sweeps, "_attempt", die)
+    monkeypatch.setattr(sweeps, "RETRIES", 1)
     table = sweep(RUNS[:2], source(cache), tmp_path, jobs=2)
     assert list(table["error"]) == ["its worker process was killed 2 times"] * 2
 
 
-def test_two_processes_asked_for_one_run_train_it_once(undisturbed, tmp_path):
+def test_two_processes_train_the_same_run_once(undisturbed, tmp_path):
     cache, root, _ = undisturbed
     together = FORKS.Barrier(2)
     asked = [
@@ -152,7 +150,7 @@ def test_a_folder_that_cannot_be_made_stops_all_workers(undisturbed, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_make_paper_says_in_one_line_that_it_cannot_write(tmp_path, monkeypatch, capsys):
+def test_make_paper_reports_an_unwritable_folder_in_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setattr("mlsan.study.RUNS", tmp_path / "file" / "runs")
     assert main(["paper", "--profile", "smoke", "--jobs", "1"]) == 2
@@ -162,7 +160,7 @@ def test_make_paper_says_in_one_line_that_it_cannot_write(tmp_path, monkeypatch,
     assert not [line for line in said if "Traceback" in line]
 
 
-def test_a_checkpoint_left_by_a_kill_at_the_very_end_goes(undisturbed, tmp_path):
+def test_a_checkpoint_left_by_a_late_kill_is_removed(undisturbed, tmp_path):
     cache, _, _ = undisturbed
     result = train_run(RUNS[0], source(cache).open()["MELD"], tmp_path)
     (result.folder / "checkpoint.pt").touch()
@@ -171,8 +169,8 @@ def test_a_checkpoint_left_by_a_kill_at_the_very_end_goes(undisturbed, tmp_path)
     assert not (result.folder / "checkpoint.pt").exists()
 
 
-def test_a_run_trained_where_nobody_sees_it_has_failed(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeping, "LAG", 0.0)
-    outcome = sweeping._arrived({"status": "trained"}, tmp_path / "key")
+def test_a_run_whose_files_do_not_arrive_has_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeps, "LAG", 0.0)
+    outcome = sweeps._arrived({"status": "trained"}, tmp_path / "key")
     assert outcome["status"] == "failed"
     assert str(tmp_path / "key") in outcome["error"]

@@ -1,5 +1,6 @@
-"""Folders in the published layout become corpora, or errors that say what to mend."""
+"""Folders in the published layout become corpora, or errors that say what to fix."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from corpus_files import iemocap, meld, write
 
-from mlsan.corpus import CorpusError, open_corpora, read_corpus
+from mlsan.corpus import CorpusError, open_corpora, read_corpus, reader
+from mlsan.vocabulary import EMOTIONS, PARTIES
 
 
 def ids(dialogues):
@@ -68,11 +70,11 @@ def test_a_missing_modality_is_dropped_and_noted(tmp_path):
     corpus = read_corpus(folder, "MELD", "tiny")
     assert corpus.modalities == ("text", "audio")
     assert corpus.notes == (
-        "visual: VisualFeatures.pkl is absent; the models run on text and audio",
+        "visual: VisualFeatures.pkl is missing; the models run on text and audio",
     )
 
 
-def test_names_come_from_the_sidecar(tmp_path):
+def test_names_come_from_identities_json(tmp_path):
     folder = write(tmp_path, meld())
     names = {str(k): ["Ann", None, "", "Bo"][: k % 3 + 2] for k in range(10)}
     (folder / "identities.json").write_text(json.dumps(names))
@@ -81,7 +83,7 @@ def test_names_come_from_the_sidecar(tmp_path):
     assert corpus.train[2].speaker == ("Ann", "", "", "Bo")
 
 
-def test_the_dev_sidecar_wins(tmp_path):
+def test_dev_json_decides_the_dev_split(tmp_path):
     folder = write(tmp_path, meld())
     (folder / "dev.json").write_text("[0, 3]")
     assert ids(read_corpus(folder, "MELD", "tiny").dev) == ["0", "3"]
@@ -111,23 +113,88 @@ def test_a_random_dev_split_is_fixed_and_noted(tmp_path):
     assert ids(corpora[0].dev) == ids(corpora[1].dev)
     assert len(corpora[0].dev) == 1
     assert len(corpora[0].train) == 7
-    assert corpora[0].notes == ("dev: a random 1 of 8 train dialogues",)
+    assert corpora[0].notes == ("dev: 1 of 8 training dialogues, at random",)
 
 
-def test_the_fingerprint_follows_every_byte_and_the_dev_split(tmp_path):
-    folder = write(tmp_path, meld())
+def test_the_fingerprint_is_of_what_is_read_and_not_of_files_or_names(tmp_path):
+    folder = write(tmp_path / "a", meld())
     first = read_corpus(folder, "MELD", "tiny").fingerprint
     assert read_corpus(folder, "MELD", "other name").fingerprint == first
+    files = meld()
+    files["TextFeatures.pkl"] = {k: v.tolist() for k, v in files["TextFeatures.pkl"].items()}
+    other = write(tmp_path / "b", files, protocol=2)
+    (other / "provenance.json").write_text("{}")
+    assert read_corpus(other, "MELD", "tiny").fingerprint == first
+
+
+def test_the_fingerprint_follows_the_dev_split_the_names_and_every_bit(tmp_path):
+    folder = write(tmp_path, meld())
+    found = [read_corpus(folder, "MELD", "tiny").fingerprint]
     (folder / "dev.json").write_text("[0]")
-    assert read_corpus(folder, "MELD", "tiny").fingerprint != first
+    found.append(read_corpus(folder, "MELD", "tiny").fingerprint)
     (folder / "dev.json").unlink()
-    (folder / "notes.txt").write_text("not a file of the corpus")
-    assert read_corpus(folder, "MELD", "tiny").fingerprint == first
-    file = folder / "AudioFeatures.pkl"
-    data = bytearray(file.read_bytes())
-    data[data.index(np.float64(100.1).tobytes())] ^= 1  # the lowest bit of one number
-    file.write_bytes(data)
-    assert read_corpus(folder, "MELD", "tiny").fingerprint != first
+    names = {str(k): ["Ann"] * (k % 3 + 2) for k in range(10)}
+    for name in ("Ann", "Bo"):
+        (folder / "identities.json").write_text(json.dumps(names | {"9": [name, "Cy"]}))
+        found.append(read_corpus(folder, "MELD", "tiny").fingerprint)
+    (folder / "identities.json").unlink()
+    files = meld()
+    rows = files["AudioFeatures.pkl"][9].astype(np.float32)
+    rows.view(np.int32)[1, 2] ^= 1  # the lowest bit of one number
+    files["AudioFeatures.pkl"][9] = rows
+    found.append(read_corpus(write(folder, files), "MELD", "tiny").fingerprint)
+    assert len(set(found)) == len(found) == 5
+
+
+def test_the_fingerprint_follows_the_actors_the_emotions_and_the_roles(tmp_path, monkeypatch):
+    def fingerprint():
+        return read_corpus(tmp_path, "IEMOCAP", "tiny").fingerprint
+
+    write(tmp_path, iemocap())
+    first = fingerprint()
+    with monkeypatch.context() as patch:
+        patch.setattr(reader, "actor", lambda dialogue, party: "nobody")
+        assert fingerprint() != first
+    with monkeypatch.context() as patch:
+        patch.setitem(EMOTIONS, "IEMOCAP", EMOTIONS["IEMOCAP"][::-1])
+        assert fingerprint() != first
+    with monkeypatch.context() as patch:
+        corpus = read_corpus(tmp_path, "IEMOCAP", "tiny")
+        patch.setitem(PARTIES, "IEMOCAP", 3)
+        assert corpus.fingerprint != first
+    assert fingerprint() == first
+
+
+def test_a_derived_corpus_has_its_own_fingerprint(tmp_path):
+    corpus = read_corpus(write(tmp_path, meld()), "MELD", "tiny")
+    first = corpus.fingerprint
+    assert dataclasses.replace(corpus, name="other", notes=("a note",)).fingerprint == first
+    last = corpus.test[-1]
+    text = last.feature["text"]
+    for change in (
+        {"id": "10"},
+        {"label": last.label[::-1]},
+        {"party": last.party[::-1]},
+        {"speaker": ("Ann", "Bo")},
+        {"feature": last.feature | {"text": text.astype(np.float64)}},
+        {"feature": {**last.feature, "audio": text, "text": last.feature["audio"]}},
+        {"feature": last.feature | {"text": -text}},
+    ):
+        changed = dataclasses.replace(last, **change)
+        derived = dataclasses.replace(corpus, test=(*corpus.test[:-1], changed))
+        assert derived.fingerprint != first, change
+    turned = dataclasses.replace(corpus, test=corpus.test[::-1])
+    assert turned.fingerprint != first
+    moved = dataclasses.replace(corpus, train=corpus.train[:-1], dev=corpus.train[-1:] + corpus.dev)
+    assert moved.fingerprint != first
+
+
+def test_one_training_dialogue_leaves_none_for_dev(tmp_path):
+    files = meld()
+    *head, _, test, last = files["Speakers.pkl"]
+    files["Speakers.pkl"] = (*head, [0], test, last)
+    with pytest.raises(CorpusError, match=r"train split has 1 dialogue.*Give at least two"):
+        read_corpus(write(tmp_path, files), "MELD", "tiny")
 
 
 def test_simulation_json_marks_a_simulated_corpus(tmp_path):
@@ -144,7 +211,7 @@ def test_dialogues_in_no_split_are_noted(tmp_path):
     assert corpus.notes == ("1 dialogues are in no split and are not used",)
 
 
-# -- what cannot be used: (file, spoil(value) -> value, what the message says) --
+# What cannot be used: (file, spoil(value) -> value, pattern of the message).
 
 
 def at(index, change):
@@ -181,14 +248,14 @@ SPOILT = {
     "a dialogue less": (
         "TextFeatures.pkl",
         without(3),
-        r"Text.*lacks 1 dialogues \(3\).*same list",
+        r"Text.*1 dialogues are missing \(3\).*same list",
     ),
     "a dialogue more": (
         "TextFeatures.pkl",
         put(77, [[0.0]]),
-        r"TextFeatures.*no labels for, 1 dialogues \(77\)",
+        r"TextFeatures.*1 dialogues have no labels in Speakers.pkl \(77\)",
     ),
-    "speakers lack a dialogue": ("Speakers.pkl", at(1, without(4)), r"Speakers.*lacks.*\(4\)"),
+    "speakers lack a dialogue": ("Speakers.pkl", at(1, without(4)), r"Speakers.*missing.*\(4\)"),
     "rows missing": ("AudioFeatures.pkl", put(2, np.zeros((3, 3))), r"Audio.*dialogue 2: 3 .*4 la"),
     "speakers missing": ("Speakers.pkl", at(1, put(2, [ROW])), r"dialogue 2: 1 speakers for 4"),
     "ids missing": ("Speakers.pkl", at(0, put(2, [])), r"dialogue 2: 0 utterance ids for 4"),
@@ -202,7 +269,7 @@ SPOILT = {
     "label too large": (
         "Speakers.pkl",
         at(2, put(2, [0, 1, 7, 0])),
-        r"Speakers.*dialogue 2, utterance 2: label 7.*Use 0 to 6: neutral",
+        r"Speakers.*dialogue 2, utterance 2: label 7 is not an emotion. Use 0 to 6: neutral",
     ),
     "label negative": ("Speakers.pkl", at(2, put(0, [0, -1])), r"utterance 1: label -1"),
     "label a fraction": ("Speakers.pkl", at(2, put(0, [0, 0.5])), r"utterance 1: label 0.5"),
@@ -219,19 +286,23 @@ SPOILT = {
     "ragged within": (
         "AudioFeatures.pkl",
         put(0, [[1.0, 2.0, 3.0], [1.0, 2.0]]),
-        r"Audio.*dialogue 0, utterance 1: a feature row of shape \(2,\) beside one of \(3,\)",
+        r"Audio.*dialogue 0, utterance 1: a feature row has shape \(2,\), the first one \(3,\)",
     ),
     "ragged inside a row": (
         "AudioFeatures.pkl",
         put(0, [[1.0, [2.0, 3.0]], [1.0]]),
-        r"utterance 0: a ragged feature row",
+        r"utterance 0: the feature row is ragged",
     ),
     "ragged between": (
         "AudioFeatures.pkl",
         put(4, np.zeros((3, 5))),
-        r"Audio.*dialogue 4: 5 features an utterance, but dialogue 0 has 3",
+        r"Audio.*dialogue 4: 5 features per utterance, but dialogue 0 has 3",
     ),
-    "words as features": ("AudioFeatures.pkl", put(0, [["a"], ["b"]]), r"utterance 0: features of"),
+    "words as features": (
+        "AudioFeatures.pkl",
+        put(0, [["a"], ["b"]]),
+        r"utterance 0: features have t",
+    ),
     "empty dialogue": (
         "Speakers.pkl",
         at(2, put(0, [])),
@@ -240,10 +311,10 @@ SPOILT = {
     "overlap": (
         "Speakers.pkl",
         at(8, lambda _: [8, 5]),
-        r"1 dialogues are in train and in test.*5",
+        r"1 dialogues are in both train and test.*5",
     ),
-    "unknown id": ("Speakers.pkl", at(7, lambda _: [0, 99]), r"train names dialogue 99"),
-    "twice": ("Speakers.pkl", at(7, lambda _: [0, 1, 1]), r"train names dialogue 1 twice"),
+    "unknown id": ("Speakers.pkl", at(7, lambda _: [0, 99]), r"train lists dialogue 99"),
+    "twice": ("Speakers.pkl", at(7, lambda _: [0, 1, 1]), r"train lists dialogue 1 twice"),
     "no test": ("Speakers.pkl", at(8, lambda _: []), r"the test split is empty"),
     "no tuple": (
         "Speakers.pkl",
@@ -254,11 +325,11 @@ SPOILT = {
     "no table": (
         "TextFeatures.pkl",
         lambda value: [1, 2],
-        r"Text.*features are list.*Store a dict",
+        r"Text.*features have type list.*Store a dict",
     ),
-    "ids that read alike": ("TextFeatures.pkl", put("3", [[0.0]]), r"two ids that read the same"),
-    "truncated": ("TextFeatures.pkl", lambda v: pickle.dumps(v)[:-9], r"Text.*not a whole pickle"),
-    "no pickle": ("Speakers.pkl", lambda value: b"hello", r"Speakers.*not a whole pickle"),
+    "ids that read alike": ("TextFeatures.pkl", put("3", [[0.0]]), r"two ids with the same text"),
+    "truncated": ("TextFeatures.pkl", lambda v: pickle.dumps(v)[:-9], r"Text.*not a complete"),
+    "no pickle": ("Speakers.pkl", lambda value: b"hello", r"Speakers.*not a complete pickle"),
 }
 
 
@@ -274,16 +345,16 @@ def test_what_is_wrong_is_named(tmp_path, case):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("identities.json", '{"0": ["A", "B"]}', r"identities.json: it lacks 9 dialogues"),
-        ("identities.json", "{", r"identities.json: is not JSON"),
-        ("identities.json", "[1]", r"identities.json: names are list"),
-        ("dev.json", '["99"]', r"dev.json: dev names dialogue 99"),
-        ("dev.json", "[8]", r"dev.json: dev names dialogue 8, which is not a training"),
+        ("identities.json", '{"0": ["A", "B"]}', r"identities.json: 9 dialogues are missing"),
+        ("identities.json", "{", r"identities.json: the file is not JSON"),
+        ("identities.json", "[1]", r"identities.json: names have type list"),
+        ("dev.json", '["99"]', r"dev.json: dev lists dialogue 99"),
+        ("dev.json", "[8]", r"dev.json: dev lists dialogue 8, which is not a training"),
         ("dev.json", "[]", r"dev.json: the dev split is empty"),
-        ("dev.json", "[0, 1, 2, 3, 4, 5, 6, 7]", r"dev.json: lists every training dialogue"),
+        ("dev.json", "[0, 1, 2, 3, 4, 5, 6, 7]", r"dev.json: the file lists every tr"),
     ],
 )
-def test_sidecars_that_do_not_fit_are_named(tmp_path, name, content, message):
+def test_json_files_that_do_not_fit_are_named(tmp_path, name, content, message):
     folder = write(tmp_path, meld())
     (folder / name).write_text(content)
     with pytest.raises(CorpusError, match=message):
@@ -294,7 +365,7 @@ def test_sidecars_that_do_not_fit_are_named(tmp_path, name, content, message):
     ("row", "message"),
     [
         (["A"], r"dialogue 4: 1 names for 3 labels"),
-        (["A", 5, "B"], r"dialogue 4, utterance 1: name 5"),
+        (["A", 5, "B"], r"dialogue 4, utterance 1: name 5 is not text"),
     ],
 )
 def test_names_that_do_not_fit_are_named(tmp_path, row, message):
@@ -308,14 +379,16 @@ def test_names_that_do_not_fit_are_named(tmp_path, row, message):
 def test_iemocap_takes_no_other_letters(tmp_path):
     files = iemocap()
     files["Speakers.pkl"] = at(1, put("Ses05F_impro03", ["M", "X", "F"]))(files["Speakers.pkl"])
-    with pytest.raises(CorpusError, match=r"Ses05F_impro03, utterance 1: speaker 'X'. Use M or F"):
+    with pytest.raises(
+        CorpusError, match=r"Ses05F_impro03, utterance 1: speaker 'X' is not a party. Use M or F"
+    ):
         read_corpus(write(tmp_path, files), "IEMOCAP", "tiny")
 
 
 def test_folders_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(CorpusError, match=r"nowhere: cannot be read as a folder"):
         read_corpus(tmp_path / "nowhere", "MELD", "tiny")
-    with pytest.raises(CorpusError, match=r"Speakers.pkl: is absent"):
+    with pytest.raises(CorpusError, match=r"Speakers.pkl: the file is missing"):
         read_corpus(tmp_path, "MELD", "tiny")
     write(tmp_path, {"Speakers.pkl": meld()["Speakers.pkl"]})
     with pytest.raises(CorpusError, match=r"no feature file.*TextFeatures.pkl"):

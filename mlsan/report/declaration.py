@@ -1,0 +1,32 @@
+"""What a table or figure is declared as, beside the code that makes it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["table", "figure"]
+FILES: dict[Kind, tuple[str, ...]] = {
+    "table": (".csv", ".md", ".tex"),
+    "figure": (".csv", ".png", ".pdf"),
+}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A declared table or figure and the notebooks that may write it."""
+
+    name: str
+    notebooks: tuple[str, ...]
+    title: str
+    caption: str
+    needs: Literal["", "simulation", "names"] = ""
+    """What the corpora must have for it to be made: known true styles, or named speakers."""
+
+    @property
+    def kind(self) -> Kind:
+        """table or figure, as the name begins."""
+        return "table" if self.name.startswith("table") else "figure"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of its files; the first is the CSV."""
+        return tuple(self.name + suffix for suffix in FILES[self.kind])

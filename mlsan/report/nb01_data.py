@@ -1,0 +1,107 @@
+"""Notebook 1: the corpora (Table 0) and how speakers differ (Fig. 1)."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from mlsan.corpus import Corpus
+from mlsan.report.declaration import Artifact
+from mlsan.report.style import DOUBLE, EMOTION
+from mlsan.report.tables import Table
+from mlsan.vocabulary import EMOTIONS, Benchmark
+
+TABLE0 = Artifact(
+    "table0_corpora",
+    ("01_data",),
+    "Table 0",
+    "The corpora: dialogues, utterances, speakers, test speakers unseen in training, labels.",
+)
+
+
+def corpora_table(corpora: Mapping[Benchmark, Corpus]) -> Table:
+    """Table 0: the size of each split. Speakers are names; a dash where the corpus has none."""
+    columns = {}
+    for benchmark, corpus in corpora.items():
+        trained = {name for d in corpus.train for name in d.speaker or () if name}
+        for split in ("train", "dev", "test"):
+            dialogues = getattr(corpus, split)
+            label = np.concatenate([d.label for d in dialogues])
+            names = [name for d in dialogues for name in d.speaker or () if name]
+            column = {
+                "dialogues": len(dialogues),
+                "utterances": len(label),
+                "utterances per dialogue": round(len(label) / len(dialogues), 1),
+            }
+            if corpus.named:
+                column |= {
+                    "speakers": len(set(names)),
+                    "speakers unseen in training": len(set(names) - trained),
+                    "utterances of unseen speakers": sum(name not in trained for name in names),
+                }
+            emotions = EMOTIONS[benchmark]
+            counts = np.bincount(label, minlength=len(emotions))
+            column |= {f"label {e}": int(n) for e, n in zip(emotions, counts, strict=True)}
+            columns[f"{corpus.name} {split}"] = column
+    data = pd.DataFrame(columns).rename_axis("count").reset_index()
+    shown = data.set_index("count").map(lambda n: "–" if pd.isna(n) else f"{n:,.10g}").reset_index()
+    return Table(data, shown)
+
+
+FIG1 = Artifact(
+    "fig1_heterogeneity",
+    ("01_data",),
+    "Fig. 1",
+    "The same emotions of two speakers, before and after calibration.",
+)
+
+
+def heterogeneity_figure(plane: pd.DataFrame, gap: pd.Series) -> Figure:
+    """Fig. 1 as data: the same emotions of two speakers in each space of `emotion_plane`.
+
+    Dots are utterances, large marks a speaker's mean of an emotion, lines join the two speakers.
+    `gap` is `speaker_gap` of the plane.
+    """
+    spaces = plane["space"].unique()
+    speakers = plane["speaker"].unique()
+    markers = dict(zip(speakers, ("o", "s"), strict=False))
+    figure, axes = plt.subplots(
+        1, len(spaces), figsize=(DOUBLE, 2.6), squeeze=False, layout="constrained"
+    )
+    for axis, space in zip(axes[0], spaces, strict=True):
+        points = plane[plane["space"] == space]
+        sns.scatterplot(
+            points,
+            x="x",
+            y="y",
+            hue="emotion",
+            style="speaker",
+            markers=markers,
+            palette=EMOTION,
+            s=8,
+            alpha=0.35,
+            linewidth=0,
+            ax=axis,
+            legend=False,
+        )
+        means = points.groupby(["emotion", "speaker"], sort=False)[["x", "y"]].mean()
+        for (emotion, speaker), (x, y) in means.iterrows():
+            axis.scatter(
+                x, y, s=55, marker=markers[speaker], color=EMOTION[emotion], edgecolor="black"
+            )
+        for emotion, pair in means.groupby("emotion", sort=False):
+            axis.plot(pair["x"], pair["y"], color=EMOTION[emotion], linewidth=1.5)
+        axis.set(title=f"{space}\ndistance {gap[space]:.2f}", xlabel="", ylabel="")
+        axis.set(xticks=[], yticks=[])
+    handles = [
+        plt.Line2D([], [], marker="o", linestyle="", color=EMOTION[e], label=e)
+        for e in plane["emotion"].unique()
+    ] + [
+        plt.Line2D([], [], marker=markers[s], linestyle="", color="white", mec="black", label=s)
+        for s in speakers
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    return figure

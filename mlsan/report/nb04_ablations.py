@@ -1,0 +1,159 @@
+"""Notebook 4: ML-SAN without some of its parts, all cells, and controls (Table 2)."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from mlsan.evaluation import Counts, difference, mean_sd
+from mlsan.evaluation.factorial import SWITCHES, cell_name, effects
+from mlsan.evaluation.significance import adjusted, compare_all
+from mlsan.report import paper
+from mlsan.report.declaration import Artifact
+from mlsan.report.tables import (
+    BASE,
+    FULL,
+    Table,
+    change,
+    estimate,
+    means,
+    of_asked,
+    p_text,
+    plus_minus,
+)
+from mlsan.vocabulary import Benchmark
+
+BY = ["corpus", "benchmark", "system", "speaker"]
+
+TABLE2 = Artifact(
+    "table2_ablation",
+    ("04_ablations",),
+    "Table 2",
+    "ML-SAN and each of its parts left out: weighted F1 (points), mean ± sd over seeds, and the "
+    "difference to the full model with its 95 % interval over seeds and test dialogues, beside "
+    "the numbers that the paper prints.",
+)
+
+
+def ablation_table(
+    runs: pd.DataFrame, benchmarks: Mapping[Benchmark, Mapping[str, Counts]]
+) -> Table:
+    """Table 2: ML-SAN and each of its parts left out.
+
+    `runs` has one row per run, `benchmarks` are the same runs, `gathered` by system. `delta` is the
+    difference to the full model with its interval.
+    """
+    ours = mean_sd(runs, BY, ["test_wf1"]).set_index(["benchmark", "system"])
+    rows = []
+    for corpus, benchmark in runs[["corpus", "benchmark"]].drop_duplicates().to_numpy():
+        counts = benchmarks[benchmark]
+        for system, printed in paper.TABLE2.items():
+            found = ours.loc[(benchmark, system)]
+            row = {"corpus": corpus, "benchmark": benchmark, "system": system}
+            row |= {"speaker": found["speaker"], "seeds": found["n"], "failed": found["failed"]}
+            row |= {"wf1_mean": found["test_wf1_mean"], "wf1_sd": found["test_wf1_sd"]}
+            delta = difference(counts[system], counts[FULL]).columns("delta")
+            row |= dict.fromkeys(delta, np.nan) if system == FULL else delta
+            row |= {"paper_mean": printed[benchmark].mean, "paper_sd": printed[benchmark].sd}
+            row["paper_delta"] = paper.TABLE2_DELTA.get(system, {}).get(benchmark, np.nan)
+            rows.append(row)
+    data = pd.DataFrame(rows)
+    shown = {"system": list(paper.TABLE2)}
+    for benchmark, part in data.groupby("benchmark", sort=False):
+        corpus = part["corpus"].iloc[0]
+        shown |= {
+            corpus: means(part, "wf1"),
+            f"{corpus} Δ [95 %]": [change(*estimate(r, "delta")) for r in part.to_dict("records")],
+            f"{benchmark} paper": means(part, "paper"),
+            f"{benchmark} Δ paper": [
+                "–" if pd.isna(d) else f"{d:+.2f}" for d in part["paper_delta"]
+            ],
+        }
+    return Table(data, pd.DataFrame(shown))
+
+
+TABLE2_ALL = Artifact(
+    "table2_factorial",
+    ("04_ablations",),
+    "Table 2, all cells",
+    "Every combination of FiLM, gate and auxiliary loss, main effects and interactions, and ML-SAN "
+    "given other kinds of speaker: weighted F1 (points), mean ± sd over seeds, and differences "
+    "with 95 % intervals over seeds and test dialogues.",
+)
+
+
+def factorial_table(
+    benchmarks: Mapping[Benchmark, Mapping[tuple[bool, bool, bool, str], Counts]],
+) -> Table:
+    """Table 2's other half: all 2³ cells, the parts' effects, and other kinds of speaker.
+
+    Keys are (film, gate, aux, speaker); the speaker of the cell without parts does not matter. A
+    cell's Δ is to MultiEMO, an effect is a contrast of cells, and a control is ML-SAN given another
+    kind of speaker, against the kind of the other cells. Holm's adjustment is over all rows that
+    have a test. Raises ValueError where cells with one or two parts are missing or were given two
+    kinds of speaker.
+    """
+    parts = []
+    for benchmark, cells in benchmarks.items():
+        default = _default_speaker(benchmark, cells)
+        design = {key[:3]: c for key, c in cells.items() if key[3] == default or not any(key[:3])}
+        systems = {benchmark: {cell_name(*on): design[on] for on in SWITCHES}}
+        compared = compare_all(systems, BASE)
+        base = {"benchmark": benchmark, "system": BASE, "asked": design[SWITCHES[0]].asked}
+        base |= {"seeds": len(design[SWITCHES[0]].seeds), **design[SWITCHES[0]].mean_and_sd()}
+        parts += [
+            pd.concat([pd.DataFrame([base]), compared]).assign(kind="cell"),
+            effects(design)
+            .rename(columns={"effect": "system"})
+            .assign(
+                benchmark=benchmark,
+                kind="effect",
+                asked=max(counts.asked for counts in design.values()),
+            ),
+        ]
+        kinds = {key[3]: counts for key, counts in cells.items() if all(key[:3])}
+        if len(kinds) > 1:
+            controls = compare_all({benchmark: kinds}, default)
+            controls["system"] = f"{FULL}, " + controls["system"]
+            parts.append(controls.assign(kind="control", reference=f"{FULL}, {default}"))
+    data = adjusted(pd.concat(parts, ignore_index=True))
+    data.insert(0, "kind", data.pop("kind"))
+    rows = data[["kind", "system"]].drop_duplicates()
+    rows = rows.sort_values("kind", kind="stable", key=lambda kind: kind.map(_KINDS.index))
+    shown = rows.reset_index(drop=True)
+    for benchmark, part in data.groupby("benchmark", sort=False):
+        found = rows.merge(part, "left").to_dict("records")
+        shown[f"{benchmark} W-F1"] = [_score_text(row) for row in found]
+        shown[f"{benchmark} Δ [95 %]"] = [_delta_text(row) for row in found]
+        shown[f"{benchmark} permutation p, Holm"] = [p_text(row["p_perm_holm"]) for row in found]
+    return Table(data, shown)
+
+
+_KINDS = ("cell", "effect", "control")
+
+
+def _default_speaker(benchmark: Benchmark, cells: Mapping[tuple, Counts]) -> str:
+    """The kind of speaker of the cells with one or two parts; checks that all are there."""
+    some = [key for key in cells if any(key[:3]) and not all(key[:3])]
+    kinds = {key[3] for key in some}
+    if len(kinds) != 1:
+        raise ValueError(f"{benchmark}: cells need one kind of speaker, found {sorted(kinds)}")
+    (default,) = kinds
+    there = {key[:3] for key in cells if key[3] == default or not any(key[:3])}
+    missing = [cell_name(*on) for on in SWITCHES if on not in there]
+    if missing:
+        raise ValueError(f"{benchmark}: no runs of {', '.join(missing)}")
+    return default
+
+
+def _score_text(row: dict) -> str:
+    text = plus_minus(row["wf1_mean"], row["wf1_sd"])
+    if text == "–" or row["seeds"] == row["asked"]:
+        return text
+    return f"{text} ({of_asked(int(row['seeds']), int(row['asked']))})"
+
+
+def _delta_text(row: dict) -> str:
+    text = change(row["delta"], row["low"], row["high"])
+    against = row["kind"] == "control" and text != "–"
+    return f"{text} to {row['reference'].removeprefix(f'{FULL}, ')}" if against else text

@@ -1,0 +1,100 @@
+"""Systems by name, and profiles, become complete, validated settings."""
+
+import pytest
+
+from mlsan.model import MODELS
+from mlsan.training.systems import (
+    BASELINES,
+    CELLS,
+    MULTIEMO,
+    SYSTEMS,
+    run_settings,
+    system_of,
+)
+from mlsan.vocabulary import PROFILES
+
+
+@pytest.mark.parametrize("benchmark", MULTIEMO)
+@pytest.mark.parametrize("system", ["MultiEMO", "ML-SAN"])
+def test_profile_paper_is_the_published_setting(system, benchmark):
+    run = run_settings(benchmark, "paper", system, 0, device="cpu")
+    published = dict(MULTIEMO[benchmark])
+    lam = published.pop("lam")
+    for field, value in published.items():
+        groups = [group for group in (run.model, run.loss, run.train) if hasattr(group, field)]
+        assert [getattr(group, field) for group in groups] == [value]
+    assert getattr(run.model, "lam", lam) == lam
+    assert (run.train.lr, run.train.weight_decay, run.model.d) == (1e-4, 1e-5, 256)
+
+
+def test_lambda_and_batch_are_those_of_the_paper():
+    runs = [run_settings(benchmark, "paper", "ML-SAN", 0) for benchmark in ("MELD", "IEMOCAP")]
+    assert [run.model.lam for run in runs] == [0.5, 0.2]
+    assert [run.train.batch for run in runs] == [128, 64]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_system_is_known_by_its_parts(profile, system):
+    run = run_settings("MELD", profile, system, 1)
+    assert system_of(run.model) == system
+    assert run.seed == 1
+
+
+def test_a_change_finds_its_group():
+    run = run_settings("MELD", "small", "ML-SAN", 0, lam=0.7, epochs=3, tau=2, speaker="constant")
+    assert (run.model.lam, run.train.epochs, run.loss.tau) == (0.7, 3, 2)
+    assert run.speaker == "constant"
+
+
+def test_roles_stand_in_for_missing_names():
+    assert run_settings("MELD", "small", "ML-SAN", 0, named=True).speaker == "identity"
+    assert run_settings("MELD", "small", "ML-SAN", 0, named=False).speaker == "role"
+
+
+def test_a_model_has_only_the_settings_that_it_reads():
+    assert "lam" not in run_settings("MELD", "small", "MultiEMO", 0).model.model_dump()
+    assert "heads" not in run_settings("MELD", "small", "MMGCN", 0).model.model_dump()
+    assert "tau" not in run_settings("MELD", "small", "MMGCN", 0).loss.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "message"),
+    [
+        (("MELD", "tiny", "ML-SAN", 0), {}, "unknown profile 'tiny'; choose one of smoke, small"),
+        (("MELD", "small", "MLSAN", 0), {}, "unknown system 'MLSAN'; choose one of BC-LSTM"),
+        (("MELD", "small", "ML-SAN", 0), {"lambda_": 1}, "unknown setting 'lambda_'; the settings"),
+        (("MELD", "small", "MultiEMO", 0), {"lam": 1}, "unknown setting 'lam'; the settings of"),
+        (("MELD", "small", "ML-SAN", 0), {"d": 30}, "d=30 must be a multiple of heads=4"),
+        (("MELD", "small", "ML-SAN", 0), {"modalities": ("audio", "text")}, "in this order"),
+    ],
+)
+def test_a_wrong_setting_says_what_is_allowed(arguments, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run_settings(*arguments, **changes)
+
+
+def test_the_cells_are_all_of_them():
+    parts = {(c["film"], c["gate"], c["aux"]) for c in CELLS.values()} | {(False,) * 3}
+    assert len(parts) == len(CELLS) + 1 == 8
+
+
+@pytest.mark.parametrize("benchmark", ["MELD", "IEMOCAP"])
+@pytest.mark.parametrize("system", BASELINES)
+def test_profile_paper_runs_the_baselines_as_published(system, benchmark):
+    run = run_settings(benchmark, "paper", system, 0)
+    assert run.model.name in MODELS
+    assert run.loss.emotion == (
+        "focal" if (system, benchmark) == ("MMGCN", "MELD") else "cross-entropy"
+    )
+    weighted = benchmark == "IEMOCAP" and system != "BC-LSTM"
+    assert len(run.loss.class_weight) == (6 if weighted else 0)
+    epochs = {"DialogueRNN": {"MELD": 100}, "MMGCN": {"IEMOCAP": 20}}
+    assert run.train.epochs == epochs.get(system, {}).get(benchmark, 60)
+
+
+def test_only_profile_paper_looks_for_a_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert run_settings("MELD", "paper", "ML-SAN", 0).train.device == "cuda"
+    assert run_settings("MELD", "paper", "ML-SAN", 0, device="cpu").train.device == "cpu"
+    assert run_settings("MELD", "small", "ML-SAN", 0).train.device == "cpu"
