@@ -105,7 +105,7 @@ def test_doses_change_the_simulation_and_nothing_else():
     assert not {doses[0.0].key(run) for run in runs} & {study.key(run) for run in runs}
 
 
-def test_real_speakers_have_no_heterogeneity_to_set(tmp_path):
+def test_nobody_sets_how_real_speakers_differ(tmp_path):
     with pytest.raises(CorpusError, match="is real: its heterogeneity is what it is"):
         open_corpora("meld-text", "smoke", tmp_path, BUILD, heterogeneity=0.5)
 

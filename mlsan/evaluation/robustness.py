@@ -114,9 +114,6 @@ def degraded_predictions(
 
 
 def _changed(corpus: Corpus, change: Callable[[Dialogue], dict[Modality, np.ndarray]]) -> Corpus:
-    """The corpus with some features of each test dialogue replaced.
-
-    Its fingerprint stays, since runs are found by the corpus that they were trained on.
-    """
+    """The corpus with some features of each test dialogue replaced."""
     test = tuple(dataclasses.replace(d, feature=d.feature | change(d)) for d in corpus.test)
     return dataclasses.replace(corpus, test=test)
