@@ -13,7 +13,7 @@ from mlsan.report.nb02_baseline import main_table
 from mlsan.report.nb03_mlsan import architecture_figure
 from mlsan.report.nb04_ablations import ablation_table
 from mlsan.report.nb05_sensitivity import lambda_figure, lambda_table
-from mlsan.report.tables import plus_minus
+from mlsan.report.tables import change, plus_minus
 from mlsan.training import run_settings
 from mlsan.vocabulary import EMOTIONS
 
@@ -161,6 +161,12 @@ def test_a_drawing_shows_the_parts_that_are_on():
 )
 def test_a_score_is_written_with_its_spread(mean, sd, text):
     assert plus_minus(mean, sd) == text
+
+
+def test_a_change_has_its_sign_and_nothing_is_not_negative():
+    assert change(1.2, -0.1, 2.304) == "+1.20 [-0.10, +2.30]"
+    assert change(-1e-15, -0.004, 0.0) == "+0.00 [+0.00, +0.00]"
+    assert change(np.nan, np.nan, np.nan) == "–"
 
 
 def test_table1_says_which_kind_of_speaker_was_used():

@@ -71,7 +71,7 @@ def architecture_figure(run: RunSettings, sizes: Mapping[str, int]) -> Figure:
         x, width, *_ = boxes[-1]
         _arrow(axis, (x + width, y + 4), (72, y + 4))
     lowest, highest = min(rows.values()), max(rows.values())
-    across = f"cross-\nattention:\neach\nmodality\nqueries\nothers\n× {model.layers}"
+    across = f"cross-\nattention:\neach\nmodality\nqueries\nthe others\n× {model.layers}"
     _box(axis, 72, lowest, 9, highest - lowest + 8, across, plain)
     _arrow(axis, (81, middle + 4), (84, middle + 4))
     _box(axis, 84, middle, 6, 8, f"$z$\n{model.d}", plain)

@@ -30,7 +30,10 @@ def means(part: pd.DataFrame, name: str) -> list[str]:
 
 def change(delta: float, low: float, high: float) -> str:
     """`+1.20 [-0.10, +2.30]`; a dash where there is no number."""
-    return "–" if not np.isfinite(delta) else f"{delta:+.2f} [{low:+.2f}, {high:+.2f}]"
+    if not np.isfinite(delta):
+        return "–"
+    delta, low, high = (round(number, 2) + 0.0 for number in (delta, low, high))  # no "-0.00"
+    return f"{delta:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def with_interval(value: float, low: float, high: float) -> str:
