@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from mlsan.corpus.speakers import SpeakerCode
 from mlsan.corpus.style import Population, moments
-from mlsan.corpus.types import Corpus, Dialogue
-from mlsan.vocabulary import UNKNOWN, Modality
+from mlsan.corpus.types import Corpus, Dialogue, Speakers
+from mlsan.vocabulary import Modality
 
 Amount = int | Literal["past", "dialogue", "all"]
 """Utterances that a stranger is enrolled with: a number of them from other dialogues, those of
@@ -28,57 +28,60 @@ DRAWN = (0, 1, 3, 10, 30, None)
 CHANCE = (0.15, 0.1, 0.1, 0.15, 0.2, 0.3)
 
 
-@dataclass(frozen=True)
-class SpeakerInput:
-    """What a model is given of who speaks in one dialogue."""
-
-    code: Int[np.ndarray, "turn"]
-    """Entry of the speaker table, 0 for the unknown speaker."""
-    style: dict[Modality, Float[np.ndarray, "2 turn feature"]]
-    """mu and sigma of the speaker's features."""
-
-
 class Enrolment:
     """Codes and styles for the dialogues of a corpus.
 
     `modalities` are those whose styles are wanted, none for codes alone.
     """
 
-    def __init__(self, code: SpeakerCode, corpus: Corpus, modalities: Sequence[Modality]):
+    def __init__(self, code: SpeakerCode, corpus: Corpus, modalities: Sequence[Modality] = ()):
         self.code = code
+        self.dialogues = corpus.train
         self.train = _Utterances.of(corpus.train, code, modalities)
         self.population = {
             modality: Population.fit(features, self.train.name)
             for modality, features in self.train.features.items()
         }
 
-    def training(self, generator: np.random.Generator) -> list[SpeakerInput]:
-        """For the training dialogues, in order: each speaker of each dialogue enrolled at random.
+    def training(
+        self, generator: np.random.Generator, random: bool, unknown_rate: float
+    ) -> Speakers:
+        """For the training dialogues, in order.
 
-        Who is enrolled with nothing comes without an identity, as a stranger would.
+        With `random`, each speaker of each dialogue is enrolled with a random amount of their
+        training utterances, and whoever is enrolled with none comes without an identity, as a
+        stranger would. Otherwise everyone is enrolled with all of them, and identities are
+        withheld at `unknown_rate`.
         """
         own = self.train.rows_by_name()
         groups = _Groups(len(self.train.name))
+        withheld = np.zeros(len(self.train.name), dtype=bool)
         for name, _, at in self.train.appearances():
-            amount = DRAWN[generator.choice(len(DRAWN), p=CHANCE)]
+            amount = DRAWN[generator.choice(len(DRAWN), p=CHANCE)] if random else None
             rows = own.get(name, _NONE)
             if amount is None or len(rows) <= amount:
                 groups.enrol(at, rows, key=name)
             else:
                 groups.enrol(at, generator.choice(rows, amount, replace=False, shuffle=False))
-        return self._inputs(self.train, self.train, groups, withhold=True)
+            withheld[at] = amount == 0 if random else generator.random() < unknown_rate
+        return Speakers(
+            self.code.encode(self.dialogues),
+            self._styles(self.train, self.train, groups),
+            self.train.by_dialogue(withheld) if withheld.any() else (),
+        )
 
     def evaluation(
         self,
         dialogues: Sequence[Dialogue],
         amount: Amount = 0,
         generator: np.random.Generator | None = None,
-    ) -> list[SpeakerInput]:
-        """For these dialogues, in order: strangers enrolled with `amount` of their utterances in
-        them, drawn by `generator` where there are more; everyone else as known from training.
+    ) -> Speakers:
+        """For these dialogues, in order: strangers enrolled with `amount` of their utterances.
+
+        `generator` draws them where there are more. Everyone else is enrolled with all of their
+        training utterances.
         """
         utterances = _Utterances.of(dialogues, self.code, tuple(self.population))
-        everyone = self.train.followed_by(utterances)
         known, own = self.train.rows_by_name(), utterances.rows_by_name()
         groups = _Groups(len(utterances.name))
         offset = len(self.train.name)
@@ -99,26 +102,20 @@ class Enrolment:
                 if len(rows) > amount:
                     rows = generator.choice(rows, amount, replace=False, shuffle=False)
                 groups.enrol(at, offset + rows)
-        return self._inputs(utterances, everyone, groups, withhold=False)
+        everyone = self.train.followed_by(utterances)
+        return Speakers(self.code.encode(dialogues), self._styles(utterances, everyone, groups))
 
-    def _inputs(
-        self, utterances: "_Utterances", source: "_Utterances", groups: "_Groups", withhold: bool
-    ) -> list[SpeakerInput]:
-        """By dialogue. `withhold` hides the identity of who is enrolled with nothing."""
-        code = self.code.encode_names(utterances.name)
-        if withhold:
-            empty = np.array([len(rows) == 0 for rows in groups.rows])
-            code = np.where(empty[groups.of], UNKNOWN, code)
-        style = {}
+    def _styles(
+        self, utterances: "_Utterances", source: "_Utterances", groups: "_Groups"
+    ) -> list[dict[Modality, Float[np.ndarray, "_turn 2 _feature"]]]:
+        """By dialogue. The groups are rows of `source`."""
+        styles: list[dict[Modality, np.ndarray]] = [{} for _ in range(utterances.dialogue[-1] + 1)]
         for modality, population in self.population.items():
             found = population.estimate(*moments(source.features[modality], groups.rows))
-            style[modality] = np.stack(found)[:, groups.of].astype(np.float32)
-        ends = np.flatnonzero(np.diff(utterances.dialogue)) + 1
-        styles = {modality: np.split(x, ends, axis=1) for modality, x in style.items()}
-        return [
-            SpeakerInput(part, {modality: x[i] for modality, x in styles.items()})
-            for i, part in enumerate(np.split(code, ends))
-        ]
+            style = np.stack(found, axis=1)[groups.of].astype(np.float32)
+            for own, part in zip(styles, utterances.by_dialogue(style), strict=True):
+                own[modality] = part
+        return styles
 
 
 _NONE = np.empty(0, dtype=int)
@@ -155,14 +152,14 @@ class _Utterances:
         cls, dialogues: Sequence[Dialogue], code: SpeakerCode, modalities: Sequence[Modality]
     ) -> "_Utterances":
         return cls(
-            name=np.concatenate(code.names_in(dialogues)),
+            name=np.concatenate(code.speakers_in(dialogues)),
             dialogue=np.repeat(np.arange(len(dialogues)), [len(d) for d in dialogues]),
             features={m: np.concatenate([d.feature[m] for d in dialogues]) for m in modalities},
         )
 
     def rows_by_name(self) -> dict[str, np.ndarray]:
         """Each named speaker's utterances."""
-        names, inverse = np.unique(self.name, return_inverse=True)
+        names, inverse = np.unique(self.name.astype(str), return_inverse=True)
         order = np.argsort(inverse, kind="stable")
         parts = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
         return {name: rows for name, rows in zip(names.tolist(), parts, strict=True) if name}
@@ -173,6 +170,10 @@ class _Utterances:
         for row, key in enumerate(zip(self.dialogue.tolist(), self.name.tolist(), strict=True)):
             found.setdefault(key, []).append(row)
         return [(name, dialogue, np.array(rows)) for (dialogue, name), rows in found.items()]
+
+    def by_dialogue(self, x: Shaped[np.ndarray, "utterance *rest"]) -> list[np.ndarray]:
+        """Values of the utterances, split into dialogues."""
+        return np.split(x, np.flatnonzero(np.diff(self.dialogue)) + 1)
 
     def followed_by(self, other: "_Utterances") -> "_Utterances":
         """These, then the other's."""

@@ -54,7 +54,7 @@ class Population:
         Raises ValueError if no speaker has two utterances.
         """
         rows = np.asarray(features, float)
-        groups = [np.flatnonzero(speaker == name) for name in np.unique(speaker) if name != ""]
+        groups = [np.flatnonzero(speaker == name) for name in dict.fromkeys(speaker) if name != ""]
         n, mean, scatter = moments(rows, groups)
         if not (n > 1).any():
             raise ValueError("no speaker has two training utterances: styles cannot be estimated")
