@@ -125,7 +125,7 @@ def begin(run: RunSettings, corpus: Corpus) -> TrainingState:
     torch.manual_seed(run.seed)
     model = new_model(run, corpus, speaker_code(run, corpus).size).to(run.train.device)
     optimiser = torch.optim.Adam(
-        model.parameters(), lr=run.train.lr, weight_decay=run.train.weight_decay
+        model.parameters(), lr=run.train.lr, weight_decay=run.train.weight_decay, fused=True
     )
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser,
