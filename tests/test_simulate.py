@@ -22,8 +22,9 @@ from mlsan.corpus.simulate import (
     simulation,
 )
 from mlsan.corpus.simulate.conversations import conversations, people
-from mlsan.corpus.simulate.expression import style
+from mlsan.corpus.simulate.expression import express, prominence, style
 from mlsan.corpus.simulate.folder import write
+from mlsan.evaluation.heterogeneity import speaker_probe, variance_shares
 from mlsan.vocabulary import BENCHMARKS, EMOTIONS, MODALITIES
 
 # Sizes at which a probe's score is steady, with few features so that probes are quick.
@@ -137,11 +138,42 @@ def test_style_is_partly_shared_by_gender():
     settings = simulation("MELD", "paper", balance=0, log_gain=0)
     everyone = people(settings)
     _, shift = style(settings, "audio", everyone)
+    shift = shift / prominence(settings)
     women = np.array([person.gender == "F" for person in everyone])
     between = np.var([shift[women].mean(0), shift[~women].mean(0)], axis=0).mean()
     within = (shift[women].var(0).mean() + shift[~women].var(0).mean()) / 2
     assert within == pytest.approx(0.7 * settings.shift**2, rel=0.1)
     assert between > 0.1 * within
+
+
+def test_the_leading_speakers_differ_equally_in_every_world():
+    for benchmark, leading in (("MELD", 6), ("IEMOCAP", 8)):
+        for seed in (0, 1):
+            settings = simulation(benchmark, "small", seed=seed)
+            everyone = people(settings)
+            assert [person.leading for person in everyone] == [
+                i < leading for i in range(len(everyone))
+            ]
+            _, shift = style(settings, "visual", everyone)
+            np.testing.assert_allclose(shift[:leading].mean(axis=0), 0, atol=1e-9)
+            spread = settings.shift * prominence(settings)
+            np.testing.assert_allclose(shift[:leading].std(axis=0), spread)
+            np.testing.assert_allclose(shift[leading:].std(axis=0), spread)
+
+
+def test_utterances_differ_in_how_strongly_they_show_their_emotion():
+    settings = simulation("MELD", "small", contrast=50.0, text_contrast=50.0)
+    everyone = people(settings)
+    speaker = label = np.zeros(2000, dtype=np.int64)
+    for fading, least, most in ((1.0, 0.0, 2.0), (0.0, 1.0, 1.0)):
+        changed = settings.model_copy(update={"fading": fading})
+        shown = express(changed, everyone, speaker, label)
+        strength = [
+            e.latent @ e.prototype[0] / (e.prototype[0] @ e.prototype[0]) for e in shown.values()
+        ]
+        for one in strength:
+            assert np.quantile(one, (0.005, 0.995)) == pytest.approx([least, most], abs=0.05)
+            np.testing.assert_allclose(one, strength[0], atol=0.1)
 
 
 def test_what_shows_more_in_the_voice_shows_less_in_the_face():
@@ -194,8 +226,9 @@ def test_iemocap_follows_the_published_statistics():
     np.testing.assert_allclose(np.bincount(labels) / len(labels), settings.prior, atol=0.03)
 
 
+# In real MELD the same speaker's next emotion is the same 44.6 % of the time, in IEMOCAP 71.7 %.
 @pytest.mark.parametrize(
-    ("benchmark", "same_speaker", "turn_before"), [("MELD", 0.44, 0.40), ("IEMOCAP", 0.71, 0.55)]
+    ("benchmark", "same_speaker", "turn_before"), [("MELD", 0.446, 0.42), ("IEMOCAP", 0.717, 0.55)]
 )
 def test_emotions_have_inertia_and_spread(benchmark, same_speaker, turn_before):
     kept, caught = [], []
@@ -208,8 +241,30 @@ def test_emotions_have_inertia_and_spread(benchmark, same_speaker, turn_before):
             if turn:
                 caught.append(label[turn] == label[turn - 1])
             last[person] = label[turn]
-    assert np.mean(kept) == pytest.approx(same_speaker, abs=0.03)
+    assert np.mean(kept) == pytest.approx(same_speaker, abs=0.05)
     assert np.mean(caught) == pytest.approx(turn_before, abs=0.03)
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_speakers_differ_as_in_real_voices(cache, benchmark):
+    corpus, _ = read_simulated(simulated_folder(simulation(benchmark, "small"), cache))
+    for modality in ("audio", "visual"):
+        speaker, emotion = variance_shares(corpus, modality)
+        assert 15 <= speaker <= 22  # nEMO: 17.8
+        assert 4 <= emotion <= 8  # nEMO: 6.2
+    assert 90 <= speaker_probe(corpus, ("audio", "visual")) <= 97  # nEMO: 94 to 96
+    assert variance_shares(corpus, "text")[0] < 3
+
+
+def test_the_small_iemocap_has_eight_strangers(cache):
+    corpus, _ = read_simulated(simulated_folder(simulation("IEMOCAP", "small"), cache))
+    names = {
+        split: {name for d in getattr(corpus, split) for name in d.speaker}
+        for split in ("train", "dev", "test")
+    }
+    assert names["train"] == {f"Ses0{k}_{gender}" for k in (1, 2, 3, 4) for gender in "MF"}
+    assert names["dev"] <= names["train"]
+    assert names["test"] == {f"Ses0{k}_{gender}" for k in (5, 6, 7, 8) for gender in "MF"}
 
 
 @pytest.mark.parametrize("profile", ["smoke", "small"])

@@ -21,12 +21,12 @@ class Scale(Frozen):
     """Heterogeneity of the simulated corpora in Fig. 8."""
 
 
-_NARROW = {"d": 64, "feedforward": 128, "classifier": 64, "hidden": 64, "layers": 2}
+_NARROW = {"d": 64, "feedforward": 128, "classifier": 64, "hidden": 64, "layers": 1}
 _NARROW |= {"speaker_dim": 16}
 _SHALLOW = {"MMGCN": {"layers": 4}}
 SCALES: dict[str, Scale] = {
     "smoke": Scale(
-        model={**_NARROW, "d": 16, "layers": 1},
+        model={**_NARROW, "d": 16},
         train={
             "MELD": {"batch": 8, "epochs": 2, "lr": 3e-3},
             "IEMOCAP": {"batch": 4, "epochs": 2, "lr": 3e-3},
@@ -40,8 +40,8 @@ SCALES: dict[str, Scale] = {
     "small": Scale(
         model=_NARROW,
         train={
-            "MELD": {"batch": 16, "epochs": 13, "lr": 1e-3},
-            "IEMOCAP": {"batch": 8, "epochs": 32, "lr": 1e-3},
+            "MELD": {"batch": 32, "epochs": 8, "lr": 2e-3},
+            "IEMOCAP": {"batch": 16, "epochs": 16, "lr": 3e-3},
         },
         systems=_SHALLOW,
         seeds=(0, 1, 2, 3, 4),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from mlsan.corpus.simulate.settings import Simulation
 
@@ -19,7 +19,7 @@ _MAIN_SHARE = 0.83
 _STRANGER_SHARE = 0.25
 # How many people talk in a MELD dialogue, from 1 on.
 _PARTIES = (0.09, 0.45, 0.25, 0.12, 0.06, 0.03)
-_SESSIONS = 5
+_TRAINING_SESSIONS = 4  # of IEMOCAP
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Person:
 
     name: str
     gender: Literal["M", "F"]
+    leading: bool
+    """One of MELD's main six, or an actor of IEMOCAP's training sessions."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,17 @@ class Talk:
 
 
 def people(settings: Simulation) -> tuple[Person, ...]:
-    """Everyone who may speak: IEMOCAP's ten actors, or MELD's main six, guests and strangers."""
+    """Everyone who may speak: IEMOCAP's actors, or MELD's main six, guests and strangers."""
     if settings.benchmark == "IEMOCAP":
-        sessions = range(1, _SESSIONS + 1)
-        return tuple(Person(f"Ses0{k}_{gender}", gender) for k in sessions for gender in "MF")
+        return tuple(
+            Person(f"Ses0{session + 1}_{gender}", gender, session < _TRAINING_SESSIONS)
+            for session in range(_TRAINING_SESSIONS + settings.test_sessions)
+            for gender in "MF"
+        )
     guests = [f"guest {i:03d}" for i in range(1, settings.guests + 1)]
     strangers = [f"stranger {i:03d}" for i in range(1, settings.strangers + 1)]
-    return tuple(Person(name, "FM"[i % 2]) for i, name in enumerate((*MAIN, *guests, *strangers)))
+    names = (*MAIN, *guests, *strangers)
+    return tuple(Person(name, "FM"[i % 2], name in MAIN) for i, name in enumerate(names))
 
 
 def conversations(settings: Simulation) -> list[Talk]:
@@ -68,7 +74,7 @@ def conversations(settings: Simulation) -> list[Talk]:
                 split=split,
                 utterance=utterance_ids(settings, key, split, speaker),
                 speaker=speaker,
-                label=emotions(feeling, speaker, inertia, settings.contagion, settings.prior),
+                label=emotions(settings, feeling, speaker, inertia),
             )
         )
     return talks
@@ -113,18 +119,19 @@ def friends(settings: Simulation) -> list[tuple[str, Split, list[int]]]:
 
 
 def actors(settings: Simulation) -> list[tuple[str, Split, list[int]]]:
-    """IEMOCAP: sessions 1-4 give train and dev, the last one test; two actors a session."""
+    """IEMOCAP: sessions 1-4 give train and dev, all others test; two actors per session."""
     casts: list[tuple[str, Split, list[int]]] = []
     held_out = settings.train + settings.dev
     order = settings.generator("cast").permutation(held_out)
     dev = set(order[: settings.dev].tolist())
     for i in range(held_out):
-        session, number = i % (_SESSIONS - 1), i // (_SESSIONS - 1)
+        number, session = divmod(i, _TRAINING_SESSIONS)
         split: Split = "dev" if i in dev else "train"
         casts.append((actor_dialogue(session, number), split, [2 * session, 2 * session + 1]))
-    last = _SESSIONS - 1
-    for number in range(settings.test):
-        casts.append((actor_dialogue(last, number), "test", [2 * last, 2 * last + 1]))
+    for i in range(settings.test):
+        number, session = divmod(i, settings.test_sessions)
+        session += _TRAINING_SESSIONS
+        casts.append((actor_dialogue(session, number), "test", [2 * session, 2 * session + 1]))
     return casts
 
 
@@ -154,26 +161,29 @@ def turns(
 
 
 def emotions(
+    settings: Simulation,
     draw: np.random.Generator,
     speaker: Int[np.ndarray, "turn"],
-    inertia: np.ndarray,
-    contagion: float,
-    prior: np.ndarray,
+    inertia: Float[np.ndarray, "speaker"],
 ) -> Int[np.ndarray, "turn"]:
     """Each turn keeps the speaker's last emotion, takes over the turn before's, or draws anew.
 
-    Whatever the first two rates are, each emotion stays as frequent as `prior` says.
+    A new emotion is the dialogue's mood or any. Whatever these rates are, each emotion stays as
+    frequent as the prior says.
     """
+    prior = settings.prior
+    mood = int(draw.choice(len(prior), p=prior))
     last: dict[int, int] = {}
     felt: list[int] = []
     for person in speaker.tolist():
-        keep, catch, new = draw.random(), draw.random(), int(draw.choice(len(prior), p=prior))
+        keep, catch, tune = draw.random(3)
+        new = int(draw.choice(len(prior), p=prior))
         if person in last and keep < inertia[person]:
             emotion = last[person]
-        elif felt and catch < contagion:
+        elif felt and catch < settings.contagion:
             emotion = felt[-1]
         else:
-            emotion = new
+            emotion = mood if tune < settings.mood else new
         felt.append(emotion)
         last[person] = emotion
     return np.array(felt, dtype=np.int64)

@@ -1,8 +1,9 @@
 """The second half of the story: emotions show in latent channels, styled by who speaks.
 
-For speaker s, modality m and latent channels z (emotion's prototype plus unit noise), voice and
-face show gain_sm * z + shift_sm; text shows z. Features are a sparse mix of the channels shown,
-plus noise. Style is drawn once and multiplied by the heterogeneity dial.
+For speaker s, modality m and latent channels z (emotion's prototype, as strongly as the utterance
+shows it, plus unit noise), voice and face show gain_sm * z + shift_sm; text shows z. Features are
+a sparse mix of the channels shown, plus noise. Style is drawn once and multiplied by the
+heterogeneity dial.
 """
 
 from collections.abc import Sequence
@@ -36,9 +37,17 @@ def express(
     speaker: Int[np.ndarray, "utterance"],
     label: Int[np.ndarray, "utterance"],
 ) -> dict[Modality, Expression]:
-    """What text, voice and face show of each utterance."""
+    """What text, voice and face show of each utterance.
+
+    All three show its emotion equally strongly. Where they show little of it, only the utterances
+    around it tell.
+    """
+    intensity = settings.generator("intensity").uniform(
+        1 - settings.fading, 1 + settings.fading, size=len(label)
+    )
     return {
-        modality: express_in(settings, modality, people, speaker, label) for modality in MODALITIES
+        modality: express_in(settings, modality, people, speaker, label, intensity)
+        for modality in MODALITIES
     }
 
 
@@ -48,11 +57,13 @@ def express_in(
     people: Sequence[Person],
     speaker: Int[np.ndarray, "utterance"],
     label: Int[np.ndarray, "utterance"],
+    intensity: Float[np.ndarray, "utterance"],
 ) -> Expression:
     """One modality."""
     draw = settings.generator(f"{modality} latents")
     prototype = prototypes(draw, settings, modality)
-    latent = prototype[label] + draw.standard_normal((len(label), settings.channels))
+    latent = intensity[:, None] * prototype[label]
+    latent = latent + draw.standard_normal((len(label), settings.channels))
     gain, shift = style(settings, modality, people)
     loading = loadings(settings, modality)
     noise = settings.generator(f"{modality} noise").standard_normal(
@@ -68,13 +79,25 @@ def express_in(
 def prototypes(
     draw: np.random.Generator, settings: Simulation, modality: Modality
 ) -> Float[np.ndarray, "class channel"]:
-    """Each emotion's place in the channels: at right angles, so all are equally far apart.
+    """Each emotion's place in the channels: at right angles, then scaled by `prominence`.
 
     So there must be at least as many channels as emotions.
     """
     axes, _ = np.linalg.qr(draw.standard_normal((settings.channels, settings.channels)))
     contrast = settings.contrast if modality in STYLED else settings.text_contrast
-    return contrast * np.sqrt(settings.channels) * axes[: len(settings.prior)]
+    axes = np.sqrt(settings.channels) * axes[: len(settings.prior)]
+    return contrast * prominence(settings) * axes
+
+
+def prominence(settings: Simulation) -> Float[np.ndarray, "channel"]:
+    """How much each channel shows of the emotion and of the speaker alike; mean square 1.
+
+    The squares are quantiles of an exponential distribution: a few channels show much of both, as
+    pitch and loudness do, and many show little. In nEMO too, features that owe more of their
+    variance to the speaker owe more to the emotion (correlation .38).
+    """
+    square = -np.log1p(-(np.arange(settings.channels) + 0.5) / settings.channels)
+    return np.sqrt(square / square.mean())
 
 
 def style(
@@ -87,6 +110,7 @@ def style(
     draw = settings.generator(f"{modality} style")
     log_gain = settings.log_gain * traits(draw, settings, people, settings.channels)
     shift = settings.shift * traits(draw, settings, people, settings.channels)
+    shift = shift * prominence(settings)
     # Drawn alike for both modalities: what shows more in the voice shows less in the face.
     tilt = settings.balance * traits(settings.generator("balance"), settings, people, 1)
     log_gain = log_gain + (tilt if modality == "audio" else -tilt)
@@ -96,11 +120,19 @@ def style(
 def traits(
     draw: np.random.Generator, settings: Simulation, people: Sequence[Person], channels: int
 ) -> Float[np.ndarray, "speaker channel"]:
-    """Unit-variance traits of which one part is shared by gender and one is individual."""
+    """Traits of which one part is shared by gender and one is individual.
+
+    They have mean 0 and variance 1 over the main characters or the actors of the training
+    sessions, and over all others. So how much speakers differ depends less on a few draws.
+    """
     by_gender = dict(zip("MF", draw.standard_normal((2, channels)), strict=True))
     shared = np.stack([by_gender[person.gender] for person in people])
     own = draw.standard_normal((len(people), channels))
-    return np.sqrt(settings.gender_share) * shared + np.sqrt(1 - settings.gender_share) * own
+    trait = np.sqrt(settings.gender_share) * shared + np.sqrt(1 - settings.gender_share) * own
+    leading = np.array([person.leading for person in people])
+    for group in (leading, ~leading):
+        trait[group] = (trait[group] - trait[group].mean(axis=0)) / trait[group].std(axis=0)
+    return trait
 
 
 def loadings(settings: Simulation, modality: Modality) -> Float[np.ndarray, "channel feature"]:

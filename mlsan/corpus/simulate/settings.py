@@ -34,11 +34,20 @@ class Simulation(Frozen):
     """A simulated corpus, completely: equal settings give equal bytes.
 
     `heterogeneity` is the dial: it scales everything that tells one speaker's expression from
-    another's, from 0 (everybody alike) to 1, and changes no other draw.
+    another's, from 0 (everybody alike) to 1, and changes no other draw. At 1 speakers differ as
+    much as in nEMO (Christop 2024: nine actors and six emotions; openSMILE's eGeMAPSv02
+    functionals). There the median feature owes 17.8 % of its variance to the speaker and 6.2 % to
+    the emotion, and a linear probe names the speaker with a weighted F1 of .94 to .96. See
+    `mlsan.evaluation.heterogeneity` for the same numbers of a corpus. Two things are not real:
+    gains differ more between speakers than nEMO's standard deviations do, and how strongly text
+    shows emotion is free.
+
+    The settings were chosen for MultiEMO, linear probes and the oracle on the seeds 1, 2 and 3.
+    ML-SAN's scores were not looked at. The default seed is a fresh one.
     """
 
     benchmark: Benchmark
-    seed: int = Field(0, ge=0)
+    seed: int = Field(26, ge=0)
     heterogeneity: float = Field(1.0, ge=0, le=1)
     # -- size --
     train: int = Field(gt=0, description="dialogues")
@@ -54,19 +63,28 @@ class Simulation(Frozen):
     switch: float = Field(gt=0, le=1, description="how often the next turn is another speaker's")
     guests: int = Field(0, ge=0, description="MELD: speakers besides the main six")
     strangers: int = Field(0, ge=0, description="MELD: guests of dev and test only")
+    test_sessions: int = Field(1, gt=0, description="IEMOCAP: pairs of strangers, in test only")
     # -- emotions --
     inertia: float = Field(gt=0, lt=1, description="how often a speaker keeps the last emotion")
     contagion: float = Field(ge=0, le=1, description="else: takes over that of the turn before")
+    mood: float = Field(ge=0, le=1, description="else: has the dialogue's mood, or else any")
     # -- expression: standard deviations, latent noise being 1 --
-    channels: int = Field(8, ge=7, description="latent expression channels a modality")
-    contrast: float = Field(0.46, gt=0, description="of the emotions' prototypes in voice and face")
-    text_contrast: float = Field(0.38, gt=0, description="the same in text")
+    channels: int = Field(11, ge=7, description="latent expression channels a modality")
+    contrast: float = Field(0.55, gt=0, description="of the emotions' prototypes in voice and face")
+    text_contrast: float = Field(0.25, gt=0, description="the same in text")
+    fading: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="how much utterances differ in how strongly they show their emotion: "
+        "0 not at all, 1 from nothing to twice the mean",
+    )
     noise: float = Field(0.5, gt=0, description="of what features add to the channels")
     unit: float = Field(0.3, gt=0, description="features' size: a channel's 1 as they measure it")
     # -- style at heterogeneity 1 --
-    shift: float = Field(2.0, ge=0, description="of a speaker's baseline")
-    log_gain: float = Field(0.6, ge=0, description="of a speaker's log-gain, by channel")
-    balance: float = Field(0.5, ge=0, description="of the log-gain moved from face to voice")
+    shift: float = Field(1.2, ge=0, description="of a speaker's baseline")
+    log_gain: float = Field(0.8, ge=0, description="of a speaker's log-gain, by channel")
+    balance: float = Field(0.4, ge=0, description="of the log-gain moved from face to voice")
     gender_share: float = Field(0.3, ge=0, le=1, description="variance of style due to gender")
 
     @property
@@ -87,8 +105,9 @@ class Simulation(Frozen):
 
 
 _STORY = {
-    "MELD": {"length_sd": 5.8, "switch": 0.78, "inertia": 0.2, "contagion": 0.12},
-    "IEMOCAP": {"switch": 0.68, "inertia": 0.65, "contagion": 0.38, "shift": 1.2},
+    "MELD": {"length_sd": 5.8, "switch": 0.78, "inertia": 0.12, "contagion": 0.12, "mood": 0.36},
+    "IEMOCAP": {"switch": 0.68, "inertia": 0.5, "contagion": 0.05, "mood": 0.5}
+    | {"contrast": 0.5, "text_contrast": 0.45, "shift": 0.85, "log_gain": 0.3, "balance": 0.3},
 }
 _SIZES: dict[Profile, dict[Benchmark, dict[str, float]]] = {
     "smoke": {
@@ -98,10 +117,11 @@ _SIZES: dict[Profile, dict[Benchmark, dict[str, float]]] = {
         | {"length_sd": 4, "text": 24, "audio": 16, "visual": 20},
     },
     "small": {
-        "MELD": {"train": 400, "dev": 50, "test": 100, "length_mean": 9.6, "length_max": 24}
+        "MELD": {"train": 800, "dev": 100, "test": 200, "length_mean": 9.6, "length_max": 24}
         | {"guests": 98, "strangers": 16, "text": 48, "audio": 32, "visual": 40},
-        "IEMOCAP": {"train": 48, "dev": 8, "test": 16, "length_mean": 24, "length_max": 40}
-        | {"length_sd": 8, "text": 48, "audio": 32, "visual": 40},
+        # IEMOCAP has one test session. Eight strangers keep results from depending on two people.
+        "IEMOCAP": {"train": 96, "dev": 16, "test": 64, "length_mean": 24, "length_max": 40}
+        | {"test_sessions": 4, "length_sd": 8, "text": 48, "audio": 32, "visual": 40},
     },
     "paper": {
         "MELD": {"train": 1038, "dev": 114, "test": 280, "length_mean": 9.6, "length_max": 33}
