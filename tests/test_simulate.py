@@ -142,7 +142,7 @@ def test_style_is_partly_shared_by_gender():
     women = np.array([person.gender == "F" for person in everyone])
     between = np.var([shift[women].mean(0), shift[~women].mean(0)], axis=0).mean()
     within = (shift[women].var(0).mean() + shift[~women].var(0).mean()) / 2
-    assert within == pytest.approx(0.7 * settings.shift**2, rel=0.1)
+    assert within == pytest.approx((1 - settings.gender_share) * settings.shift**2, rel=0.1)
     assert between > 0.1 * within
 
 
@@ -226,9 +226,9 @@ def test_iemocap_follows_the_published_statistics():
     np.testing.assert_allclose(np.bincount(labels) / len(labels), settings.prior, atol=0.03)
 
 
-# In real MELD the same speaker's next emotion is the same 44.6 % of the time, in IEMOCAP 71.7 %.
+# The numbers of the real corpora.
 @pytest.mark.parametrize(
-    ("benchmark", "same_speaker", "turn_before"), [("MELD", 0.446, 0.42), ("IEMOCAP", 0.717, 0.55)]
+    ("benchmark", "same_speaker", "turn_before"), [("MELD", 0.446, 0.40), ("IEMOCAP", 0.717, 0.55)]
 )
 def test_emotions_have_inertia_and_spread(benchmark, same_speaker, turn_before):
     kept, caught = [], []
@@ -241,7 +241,7 @@ def test_emotions_have_inertia_and_spread(benchmark, same_speaker, turn_before):
             if turn:
                 caught.append(label[turn] == label[turn - 1])
             last[person] = label[turn]
-    assert np.mean(kept) == pytest.approx(same_speaker, abs=0.05)
+    assert np.mean(kept) == pytest.approx(same_speaker, abs=0.03)
     assert np.mean(caught) == pytest.approx(turn_before, abs=0.03)
 
 

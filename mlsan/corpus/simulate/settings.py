@@ -85,7 +85,7 @@ class Simulation(Frozen):
     shift: float = Field(1.2, ge=0, description="of a speaker's baseline")
     log_gain: float = Field(0.8, ge=0, description="of a speaker's log-gain, by channel")
     balance: float = Field(0.4, ge=0, description="of the log-gain moved from face to voice")
-    gender_share: float = Field(0.3, ge=0, le=1, description="variance of style due to gender")
+    gender_share: float = Field(0.15, ge=0, le=1, description="variance of style due to gender")
 
     @property
     def sizes(self) -> dict[Modality, int]:
@@ -105,9 +105,9 @@ class Simulation(Frozen):
 
 
 _STORY = {
-    "MELD": {"length_sd": 5.8, "switch": 0.78, "inertia": 0.12, "contagion": 0.12, "mood": 0.36},
-    "IEMOCAP": {"switch": 0.68, "inertia": 0.5, "contagion": 0.05, "mood": 0.5}
-    | {"contrast": 0.5, "text_contrast": 0.45, "shift": 0.85, "log_gain": 0.3, "balance": 0.3},
+    "MELD": {"length_sd": 5.8, "switch": 0.78, "inertia": 0.13, "contagion": 0.05, "mood": 0.3},
+    "IEMOCAP": {"switch": 0.68, "inertia": 0.5, "contagion": 0.1, "mood": 0.5}
+    | {"contrast": 0.52, "text_contrast": 0.43, "shift": 1.0, "log_gain": 0.5},
 }
 _SIZES: dict[Profile, dict[Benchmark, dict[str, float]]] = {
     "smoke": {
