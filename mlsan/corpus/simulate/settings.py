@@ -43,7 +43,8 @@ class Simulation(Frozen):
     as often as in the real corpora (44.6 % in MELD, 71.7 % in IEMOCAP).
 
     Two things are not taken from data: how much text shows of the emotion, and the speakers'
-    gains, which differ more than the standard deviations of nEMO's speakers do.
+    gains. In the median feature, the logarithm of a speaker's standard deviation within an emotion
+    differs by 0.4 to 0.8 (standard deviation over speakers); in nEMO by 0.15.
 
     The settings were chosen by the scores of linear probes, MultiEMO and the oracle on the seeds
     0 to 6, not by ML-SAN's. The default seed is another one.
