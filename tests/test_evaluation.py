@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.feature_selection import f_classif
 from sklearn.metrics import accuracy_score, f1_score
 
 from mlsan.corpus import open_corpora
@@ -16,8 +17,10 @@ from mlsan.evaluation.heterogeneity import (
     repetition,
     speaker_gap,
     speaker_names,
+    speaker_probe,
     standardise_by_speaker,
     training_features,
+    variance_shares,
 )
 from mlsan.evaluation.probes import probe
 from mlsan.evaluation.qualitative import case_dialogue, case_study, feature_map, speaker_weights
@@ -109,6 +112,37 @@ def test_undoing_style_brings_two_speakers_together(corpora):
     assert set(plane["speaker"]) == set(pair)
     assert list(plane["space"].unique()) == ["as is", "apart"]
     assert speaker_gap(plane).gt(0).all()
+
+
+def test_variance_shares_are_eta_squared_of_the_leading_speakers(corpora):
+    corpus = corpora["MELD"]
+    nine = leading_speakers(corpus, 9)
+    speaker = np.array([n for d in corpus.train for n in speaker_names(corpus, d)])
+    kept = np.isin(speaker, nine)
+    assert not kept.all()
+    label = np.concatenate([d.label for d in corpus.train])[kept]
+    features = training_features(corpus, "audio")[kept]
+    for group, share in zip((speaker[kept], label), variance_shares(corpus, "audio"), strict=True):
+        groups = len(np.unique(group))
+        ratio = f_classif(features, group)[0] * (groups - 1) / (len(group) - groups)
+        assert share == pytest.approx(100 * np.median(ratio / (1 + ratio)), rel=1e-3)
+
+
+def test_speakers_are_named_from_features_that_tell_them_apart_only(corpora):
+    corpus = corpora["MELD"]
+    nine = leading_speakers(corpus, 9)
+
+    def told(dialogue):
+        code = [nine.index(n) if n in nine else 9 for n in speaker_names(corpus, dialogue)]
+        return dataclasses.replace(
+            dialogue, feature={**dialogue.feature, "audio": np.eye(10)[code]}
+        )
+
+    marked = dataclasses.replace(
+        corpus, train=tuple(map(told, corpus.train)), dev=tuple(map(told, corpus.dev))
+    )
+    assert speaker_probe(marked, ("audio",)) == pytest.approx(100)
+    assert speaker_probe(marked, ("text",)) < 40
 
 
 def test_repetition_counts_each_partys_next_emotion(corpora):

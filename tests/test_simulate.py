@@ -142,7 +142,7 @@ def test_style_is_partly_shared_by_gender():
     women = np.array([person.gender == "F" for person in everyone])
     between = np.var([shift[women].mean(0), shift[~women].mean(0)], axis=0).mean()
     within = (shift[women].var(0).mean() + shift[~women].var(0).mean()) / 2
-    assert within == pytest.approx(0.7 * settings.shift**2, rel=0.1)
+    assert within == pytest.approx((1 - settings.gender_share) * settings.shift**2, rel=0.1)
     assert between > 0.1 * within
 
 
@@ -226,9 +226,9 @@ def test_iemocap_follows_the_published_statistics():
     np.testing.assert_allclose(np.bincount(labels) / len(labels), settings.prior, atol=0.03)
 
 
-# In real MELD the same speaker's next emotion is the same 44.6 % of the time, in IEMOCAP 71.7 %.
+# The numbers of the real corpora.
 @pytest.mark.parametrize(
-    ("benchmark", "same_speaker", "turn_before"), [("MELD", 0.446, 0.42), ("IEMOCAP", 0.717, 0.55)]
+    ("benchmark", "same_speaker", "turn_before"), [("MELD", 0.446, 0.40), ("IEMOCAP", 0.717, 0.55)]
 )
 def test_emotions_have_inertia_and_spread(benchmark, same_speaker, turn_before):
     kept, caught = [], []
@@ -241,19 +241,34 @@ def test_emotions_have_inertia_and_spread(benchmark, same_speaker, turn_before):
             if turn:
                 caught.append(label[turn] == label[turn - 1])
             last[person] = label[turn]
-    assert np.mean(kept) == pytest.approx(same_speaker, abs=0.05)
+    assert np.mean(kept) == pytest.approx(same_speaker, abs=0.03)
     assert np.mean(caught) == pytest.approx(turn_before, abs=0.03)
+
+
+def differences(cache, settings):
+    """Shares of speaker and emotion (audio, then visual), and how well speakers are named."""
+    corpus, _ = read_simulated(simulated_folder(settings, cache))
+    assert variance_shares(corpus, "text")[0] < 3
+    shares = [variance_shares(corpus, modality) for modality in ("audio", "visual")]
+    with threadpool_limits(1):
+        return *zip(*shares, strict=True), speaker_probe(corpus, ("audio", "visual"))
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_speakers_differ_as_in_real_voices(cache, benchmark):
-    corpus, _ = read_simulated(simulated_folder(simulation(benchmark, "small"), cache))
-    for modality in ("audio", "visual"):
-        speaker, emotion = variance_shares(corpus, modality)
-        assert 15 <= speaker <= 22  # nEMO: 17.8
-        assert 4 <= emotion <= 8  # nEMO: 6.2
-    assert 90 <= speaker_probe(corpus, ("audio", "visual")) <= 97  # nEMO: 94 to 96
-    assert variance_shares(corpus, "text")[0] < 3
+    worlds = [differences(cache, simulation(benchmark, "small", seed=seed)) for seed in (1, 2, 3)]
+    speaker, emotion, named = (np.array(values) for values in zip(*worlds, strict=True))
+    assert ((speaker.mean(axis=0) >= 15) & (speaker.mean(axis=0) <= 22)).all()  # nEMO: 17.8
+    assert ((emotion.mean(axis=0) >= 4) & (emotion.mean(axis=0) <= 8)).all()  # nEMO: 6.2
+    assert 87 <= named.mean() <= 97  # nEMO: 94 to 96
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_the_default_corpus_is_close_to_them(cache, benchmark):
+    speaker, emotion, named = differences(cache, simulation(benchmark, "small"))
+    assert all(15 <= share <= 23 for share in speaker)
+    assert all(3 <= share <= 8 for share in emotion)
+    assert 90 <= named <= 97
 
 
 def test_the_small_iemocap_has_eight_strangers(cache):

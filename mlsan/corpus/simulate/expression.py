@@ -125,8 +125,8 @@ def traits(
     They have mean 0 and variance 1 over the main characters or the actors of the training
     sessions, and over all others. So how much speakers differ depends less on a few draws.
     """
-    by_gender = dict(zip("MF", draw.standard_normal((2, channels)), strict=True))
-    shared = np.stack([by_gender[person.gender] for person in people])
+    men = draw.choice([-1.0, 1.0], size=channels)
+    shared = np.stack([men if person.gender == "M" else -men for person in people])
     own = draw.standard_normal((len(people), channels))
     trait = np.sqrt(settings.gender_share) * shared + np.sqrt(1 - settings.gender_share) * own
     leading = np.array([person.leading for person in people])
