@@ -21,7 +21,7 @@ import torch
 from mlsan.corpus import Batch, batches
 from mlsan.files import write_atomically
 from mlsan.training import BASELINES, PROFILES, Source, begin, run_settings
-from mlsan.training.loop import TrainingState, label_weights, speaker_code, targets, train_step
+from mlsan.training.loop import TrainingState, enrolment_of, label_weights, targets, train_step
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import BENCHMARKS, Benchmark
 
@@ -63,18 +63,16 @@ class Step:
         self.state: TrainingState = begin(run, corpus)
         self.state.model.train()
         self.weight = label_weights(run, corpus).to(self.device)
-        code = speaker_code(run, corpus)
-        self.speakers = code.size
         self.dialogues = corpus.train[: dialogues or run.train.batch]
-        self.codes = code.encode(self.dialogues)
+        self.speakers = enrolment_of(run, corpus).evaluation(self.dialogues)
 
     def batch(self) -> Batch:
         """The dialogues as one batch."""
-        return next(batches(self.dialogues, self.codes, len(self.dialogues)))
+        return next(batches(self.dialogues, self.speakers, len(self.dialogues)))
 
     def __call__(self) -> None:
         """Make the batch and train on it, as the loop does."""
-        train_step(self.run, self.state, self.batch(), self.speakers, self.weight)
+        train_step(self.run, self.state, self.batch(), self.weight)
 
     def wait(self) -> float:
         """The time in seconds after the device has finished all its work."""

@@ -9,57 +9,62 @@ from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from mlsan.corpus.types import Batch, Dialogue
+from mlsan.corpus.types import Batch, Dialogue, Speakers
 from mlsan.vocabulary import UNKNOWN
 
+Code = Int[np.ndarray, "_turn"]
 
-def collate(dialogues: Sequence[Dialogue], codes: Sequence[Int[np.ndarray, "_turn"]]) -> Batch:
-    """A batch of these dialogues and their speaker codes, padded to the longest dialogue."""
+
+def collate(dialogues: Sequence[Dialogue], speakers: Speakers | Sequence[Code]) -> Batch:
+    """A batch of these dialogues, padded to the longest.
+
+    `speakers` says who speaks: codes alone, or with styles and withheld identities.
+    """
+    if not isinstance(speakers, Speakers):
+        speakers = Speakers(speakers)
+    styles = speakers.style or [{}]
     return Batch(
         feature={
             modality: _pad([d.feature[modality] for d in dialogues])
             for modality in dialogues[0].feature
         },
         party=_pad([d.party for d in dialogues]),
-        speaker=_pad(codes),
+        speaker=_pad(speakers.code),
         label=_pad([d.label for d in dialogues], value=-1),
         mask=_pad([np.ones(len(d), dtype=bool) for d in dialogues]),
         length=tuple(len(d) for d in dialogues),
+        withheld=_pad(speakers.withheld) if speakers.withheld else None,
+        style={m: _pad([style[m] for style in styles], value=1) for m in styles[0]},
     )
 
 
 def batches(
     dialogues: Sequence[Dialogue],
-    codes: Sequence[Int[np.ndarray, "_turn"]],
+    speakers: Speakers | Sequence[Code],
     size: int,
     generator: torch.Generator | None = None,
 ) -> Iterator[Batch]:
     """Batches of `size` dialogues, shuffled if there is a `generator`, otherwise in order."""
+    if not isinstance(speakers, Speakers):
+        speakers = Speakers(speakers)
     if generator is None:
         order = list(range(len(dialogues)))
     else:
         order = torch.randperm(len(dialogues), generator=generator).tolist()
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
-        yield collate([dialogues[i] for i in chosen], [codes[i] for i in chosen])
+        yield collate([dialogues[i] for i in chosen], speakers.at(chosen))
 
 
-def drop_identities(batch: Batch, rate: float, generator: torch.Generator, speakers: int) -> Batch:
-    """The batch with each speaker of each dialogue made unknown with probability `rate`.
+def withhold_identities(batch: Batch) -> Batch:
+    """The batch as a model in training gets it: unknown speakers where identities are withheld.
 
-    A speaker becomes unknown for a whole dialogue, as unknown speakers do in practice. `speakers`
-    counts the entries of the speaker table, the unknown one included. Take the targets of the
-    auxiliary loss (Eq. 4) from `batch` itself: they stay the true speakers. Numbers are drawn on
-    the generator's device.
+    Take the targets of the auxiliary loss (Eq. 4) from `batch` itself: they stay the true
+    speakers.
     """
-    if rate == 0:
+    if batch.withheld is None:
         return batch
-    dialogues = batch.speaker.shape[1]
-    drawn = torch.rand(speakers, dialogues, generator=generator, device=generator.device).to(
-        batch.speaker.device
-    )
-    dropped = (drawn < rate).gather(0, batch.speaker.long())
-    return replace(batch, speaker=batch.speaker.masked_fill(dropped, UNKNOWN))
+    return replace(batch, speaker=batch.speaker.masked_fill(batch.withheld, UNKNOWN))
 
 
 def drop_modalities(batch: Batch, rate: float, generator: torch.Generator) -> Batch:

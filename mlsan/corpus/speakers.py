@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from mlsan.corpus.errors import CorpusError
 from mlsan.corpus.types import Corpus, Dialogue
@@ -23,7 +23,7 @@ class SpeakerCode:
 
     `speakers_of` gives the speaker of each utterance of a dialogue; a speaker that is not in
     `names` is unknown. `by_role` says whether the speakers are roles. `shuffle`, if not None, is
-    the seed by which the codes of a split are moved to random utterances.
+    the seed by which the speakers of a split are moved to random utterances.
     """
 
     kind: SpeakerKind
@@ -68,14 +68,18 @@ class SpeakerCode:
         """The number of codes, including the unknown speaker's."""
         return len(self.names)
 
+    def speakers_in(self, dialogues: Sequence[Dialogue]) -> list[Shaped[np.ndarray, "_turn"]]:
+        """The speaker of every utterance of a split by name, dialogue by dialogue."""
+        names = [np.array(self.speakers_of(d), dtype=object) for d in dialogues]
+        return names if self.shuffle is None else shuffled(names, self.shuffle)
+
     def encode(self, dialogues: Sequence[Dialogue]) -> list[Int[np.ndarray, "_turn"]]:
         """The speaker code of every utterance of a split, dialogue by dialogue."""
         index = {name: code for code, name in enumerate(self.names) if code != UNKNOWN}
-        codes = [
-            np.array([index.get(name, UNKNOWN) for name in self.speakers_of(d)], dtype=np.int64)
-            for d in dialogues
+        return [
+            np.array([index.get(name, UNKNOWN) for name in names], dtype=np.int64)
+            for names in self.speakers_in(dialogues)
         ]
-        return codes if self.shuffle is None else shuffled(codes, self.shuffle)
 
 
 def identities(dialogue: Dialogue) -> tuple[str, ...]:
@@ -107,9 +111,11 @@ def frequent_names(dialogues: Sequence[Dialogue], min_utterances: int) -> tuple[
     return tuple(name for name, count in ordered if count >= min_utterances)
 
 
-def shuffled(codes: list[Int[np.ndarray, "_turn"]], seed: int) -> list[Int[np.ndarray, "_turn"]]:
-    """The same codes on random utterances, so that they say nothing about who speaks."""
-    if not codes:
+def shuffled(
+    names: list[Shaped[np.ndarray, "_turn"]], seed: int
+) -> list[Shaped[np.ndarray, "_turn"]]:
+    """The same speakers on random utterances, so that they say nothing about who speaks."""
+    if not names:
         return []
-    dealt = np.random.default_rng(seed).permutation(np.concatenate(codes))
-    return np.split(dealt, np.cumsum([len(c) for c in codes])[:-1])
+    dealt = np.random.default_rng(seed).permutation(np.concatenate(names))
+    return np.split(dealt, np.cumsum([len(part) for part in names])[:-1])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -81,6 +82,23 @@ class Corpus:
 
 
 @dataclass(frozen=True)
+class Speakers:
+    """What a model is given of who speaks, dialogue by dialogue."""
+
+    code: Sequence[Int[np.ndarray, "_turn"]]
+    """Entries of the speaker table, 0 for the unknown speaker."""
+    style: Sequence[dict[Modality, Float[np.ndarray, "_turn 2 _feature"]]] = ()
+    """mu and sigma of the speaker's features, by modality; empty if no model reads them."""
+    withheld: Sequence[Bool[np.ndarray, "_turn"]] = ()
+    """Where training withholds the identity; empty for nowhere."""
+
+    def at(self, dialogues: Sequence[int]) -> "Speakers":
+        """Those of some of the dialogues, by their numbers."""
+        parts = (self.code, self.style, self.withheld)
+        return Speakers(*([part[i] for i in dialogues] if part else () for part in parts))
+
+
+@dataclass(frozen=True)
 class Batch:
     """Dialogues padded to the longest: features 0, label -1, party 0, speaker 0 (unknown).
 
@@ -94,6 +112,10 @@ class Batch:
     label: Int[Tensor, "turn dialogue"]
     mask: Bool[Tensor, "turn dialogue"]
     length: tuple[int, ...]
+    withheld: Bool[Tensor, "turn dialogue"] | None = None
+    """Where training withholds the speaker's identity from the model; None for nowhere."""
+    style: dict[Modality, Float[Tensor, "turn dialogue 2 feature"]] = field(default_factory=dict)
+    """mu and sigma of the speaker's features (`mlsan.corpus.style`), for models that read them."""
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on `device`; the copy to a GPU is asynchronous, from pinned memory."""
@@ -110,4 +132,6 @@ class Batch:
             label=move(self.label),
             mask=move(self.mask),
             length=self.length,
+            withheld=None if self.withheld is None else move(self.withheld),
+            style={modality: move(tensor) for modality, tensor in self.style.items()},
         )

@@ -17,7 +17,7 @@ from mlsan.corpus import Corpus, Dialogue
 from mlsan.evaluation.heterogeneity import speaker_names, standardise_by_speaker
 from mlsan.evaluation.probes import probe
 from mlsan.evaluation.stages import Stages, stages_of
-from mlsan.training.loop import speaker_code
+from mlsan.training.loop import enrolment_of
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import Modality
 
@@ -97,7 +97,7 @@ def withheld_stages(
     reads here has come through the features instead. `speaker` still names the speakers. Raises
     ValueError for a model that uses roles: dialogues cannot be read without them.
     """
-    if speaker_code(run, corpus).by_role:
+    if enrolment_of(run, corpus).code.by_role:
         raise ValueError("this model uses roles: there is no identity to withhold")
     nameless = tuple(replace(d, speaker=("",) * len(d)) for d in dialogues)
     names = np.array([name for d in dialogues for name in speaker_names(corpus, d)])

@@ -14,7 +14,7 @@ from torch import nn
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.evaluation.heterogeneity import speaker_names
 from mlsan.evaluation.stages import stages_of
-from mlsan.training.loop import speaker_code
+from mlsan.training.loop import enrolment_of
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import EMOTIONS
 
@@ -29,7 +29,7 @@ def speaker_weights(
     over features: of Eq. 2's factor minus 1, and of its summand. Both are 0 for a calibration
     that does nothing and NaN for a modality without one. "unknown" is entry 0.
     """
-    code = speaker_code(run, corpus)
+    code = enrolment_of(run, corpus).code
     rows = []
     for name in ("unknown", *speakers):
         if name not in code.names:
@@ -42,7 +42,7 @@ def speaker_weights(
                 row["gate"] = model.gate_weights(index, modality).mean().item()
             if model.settings.film and modality in model.settings.film_modalities:
                 gamma, beta = model.film_parameters(index, modality)
-                excess = gamma if model.settings.film_form == "residual" else gamma - 1
+                excess = gamma - 1
                 row["scale"] = excess.square().mean().sqrt().item()
                 row["shift"] = beta.square().mean().sqrt().item()
             rows.append(row)

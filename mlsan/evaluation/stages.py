@@ -8,8 +8,9 @@ from jaxtyping import Float, Int, Shaped
 from torch import nn
 
 from mlsan.corpus import Corpus, Dialogue, batches
+from mlsan.corpus.enrolment import Amount
 from mlsan.evaluation.heterogeneity import speaker_names
-from mlsan.training.loop import speaker_code
+from mlsan.training.loop import EVALUATED, divided, enrolment_of
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import Modality
 
@@ -33,11 +34,20 @@ class Stages:
 
 @torch.no_grad()
 def stages_of(
-    run: RunSettings, corpus: Corpus, model: nn.Module, dialogues: tuple[Dialogue, ...]
+    run: RunSettings,
+    corpus: Corpus,
+    model: nn.Module,
+    dialogues: tuple[Dialogue, ...],
+    amount: Amount = 0,
+    generator: np.random.Generator | None = None,
 ) -> Stages:
-    """Run `model` over `dialogues` and keep every stage."""
-    codes = speaker_code(run, corpus).encode(dialogues)
-    outputs = [model.eval()(batch) for batch in batches(dialogues, codes, run.train.batch, None)]
+    """Run `model` over `dialogues` and keep every stage.
+
+    Strangers are enrolled with `amount` of their utterances, drawn by `generator`.
+    """
+    enrolment = enrolment_of(run, divided(run, corpus))
+    speakers = enrolment.evaluation(dialogues, amount, generator)
+    outputs = [model.eval()(batch) for batch in batches(dialogues, speakers, EVALUATED)]
     at = {
         stage: {
             modality: torch.cat([o.stages[stage][modality] for o in outputs]).numpy()
@@ -47,7 +57,7 @@ def stages_of(
     }
     return Stages(
         label=np.concatenate([d.label for d in dialogues]),
-        code=np.concatenate(codes),
+        code=np.concatenate(speakers.code),
         speaker=np.array([name for d in dialogues for name in speaker_names(corpus, d)]),
         logits=torch.cat([o.logits for o in outputs]).numpy(),
         z=torch.cat([o.z for o in outputs]).numpy(),

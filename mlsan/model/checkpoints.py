@@ -76,15 +76,16 @@ def load_published(model: MultiEMO, state: State) -> None:
 def published_state(model: MultiEMO) -> dict[str, Tensor]:
     """The model's weights under the published names, as `mlsan.model.reference` takes them.
 
-    Parameters that MultiEMO lacks (FiLM, gate, speaker head) keep their own names. The tensors are
+    What MultiEMO lacks (FiLM, gate, speaker head) keeps its own names. The tensors are
     views of the parameters: gradients flow back to the model.
     """
     rules = _rules(model)
-    return {
+    parameters = {
         name: tensor
         for ours, parameter in model.named_parameters()
         for name, tensor in _take_apart(rules.get(ours, ours), parameter)
     }
+    return parameters | dict(model.named_buffers())
 
 
 # How one of our parameters consists of published ones: a name stands for the tensor itself, a list

@@ -8,10 +8,12 @@ from jaxtyping import Float, Int
 from pydantic import model_validator
 from torch import Tensor, nn
 
+from mlsan.corpus.style import Population
 from mlsan.vocabulary import MODALITIES, Frozen, Modality
 
 # By modality. The second axis has no name because raw features differ in size.
 Features = dict[Modality, Float[Tensor, "utterance _"]]
+Styles = dict[Modality, Float[Tensor, "utterance 2 _"]]
 
 
 class ModelSettings(Frozen):
@@ -19,6 +21,11 @@ class ModelSettings(Frozen):
 
     name: str
     modalities: tuple[Modality, ...] = MODALITIES
+
+    @property
+    def styled(self) -> tuple[Modality, ...]:
+        """The modalities of which the model reads the speaker's style: here none."""
+        return ()
 
     @model_validator(mode="after")
     def _modalities_in_order(self) -> "ModelSettings":
@@ -89,6 +96,9 @@ class EmotionModel(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return cls(settings, sizes)
+
+    def start_from(self, population: Mapping[Modality, Population]) -> None:
+        """Take what training speakers show of the `styled` modalities; here none are read."""
 
     def total_loss(
         self, erc: Float[Tensor, ""], output: Output, speaker: Int[Tensor, "utterance"]

@@ -5,6 +5,8 @@ Input level: `FiLM` (Eq. 1-2). Interaction level: `SpeakerGate` (Eq. 3). Output 
 as plain loops: `mlsan.model.reference.mlsan`.
 """
 
+from collections.abc import Mapping
+from dataclasses import astuple, fields
 from typing import Literal
 
 import torch
@@ -12,12 +14,15 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from mlsan.corpus.style import Population
 from mlsan.model.adversary import Adversary
 from mlsan.model.fast.packing import Packing
 from mlsan.model.fast.stacked import StackedLinear
-from mlsan.model.interface import Features, Output, Sizes, check_order
+from mlsan.model.interface import Features, Output, Sizes, Styles, check_order
 from mlsan.model.multiemo import MultiEMO, MultiEMOSettings
 from mlsan.vocabulary import UNKNOWN, Modality
+
+OPEN = 3.0  # the open gate's b: sigmoid(3) = .95
 
 
 class MLSANSettings(MultiEMOSettings):
@@ -27,11 +32,14 @@ class MLSANSettings(MultiEMOSettings):
     film: bool = Field(True, description="input level, Eq. 1-2")
     gate: bool = Field(True, description="interaction level, Eq. 3")
     aux: bool = Field(True, description="output level, Eq. 4")
-    lam: float = Field(0.5, ge=0, description="lambda of Eq. 4")
+    lam: float = Field(0.02, ge=0, description="lambda of Eq. 4; the paper: .5 MELD, .2 IEMOCAP")
     speaker_dim: int = Field(64, gt=0, description="size of the speaker embedding e_s")
     film_site: Literal["raw", "projected"] = Field("raw", description="what FiLM calibrates")
-    film_form: Literal["residual", "printed"] = Field("residual", description="see FiLM")
+    film_start: Literal["statistics", "zero", "printed"] = Field(
+        "statistics", description="where gamma and beta start, see FiLM"
+    )
     film_modalities: tuple[Modality, ...] = ("audio", "visual")
+    gate_start: Literal["open", "random"] = Field("open", description="see SpeakerGate")
     gate_input: Literal["speaker", "speaker+context"] = Field(
         "speaker", description="see SpeakerGate"
     )
@@ -40,43 +48,81 @@ class MLSANSettings(MultiEMOSettings):
         False, description="a speaker head with reversed gradient on the calibrated features"
     )
 
+    @property
+    def styled(self) -> tuple[Modality, ...]:
+        """The modalities whose FiLM starts at the speaker's statistics."""
+        started = self.film and self.film_start == "statistics"
+        return self.film_modalities if started else ()
+
     @model_validator(mode="after")
-    def _film_modalities_in_order(self) -> "MLSANSettings":
+    def _film_is_possible(self) -> "MLSANSettings":
         check_order("film_modalities", self.film_modalities)
+        if self.styled and self.film_site != "raw":
+            raise ValueError(
+                f"film_site={self.film_site} has no statistics to start from: set film_site=raw, "
+                "or film_start to zero or printed"
+            )
         return self
 
 
 class FiLM(nn.Module):
     """Input level: scale and shift each feature by speaker.
 
-        gamma = W_gamma e_s + b_gamma,  beta = W_beta e_s + b_beta          (Eq. 1)
-        x~ = gamma * x + beta                                               (Eq. 2, "printed")
-        x~ = (1 + gamma) * x + beta                                         ("residual")
+        gamma = gamma_0 + W_gamma e_s + b_gamma,  beta = beta_0 + W_beta e_s + b_beta      (Eq. 1)
+        x~ = gamma * x + beta                                                             (Eq. 2)
 
-    The residual form starts as the identity, with every W and b at zero. The printed form would
-    then start by erasing its input, so it keeps a linear layer's usual initial weights.
+    The paper calls this a conditional normalisation and leaves open where it starts.
+
+    - start="statistics": gamma_0 = sigma_0 / sigma_s and beta_0 = mu_0 - gamma_0 mu_s take the
+      speaker's mean mu_s and standard deviation sigma_s, the speaker's style, to the population's.
+      W and b start at zero and learn the departure from there.
+    - start="zero": gamma_0 = 1 and beta_0 = 0, the identity; W and b start at zero.
+    - start="printed": gamma_0 = beta_0 = 0, Eq. 1 as printed. With W and b at zero it would erase
+      its input, so they start at random, as those of any linear layer.
+
+    A style comes with the batch, from any number of unlabelled utterances of the speaker
+    (`mlsan.corpus.enrolment`). Without one, "statistics" starts as "zero" does.
     """
 
-    def __init__(self, speaker_dim: int, features: int, residual: bool):
+    def __init__(self, speaker_dim: int, features: int, start: str):
         super().__init__()
-        self.residual = residual
+        self.start = start
         self.project = nn.Linear(speaker_dim, 2 * features)
-        if residual:
+        if start != "printed":
             nn.init.zeros_(self.project.weight)
             nn.init.zeros_(self.project.bias)
+        if start == "statistics":
+            self.register_buffer("population", torch.zeros(len(fields(Population)), features))
+
+    def start_from(self, population: Population) -> None:
+        """Keep what training speakers show of the features, mu_0 and sigma_0 among it."""
+        values = [torch.as_tensor(x) for x in astuple(population)]
+        self.population.copy_(torch.stack(values))
 
     def scale_shift(
-        self, e: Float[Tensor, "row speaker_dim"]
+        self,
+        e: Float[Tensor, "row speaker_dim"],
+        style: Float[Tensor, "row 2 feature"] | None = None,
     ) -> tuple[Float[Tensor, "row feature"], Float[Tensor, "row feature"]]:
-        """gamma and beta of Eq. 1."""
-        return self.project(e).chunk(2, -1)
+        """gamma and beta of Eq. 1; `style` holds mu_s and sigma_s."""
+        gamma, beta = self.project(e).chunk(2, -1)
+        if self.start == "printed":
+            return gamma, beta
+        if self.start == "zero" or style is None:
+            return 1 + gamma, beta
+        mu_0, sigma_0 = self.population[0], torch.exp(self.population[3] / 2)
+        mu, sigma = style.unbind(1)
+        gamma_0 = sigma_0 / sigma
+        return gamma_0 + gamma, mu_0 - gamma_0 * mu + beta
 
     def forward(
-        self, x: Float[Tensor, "row feature"], e: Float[Tensor, "row speaker_dim"]
+        self,
+        x: Float[Tensor, "row feature"],
+        e: Float[Tensor, "row speaker_dim"],
+        style: Float[Tensor, "row 2 feature"] | None = None,
     ) -> Float[Tensor, "row feature"]:
-        gamma, beta = self.scale_shift(e)
-        calibrated = torch.addcmul(beta, gamma, x)
-        return calibrated + x if self.residual else calibrated
+        gamma, beta = self.scale_shift(e, style)
+        return torch.addcmul(beta, gamma, x)
 
 
 class SpeakerGate(nn.Module):
@@ -84,13 +130,20 @@ class SpeakerGate(nn.Module):
 
         g_m = sigmoid(W_m e_s + b_m),  h'_m = g_m * h_m      (Eq. 3)
 
+    With start="open" W starts at zero and b at 3, so that every speaker's gate starts at .95 and
+    lets all features pass. With "random" both start as any linear layer does: the gate then
+    starts as noise that differs by speaker.
+
     With `context`, g_m = sigmoid(W_m e_s + b_m + V_m h_m), so that the gate can differ between
     utterances of one speaker, which Eq. 3 as printed cannot. V starts at zero.
     """
 
-    def __init__(self, modalities: int, speaker_dim: int, d: int, context: bool):
+    def __init__(self, modalities: int, speaker_dim: int, d: int, context: bool, start: str):
         super().__init__()
         self.by_speaker = StackedLinear(modalities, speaker_dim, d)
+        if start == "open":
+            nn.init.zeros_(self.by_speaker.weight)
+            nn.init.constant_(self.by_speaker.bias, OPEN)
         self.by_context = nn.Parameter(torch.zeros(modalities, d, d)) if context else None
 
     def weights(
@@ -139,33 +192,41 @@ class MLSAN(MultiEMO):
         if settings.gate or settings.film:
             self.embedding = nn.Embedding(sizes.speakers, e_s)
         if settings.film:
-            residual = settings.film_form == "residual"
-            self.film = nn.ModuleDict({m: FiLM(e_s, n, residual) for m, n in width.items()})
+            start = settings.film_start
+            self.film = nn.ModuleDict({m: FiLM(e_s, n, start) for m, n in width.items()})
         if settings.gate:
             context = settings.gate_input == "speaker+context"
-            self.gate = SpeakerGate(len(self.modalities), e_s, d, context)
+            self.gate = SpeakerGate(len(self.modalities), e_s, d, context, settings.gate_start)
         if settings.aux:
             inputs = d if settings.aux_input == "z" else d * len(self.modalities)
             self.speaker_head = nn.Linear(inputs, sizes.speakers)
         if settings.adversary and self.film:
             self.adversary = Adversary(sum(width.values()), sizes.speakers)
 
+    def start_from(self, population: Mapping[Modality, Population]) -> None:
+        """Start each FiLM from what the training speakers show of its modality."""
+        for modality, values in population.items():
+            self.film[modality].start_from(values)
+
     def project_features(
-        self, raw: Features, speaker: Int[Tensor, "row"], packing: Packing
+        self, raw: Features, speaker: Int[Tensor, "row"], style: Styles, packing: Packing
     ) -> tuple[Features, Features]:
         """Eq. 1-2 before or after the projection. Padding is not calibrated."""
 
         def calibrate(x: Features) -> Features:
             e = self.embedding(speaker)
-            changed = {m: packing.keep_padding(x[m], f(x[m], e)) for m, f in self.film.items()}
+            changed = {
+                m: packing.keep_padding(x[m], film(x[m], e, style.get(m)))
+                for m, film in self.film.items()
+            }
             return x | changed
 
         if self.film is None:
-            return super().project_features(raw, speaker, packing)
+            return super().project_features(raw, speaker, style, packing)
         if self.settings.film_site == "raw":
             calibrated = calibrate(raw)
-            return super().project_features(calibrated, speaker, packing)[0], calibrated
-        calibrated = calibrate(super().project_features(raw, speaker, packing)[0])
+            return super().project_features(calibrated, speaker, style, packing)[0], calibrated
+        calibrated = calibrate(super().project_features(raw, speaker, style, packing)[0])
         return calibrated, calibrated
 
     def gate_context(
@@ -208,12 +269,18 @@ class MLSAN(MultiEMO):
         return erc, parts
 
     def film_parameters(
-        self, speaker: Int[Tensor, "speaker"], modality: Modality
+        self,
+        speaker: Int[Tensor, "speaker"],
+        modality: Modality,
+        style: Float[Tensor, "speaker 2 feature"] | None = None,
     ) -> tuple[Float[Tensor, "speaker feature"], Float[Tensor, "speaker feature"]]:
-        """gamma and beta of Eq. 1 for these speakers; ValueError if the modality has no FiLM."""
+        """gamma and beta of Eq. 1 for these speakers; ValueError if the modality has no FiLM.
+
+        Without styles they are what the model learned on top of an average speaker's start.
+        """
         if self.film is None or modality not in self.film:
             raise ValueError(f"this model has no FiLM on {modality}")
-        return self.film[modality].scale_shift(self.embedding(speaker))
+        return self.film[modality].scale_shift(self.embedding(speaker), style)
 
     def gate_weights(
         self, speaker: Int[Tensor, "speaker"], modality: Modality

@@ -9,7 +9,7 @@ from mlsan.corpus.types import Batch
 from mlsan.model.fast.context import DialogueRNN
 from mlsan.model.fast.fusion import Fusion
 from mlsan.model.fast.packing import Packing
-from mlsan.model.interface import EmotionModel, Features, ModelSettings, Output, Sizes
+from mlsan.model.interface import EmotionModel, Features, ModelSettings, Output, Sizes, Styles
 
 
 class MultiEMOSettings(ModelSettings):
@@ -72,8 +72,9 @@ class MultiEMO(EmotionModel):
         packing = Packing.of(batch, self.settings.mask_padding, self.settings.bidirectional)
         raw = {m: packing.rows(batch.feature[m]) for m in self.modalities}
         speaker = packing.rows(batch.speaker)
+        style = {m: packing.rows(x) for m, x in batch.style.items()}
 
-        projected, calibrated = self.project_features(raw, speaker, packing)
+        projected, calibrated = self.project_features(raw, speaker, style, packing)
         context = self.add_context(projected, packing)
         gated = self.gate_context(context, speaker)
         fused = self.fusion(gated, packing)
@@ -96,7 +97,7 @@ class MultiEMO(EmotionModel):
         )
 
     def project_features(
-        self, raw: Features, speaker: Int[Tensor, "row"], packing: Packing
+        self, raw: Features, speaker: Int[Tensor, "row"], style: Styles, packing: Packing
     ) -> tuple[Features, Features]:
         """Each modality as d features, and the features that count as calibrated (here raw)."""
         return {m: self.project[m](raw[m]) for m in self.modalities}, raw

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, layer_norm, log_softmax
 
 from mlsan.corpus.types import Batch
-from mlsan.model.interface import Features, Output
+from mlsan.model.interface import Features, Output, Styles
 from mlsan.model.losses import MultiEMOLoss
 from mlsan.model.mlsan import MLSANSettings
 from mlsan.model.multiemo import MultiEMOSettings
@@ -70,6 +70,7 @@ class PaddedDialogue:
     role: list[int]
     speaker: list[int]
     length: int
+    style: Styles
 
 
 def dialogues(batch: Batch, settings: MultiEMOSettings) -> Iterator[PaddedDialogue]:
@@ -81,6 +82,7 @@ def dialogues(batch: Batch, settings: MultiEMOSettings) -> Iterator[PaddedDialog
             batch.party[:turns, b].tolist(),
             batch.speaker[:turns, b].tolist(),
             length,
+            {m: x[:turns, b] for m, x in batch.style.items()},
         )
 
 
@@ -105,11 +107,25 @@ def calibrate(
             for t in range(dialogue.length):
                 e_s = state["embedding.weight"][dialogue.speaker[t]]
                 gamma, beta = linear(state, f"film.{m}.project", e_s).chunk(2)  # Eq. 1
-                if settings.film_form == "residual":
-                    gamma = 1 + gamma
+                gamma_0, beta_0 = film_start(state, m, dialogue, t, settings)
+                gamma, beta = gamma_0 + gamma, beta_0 + beta
                 rows[t] = gamma * rows[t] + beta  # Eq. 2
             out[m] = torch.stack(rows)
     return out
+
+
+def film_start(
+    state: State, modality: Modality, dialogue: PaddedDialogue, turn: int, settings: MLSANSettings
+) -> tuple[Tensor | float, Tensor | float]:
+    """gamma_0 and beta_0, to which Eq. 1 adds what it learns."""
+    if settings.film_start == "printed":
+        return 0.0, 0.0
+    if settings.film_start == "zero" or modality not in dialogue.style:
+        return 1.0, 0.0
+    mu_0, log_0 = (state[f"film.{modality}.population"][row] for row in (0, 3))
+    mu, sigma = dialogue.style[modality][turn]
+    gamma_0 = torch.exp(log_0 / 2) / sigma
+    return gamma_0, mu_0 - gamma_0 * mu
 
 
 # ML-SAN, section 3.2

@@ -13,9 +13,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mlsan.corpus.batch import batches, drop_identities, drop_modalities, pack
+from mlsan.corpus.batch import batches, drop_modalities, pack, withhold_identities
+from mlsan.corpus.enrolment import Enrolment
+from mlsan.corpus.sessions import by_session
 from mlsan.corpus.speakers import SpeakerCode
-from mlsan.corpus.types import Batch, Corpus, Dialogue
+from mlsan.corpus.types import Batch, Corpus, Dialogue, Speakers
 from mlsan.model import model_class
 from mlsan.model.interface import EmotionModel, Sizes
 from mlsan.model.losses import MultiEMOLoss, class_weights, emotion_loss
@@ -24,8 +26,8 @@ from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import EMOTIONS, PARTIES
 
 SPLITS = ("dev", "test")
+EVALUATED = 64  # dialogues side by side in evaluation
 Row = dict[str, int | float]  # one epoch's metrics
-Code = Int[np.ndarray, "_turn"]  # the speakers of a dialogue, as entries of the speaker table
 
 
 class DivergedError(RuntimeError):
@@ -82,9 +84,10 @@ class TrainingState:
         self.best_dev, self.best_test = state["best_dev"], state["best_test"]
 
 
-def speaker_code(run: RunSettings, corpus: Corpus) -> SpeakerCode:
-    """How this run turns speakers into entries of the speaker table."""
-    return SpeakerCode.fit(run.speaker, corpus, run.train.min_speaker_utterances, seed=run.seed)
+def enrolment_of(run: RunSettings, corpus: Corpus) -> Enrolment:
+    """Codes and styles of speakers for this run's model. `corpus` has the run's own splits."""
+    code = SpeakerCode.fit(run.speaker, corpus, run.train.min_speaker_utterances, seed=run.seed)
+    return Enrolment(code, corpus, [m for m in run.model.styled if m in corpus.sizes])
 
 
 def new_model(run: RunSettings, corpus: Corpus, speakers: int) -> EmotionModel:
@@ -103,12 +106,15 @@ def label_weights(run: RunSettings, corpus: Corpus) -> Float[Tensor, "class"]:
 
 
 def divided(run: RunSettings, corpus: Corpus, share: float = 0.05) -> Corpus:
-    """The corpus with the run's dev split: the official one, or a random 5 % of train and dev.
+    """The corpus with the run's dev split: the official one, another, or a random 5 %.
 
-    The published code takes the random one.
+    The published code takes the random 5 % of train and dev. "session" holds out all dialogues of
+    one session, so that dev speakers are strangers as IEMOCAP's test speakers are.
     """
     if run.train.dev == "official":
         return corpus
+    if run.train.dev == "session":
+        return by_session(corpus, run.seed)
     dialogues = corpus.train + corpus.dev
     order = torch.randperm(len(dialogues), generator=torch.Generator().manual_seed(run.seed))
     held = set(order[: max(1, round(share * len(dialogues)))].tolist())
@@ -123,9 +129,12 @@ def begin(run: RunSettings, corpus: Corpus) -> TrainingState:
     """The state before the first epoch: weights and every random state come from the seed."""
     torch.set_num_threads(run.train.threads)
     torch.manual_seed(run.seed)
-    model = new_model(run, corpus, speaker_code(run, corpus).size).to(run.train.device)
+    enrolment = enrolment_of(run, corpus)
+    model = new_model(run, corpus, enrolment.code.size)
+    model.start_from(enrolment.population)
+    model = model.to(run.train.device)
     optimiser = torch.optim.Adam(
-        model.parameters(), lr=run.train.lr, weight_decay=run.train.weight_decay
+        model.parameters(), lr=run.train.lr, weight_decay=run.train.weight_decay, fused=True
     )
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser,
@@ -142,16 +151,25 @@ def epochs(run: RunSettings, corpus: Corpus, state: TrainingState) -> Iterator[T
     Raises DivergedError on a loss that is NaN or infinite.
     """
     weight = label_weights(run, corpus).to(run.train.device)
-    code = speaker_code(run, corpus)
-    codes = {split: code.encode(getattr(corpus, split)) for split in ("train", *SPLITS)}
+    enrolment = enrolment_of(run, corpus)
+    # Strangers: in dev their unlabelled utterances may help to choose the epoch, in test none.
+    speakers = {
+        "dev": enrolment.evaluation(corpus.dev, "all"),
+        "test": enrolment.evaluation(corpus.test, 0),
+    }
     for epoch in range(len(state.history) + 1, run.train.epochs + 1):
         started = time.monotonic()
         row = {"epoch": epoch, "lr": state.optimiser.param_groups[0]["lr"]}
-        row |= train_epoch(run, state, corpus.train, codes["train"], code.size, weight)
+        drawn = enrolment.training(
+            np.random.default_rng([run.seed, epoch]),
+            random=run.train.enrolment == "random",
+            unknown_rate=run.train.unknown_rate,
+        )
+        row |= train_epoch(run, state, corpus.train, drawn, weight)
         predicted = {}
         for split in SPLITS:
             loss, label, predicted[split] = evaluate(
-                run, state.model, getattr(corpus, split), codes[split], weight
+                run, state.model, getattr(corpus, split), speakers[split], weight
             )
             counts = confusion_counts(
                 label.numpy(), predicted[split].numpy(), len(EMOTIONS[run.benchmark])
@@ -170,16 +188,15 @@ def train_epoch(
     run: RunSettings,
     state: TrainingState,
     dialogues: Sequence[Dialogue],
-    codes: Sequence[Code],
-    speakers: int,
+    speakers: Speakers,
     class_weight: Float[Tensor, "class"],
 ) -> dict[str, float]:
     """One pass over the training dialogues; the mean of the loss and of its parts over steps."""
     state.model.train()
     totals: dict[str, Tensor] = {}
     steps = 0
-    for batch in batches(dialogues, codes, run.train.batch, state.generator):
-        for name, loss in train_step(run, state, batch, speakers, class_weight).items():
+    for batch in batches(dialogues, speakers, run.train.batch, state.generator):
+        for name, loss in train_step(run, state, batch, class_weight).items():
             totals[name] = totals.get(name, 0) + loss
         steps += 1
     return {f"train_{name}": (total / steps).item() for name, total in totals.items()}
@@ -189,18 +206,16 @@ def train_step(
     run: RunSettings,
     state: TrainingState,
     batch: Batch,
-    speakers: int,
     class_weight: Float[Tensor, "class"],
 ) -> dict[str, Float[Tensor, ""]]:
     """One step of the optimiser on one batch; the loss and its parts before the step.
 
-    The batch comes from the CPU; `class_weight` is on the device of the model. `speakers` counts
-    the entries of the speaker table. The targets are the true speakers, also where
-    `drop_identities` turns the input into the unknown speaker.
+    The batch comes from the CPU; `class_weight` is on the device of the model. The targets are
+    the true speakers, also where their identity is withheld from the input.
     """
     device = class_weight.device
     label, speaker = targets(batch, device)
-    batch = drop_identities(batch, run.train.unknown_rate, state.generator, speakers)
+    batch = withhold_identities(batch)
     batch = drop_modalities(batch, run.train.modality_dropout, state.generator).to(device)
     with torch.autocast(device.type, torch.bfloat16, enabled=run.train.precision == "bfloat16"):
         output = state.model(batch)
@@ -219,14 +234,14 @@ def evaluate(
     run: RunSettings,
     model: EmotionModel,
     dialogues: Sequence[Dialogue],
-    codes: Sequence[Code],
+    speakers: Speakers,
     class_weight: Float[Tensor, "class"],
 ) -> tuple[float, Int[Tensor, "utterance"], Int[Tensor, "utterance"]]:
     """Mean loss over batches, labels and predicted labels, dialogue after dialogue."""
     model.eval()
     device = class_weight.device
     losses, labels, predicted = [], [], []
-    for batch in batches(dialogues, codes, run.train.batch, None):
+    for batch in batches(dialogues, speakers, EVALUATED):
         label, speaker = targets(batch, device)
         output = model(batch.to(device))
         erc, _ = emotion_loss(run.loss, output, label, class_weight)

@@ -28,9 +28,9 @@ from mlsan.training.loop import (
     TrainingState,
     begin,
     divided,
+    enrolment_of,
     epochs,
     new_model,
-    speaker_code,
 )
 from mlsan.training.settings import RunSettings
 
@@ -61,7 +61,7 @@ class Result:
     def model(self, run: RunSettings, corpus: Corpus) -> EmotionModel:
         """The model at the best dev epoch, in evaluation mode on the CPU."""
         corpus = divided(run, corpus)
-        model = new_model(run, corpus, speaker_code(run, corpus).size)
+        model = new_model(run, corpus, enrolment_of(run, corpus).code.size)
         weights = io.BytesIO(read_sealed(self.folder / "model.pt"))
         model.load_state_dict(torch.load(weights, weights_only=True))
         return model.eval()

@@ -19,12 +19,21 @@ class TrainSettings(Frozen):
     plateau_factor: float = Field(0.95, gt=0, lt=1)
     plateau_patience: int = Field(10, ge=0)
     plateau_threshold: float = Field(1e-6, ge=0)
-    dev: Literal["official", "random"] = "official"
+    dev: Literal["official", "random", "session"] = Field(
+        "official", description="the corpus's own, a random 5 %, or one session's speakers"
+    )
     min_speaker_utterances: int = Field(
         10, ge=1, description="speakers with fewer training utterances count as unknown"
     )
+    enrolment: Literal["all", "random"] = Field(
+        "all", description="of training speakers: all their utterances, or a random amount"
+    )
     unknown_rate: float = Field(
-        0.1, ge=0, lt=1, description="share of a dialogue's speakers that are trained as unknown"
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of a dialogue's speakers that are trained as unknown; random enrolment "
+        "withholds the identity of those who are enrolled with nothing instead",
     )
     modality_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of a dialogue's modalities that are trained as absent"

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
 import pandas as pd
 from joblib import Parallel, delayed
 
 from mlsan.corpus import Corpus, open_corpora
+from mlsan.corpus.standardised import standardised
 from mlsan.files import UnwritableError
 from mlsan.model.mlsan import MLSANSettings
 from mlsan.training.cluster import NEEDED, on_cluster
@@ -41,13 +43,18 @@ class Source:
     data: Path | None
     cache: Path
     heterogeneity: float = 1.0
+    features: Literal["raw", "standardised"] = "raw"
+    """"standardised": each speaker's audio and visual features, over all their utterances."""
 
     def open(self) -> dict[Benchmark, Corpus]:
         """The corpora, read once per process."""
         if self not in _OPENED:
-            _OPENED[self] = open_corpora(
+            corpora = open_corpora(
                 self.corpus, self.profile, self.data, self.cache, self.heterogeneity
             )
+            if self.features == "standardised":
+                corpora = {name: standardised(corpus) for name, corpus in corpora.items()}
+            _OPENED[self] = corpora
         return _OPENED[self]
 
 

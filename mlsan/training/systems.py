@@ -9,20 +9,21 @@ from mlsan.training.profiles import SCALES
 from mlsan.training.settings import RunSettings, TrainSettings
 from mlsan.vocabulary import Benchmark
 
-# MultiEMO as published. The batch size is ML-SAN's (section 4.1), and so is lambda (section 4.5).
+# MultiEMO as published. The batch size is ML-SAN's (section 4.1).
 MULTIEMO: dict[Benchmark, dict[str, object]] = {
-    "MELD": {"layers": 2, "classifier": 512, "lam": 0.5, "batch": 128, "epochs": 15}
+    "MELD": {"layers": 2, "classifier": 512, "batch": 128, "epochs": 15}
     | {"swfc": 0.3, "hgr": 0.3, "ce": 0.4, "tau": 1.4, "gamma": 2.0, "alpha": 1.2},
-    "IEMOCAP": {"layers": 6, "classifier": 256, "lam": 0.2, "batch": 64, "epochs": 100}
+    "IEMOCAP": {"layers": 6, "classifier": 256, "batch": 64, "epochs": 100}
     | {"bidirectional": True, "text_context": True}
     | {"swfc": 0.4, "hgr": 0.4, "ce": 0.2, "tau": 0.8, "gamma": 2.4, "alpha": 1.1},
 }
 
+# ML-SAN's lambda (section 4.5), for the model as printed.
+LAMBDA: dict[Benchmark, float] = {"MELD": 0.5, "IEMOCAP": 0.2}
+
 # Every model but MultiEMO and ML-SAN is a baseline. It knows at most the speaker's role.
 BASELINES: dict[str, dict[str, object]] = {
-    name: {"speaker": "role", "unknown_rate": 0.0}
-    for name in MODELS
-    if name not in ("MultiEMO", "ML-SAN")
+    name: {"speaker": "role"} for name in MODELS if name not in ("MultiEMO", "ML-SAN")
 }
 # How baselines are trained by default: by cross-entropy, with a constant learning rate.
 BASELINE_TRAINING: dict[str, object] = {"emotion": "cross-entropy", "plateau_patience": 1000}
@@ -67,11 +68,20 @@ CELLS: dict[str, dict[str, bool]] = {
     "w/o Aux": {"film": True, "gate": True, "aux": False},
     "ML-SAN": {"film": True, "gate": True, "aux": True},
 }
+# ML-SAN with what the paper prints and nothing of ours: no statistics, no open gate, its lambda.
+AS_PRINTED = "ML-SAN as printed"
 # The settings that make each system.
 SYSTEMS: dict[str, dict[str, object]] = {
     **{name: {"name": name, **fields} for name, fields in BASELINES.items()},
     "MultiEMO": {"name": "MultiEMO"},
-    **{cell: {"name": "ML-SAN", **parts} for cell, parts in CELLS.items()},
+    AS_PRINTED: {
+        "name": "ML-SAN",
+        **CELLS["ML-SAN"],
+        "film_start": "printed",
+        "gate_start": "random",
+        "unknown_rate": 0.1,
+    },
+    **{cell: {"name": "ML-SAN", "enrolment": "random", **parts} for cell, parts in CELLS.items()},
 }
 
 
@@ -122,6 +132,7 @@ def _default_fields(benchmark: Benchmark, profile: str, system: str) -> dict[str
         **scale.systems.get(system, {}),
         "device": default_device(profile),
         **parts,
+        **({"lam": LAMBDA[benchmark]} if system == AS_PRINTED else {}),
     }
 
 
@@ -161,8 +172,8 @@ def choose(value: str, allowed: dict, what: str):
 def system_of(model: ModelSettings) -> str:
     """The name of the system that a model's settings make."""
     for system, parts in SYSTEMS.items():
-        named = {field: parts[field] for field in ("name", "film", "gate", "aux") if field in parts}
-        if all(getattr(model, field, None) == value for field, value in named.items()):
+        made = {field: value for field, value in parts.items() if field in type(model).model_fields}
+        if all(getattr(model, field) == value for field, value in made.items()):
             return system
     return model.name
 

@@ -1,0 +1,184 @@
+"""What a model is given of who speaks: a code for those it knows, and a style for everyone.
+
+Styles come from unlabelled utterances, the *enrolment* of a speaker (`mlsan.corpus.style`).
+Speakers of the training dialogues are enrolled with their training utterances. A stranger is
+enrolled with none, with some, or with all of the stranger's own utterances: that is a choice of
+the evaluation, so one trained model serves every amount. Labels are never used.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from mlsan.corpus.speakers import SpeakerCode
+from mlsan.corpus.style import Population, moments
+from mlsan.corpus.types import Corpus, Dialogue, Speakers
+from mlsan.vocabulary import Modality
+
+Amount = int | Literal["past", "dialogue", "all"]
+"""Utterances that a stranger is enrolled with: a number of them from other dialogues, those of
+the dialogue so far, those of the dialogue, or all there are."""
+
+# Training draws the amount for each speaker of each dialogue, anew in every epoch, so that one
+# model meets every amount that testing may bring. The last stands for all utterances.
+DRAWN = (0, 1, 3, 10, 30, None)
+CHANCE = (0.15, 0.1, 0.1, 0.15, 0.2, 0.3)
+
+
+class Enrolment:
+    """Codes and styles for the dialogues of a corpus.
+
+    `modalities` are those whose styles are wanted, none for codes alone.
+    """
+
+    def __init__(self, code: SpeakerCode, corpus: Corpus, modalities: Sequence[Modality] = ()):
+        self.code = code
+        self.dialogues = corpus.train
+        self.train = _Utterances.of(corpus.train, code, modalities)
+        self.population = {
+            modality: Population.fit(features, self.train.name)
+            for modality, features in self.train.features.items()
+        }
+
+    def training(
+        self, generator: np.random.Generator, random: bool, unknown_rate: float
+    ) -> Speakers:
+        """For the training dialogues, in order.
+
+        With `random`, each speaker of each dialogue is enrolled with a random amount of their
+        training utterances, and whoever is enrolled with none comes without an identity, as a
+        stranger would. Otherwise everyone is enrolled with all of them, and identities are
+        withheld at `unknown_rate`.
+        """
+        own = self.train.rows_by_name()
+        groups = _Groups(len(self.train.name))
+        withheld = np.zeros(len(self.train.name), dtype=bool)
+        for name, _, at in self.train.appearances():
+            amount = DRAWN[generator.choice(len(DRAWN), p=CHANCE)] if random else None
+            rows = own.get(name, _NONE)
+            if amount is None or len(rows) <= amount:
+                groups.enrol(at, rows, key=name)
+            else:
+                groups.enrol(at, generator.choice(rows, amount, replace=False, shuffle=False))
+            withheld[at] = amount == 0 if random else generator.random() < unknown_rate
+        return Speakers(
+            self.code.encode(self.dialogues),
+            self._styles(self.train, self.train, groups),
+            self.train.by_dialogue(withheld) if withheld.any() else (),
+        )
+
+    def evaluation(
+        self,
+        dialogues: Sequence[Dialogue],
+        amount: Amount = 0,
+        generator: np.random.Generator | None = None,
+    ) -> Speakers:
+        """For these dialogues, in order: strangers enrolled with `amount` of their utterances.
+
+        `generator` draws them where there are more. Everyone else is enrolled with all of their
+        training utterances.
+        """
+        utterances = _Utterances.of(dialogues, self.code, tuple(self.population))
+        known, own = self.train.rows_by_name(), utterances.rows_by_name()
+        groups = _Groups(len(utterances.name))
+        offset = len(self.train.name)
+        for name, dialogue, at in utterances.appearances():
+            if name in known:
+                groups.enrol(at, known[name], key=name)
+            elif name not in own or amount == 0:
+                groups.enrol(at, _NONE)
+            elif amount == "past":
+                for turn, row in enumerate(at):
+                    groups.enrol(row, offset + at[: turn + 1])
+            elif amount == "dialogue":
+                groups.enrol(at, offset + at)
+            elif amount == "all":
+                groups.enrol(at, offset + own[name], key=name)
+            else:
+                rows = own[name][utterances.dialogue[own[name]] != dialogue]
+                if len(rows) > amount:
+                    rows = generator.choice(rows, amount, replace=False, shuffle=False)
+                groups.enrol(at, offset + rows)
+        everyone = self.train.followed_by(utterances)
+        return Speakers(self.code.encode(dialogues), self._styles(utterances, everyone, groups))
+
+    def _styles(
+        self, utterances: "_Utterances", source: "_Utterances", groups: "_Groups"
+    ) -> list[dict[Modality, Float[np.ndarray, "_turn 2 _feature"]]]:
+        """By dialogue. The groups are rows of `source`."""
+        styles: list[dict[Modality, np.ndarray]] = [{} for _ in range(utterances.dialogue[-1] + 1)]
+        for modality, population in self.population.items():
+            found = population.estimate(*moments(source.features[modality], groups.rows))
+            style = np.stack(found, axis=1)[groups.of].astype(np.float32)
+            for own, part in zip(styles, utterances.by_dialogue(style), strict=True):
+                own[modality] = part
+        return styles
+
+
+_NONE = np.empty(0, dtype=int)
+
+
+class _Groups:
+    """Groups of utterances that styles are estimated from, and whose style each utterance gets."""
+
+    def __init__(self, utterances: int):
+        self.rows: list[np.ndarray] = []
+        self.of = np.empty(utterances, dtype=int)
+        self._place: dict[str, int] = {}
+
+    def enrol(
+        self, at: Int[np.ndarray, "_"] | np.integer, rows: Int[np.ndarray, "_"], key: str = ""
+    ) -> None:
+        """Give the utterances `at` the style of `rows`. Equal keys share one group."""
+        if not key or key not in self._place:
+            self._place[key] = len(self.rows)
+            self.rows.append(rows)
+        self.of[at] = self._place[key]
+
+
+@dataclass(frozen=True)
+class _Utterances:
+    """Utterances of several dialogues one after the other."""
+
+    name: np.ndarray
+    dialogue: Int[np.ndarray, "utterance"]
+    features: dict[Modality, Float[np.ndarray, "utterance feature"]]
+
+    @classmethod
+    def of(
+        cls, dialogues: Sequence[Dialogue], code: SpeakerCode, modalities: Sequence[Modality]
+    ) -> "_Utterances":
+        return cls(
+            name=np.concatenate(code.speakers_in(dialogues)),
+            dialogue=np.repeat(np.arange(len(dialogues)), [len(d) for d in dialogues]),
+            features={m: np.concatenate([d.feature[m] for d in dialogues]) for m in modalities},
+        )
+
+    def rows_by_name(self) -> dict[str, np.ndarray]:
+        """Each named speaker's utterances."""
+        names, inverse = np.unique(self.name.astype(str), return_inverse=True)
+        order = np.argsort(inverse, kind="stable")
+        parts = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
+        return {name: rows for name, rows in zip(names.tolist(), parts, strict=True) if name}
+
+    def appearances(self) -> list[tuple[str, int, np.ndarray]]:
+        """Each speaker of each dialogue: name, dialogue, and the rows of the utterances."""
+        found: dict[tuple[int, str], list[int]] = {}
+        for row, key in enumerate(zip(self.dialogue.tolist(), self.name.tolist(), strict=True)):
+            found.setdefault(key, []).append(row)
+        return [(name, dialogue, np.array(rows)) for (dialogue, name), rows in found.items()]
+
+    def by_dialogue(self, x: Shaped[np.ndarray, "utterance *rest"]) -> list[np.ndarray]:
+        """Values of the utterances, split into dialogues."""
+        return np.split(x, np.flatnonzero(np.diff(self.dialogue)) + 1)
+
+    def followed_by(self, other: "_Utterances") -> "_Utterances":
+        """These, then the other's."""
+        return _Utterances(
+            np.concatenate([self.name, other.name]),
+            np.concatenate([self.dialogue, self.dialogue[-1] + 1 + other.dialogue]),
+            {m: np.concatenate([x, other.features[m]]) for m, x in self.features.items()},
+        )
