@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlsan.corpus import Corpus, Dialogue, role_names
-from mlsan.evaluation.probes import probe
+from mlsan.evaluation.probes import STRENGTH, probe
 from mlsan.vocabulary import EMOTIONS, Modality
 
 COMPONENTS = 20  # principal components in which the discriminant plane is sought
@@ -41,6 +41,13 @@ def speaker_names(corpus: Corpus, dialogue: Dialogue) -> tuple[str, ...]:
     """The speaker of each utterance: names where the corpus has them, else roles."""
     roles = role_names(corpus.benchmark)
     return dialogue.speaker or tuple(roles[party] for party in dialogue.party)
+
+
+def strangers(corpus: Corpus) -> list[str]:
+    """The named test speakers who never speak in training, in order of appearance."""
+    trained = {name for d in corpus.train for name in d.speaker or ()}
+    tested = dict.fromkeys(name for d in corpus.test for name in d.speaker or () if name)
+    return [name for name in tested if name not in trained]
 
 
 def emotion_plane(
@@ -127,13 +134,36 @@ def emotion_probe(
     `change` maps a split's features and speakers to new features, such as
     `standardise_by_speaker`.
     """
-    sets = []
-    for split in (corpus.train, corpus.test):
-        features = np.concatenate(
-            [np.concatenate([d.feature[m] for m in modalities], axis=1) for d in split]
-        )
-        if change is not None:
-            speaker = np.array([name for d in split for name in speaker_names(corpus, d)])
-            features = change(features, speaker)
-        sets += [features, np.concatenate([d.label for d in split])]
-    return probe(*sets, strength=0.1)
+    (x, _, label), (tested, _, truth) = (
+        _utterances(corpus, split, modalities, change) for split in (corpus.train, corpus.test)
+    )
+    return probe(x, label, tested, truth, STRENGTH)
+
+
+def speaker_probe(
+    corpus: Corpus, modalities: Sequence[Modality], change: Change | None = None, speakers: int = 8
+) -> float:
+    """Weighted F1 of a linear probe that names the `speakers` who speak most in training.
+
+    It is fitted on every other training dialogue and scored on the rest; `change` is that of
+    `emotion_probe`, for all of them together.
+    """
+    leading = leading_speakers(corpus, speakers)
+    x, speaker, _ = _utterances(corpus, corpus.train, modalities, change)
+    kept = np.isin(speaker, leading)
+    place = np.concatenate([np.full(len(d), i) for i, d in enumerate(corpus.train)])
+    fitted, scored = kept & (place % 2 == 0), kept & (place % 2 == 1)
+    return probe(x[fitted], speaker[fitted], x[scored], speaker[scored], STRENGTH)
+
+
+def _utterances(
+    corpus: Corpus,
+    dialogues: Sequence[Dialogue],
+    modalities: Sequence[Modality],
+    change: Change | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, speakers and labels of all utterances of some dialogues."""
+    x = np.concatenate([np.concatenate([d.feature[m] for m in modalities], 1) for d in dialogues])
+    speaker = np.array([name for d in dialogues for name in speaker_names(corpus, d)])
+    label = np.concatenate([d.label for d in dialogues])
+    return (x if change is None else change(x, speaker)), speaker, label
