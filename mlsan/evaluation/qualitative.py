@@ -156,8 +156,8 @@ def feature_map(
 ) -> pd.DataFrame:
     """A 2-D t-SNE map of z over test utterances: x, y, emotion, speaker, one row per utterance.
 
-    Strangers are enrolled with `amount`. At most `most` utterances are drawn at random. Speakers other than the `named` most frequent
-    ones are "others".
+    Strangers are enrolled with `amount`. At most `most` utterances are drawn at random. Speakers
+    other than the `named` most frequent ones are "others".
     """
     seen = stages_of(run, corpus, model, corpus.test, amount)
     names = seen.speaker
