@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlsan.corpus import Corpus, Dialogue, role_names
-from mlsan.evaluation.probes import STRENGTH, probe
+from mlsan.evaluation.probes import STRENGTH, every_other, probe
 from mlsan.vocabulary import EMOTIONS, Modality
 
 COMPONENTS = 20  # principal components in which the discriminant plane is sought
@@ -145,14 +145,15 @@ def speaker_probe(
 ) -> float:
     """Weighted F1 of a linear probe that names the `speakers` who speak most in training.
 
-    It is fitted on every other training dialogue and scored on the rest; `change` is that of
-    `emotion_probe`, for all of them together.
+    It is fitted on every other dialogue of each speaker in training and scored on the rest;
+    `change` is that of `emotion_probe`, for all of them together.
     """
     leading = leading_speakers(corpus, speakers)
     x, speaker, _ = _utterances(corpus, corpus.train, modalities, change)
     kept = np.isin(speaker, leading)
-    place = np.concatenate([np.full(len(d), i) for i, d in enumerate(corpus.train)])
-    fitted, scored = kept & (place % 2 == 0), kept & (place % 2 == 1)
+    place = np.repeat(np.arange(len(corpus.train)), [len(d) for d in corpus.train])
+    first = every_other(speaker, place)
+    fitted, scored = kept & first, kept & ~first
     return probe(x[fitted], speaker[fitted], x[scored], speaker[scored], STRENGTH)
 
 
@@ -167,3 +168,35 @@ def _utterances(
     speaker = np.array([name for d in dialogues for name in speaker_names(corpus, d)])
     label = np.concatenate([d.label for d in dialogues])
     return (x if change is None else change(x, speaker)), speaker, label
+
+
+def variance_shares(corpus: Corpus, least: int = 10) -> pd.DataFrame:
+    """How much of a feature's variance the speaker explains, and how much the emotion, in percent.
+
+    One row per modality with the columns speaker and emotion: the median over its features of
+    epsilon², the share that a one-way analysis of variance explains less what chance would. From
+    training utterances of speakers with at least `least` of them.
+    """
+    speaker = np.array([name for d in corpus.train for name in speaker_names(corpus, d)])
+    label = np.concatenate([d.label for d in corpus.train])
+    counts = Counter(speaker.tolist())
+    kept = np.array([name != "" and counts[name] >= least for name in speaker])
+    rows = {}
+    for modality in corpus.modalities:
+        x = training_features(corpus, modality)[kept].astype(float)
+        x = x[:, x.std(axis=0) > 0]
+        rows[modality] = {
+            name: 100 * float(np.median(_explained(x, group[kept])))
+            for name, group in (("speaker", speaker), ("emotion", label))
+        }
+    return pd.DataFrame(rows).T
+
+
+def _explained(
+    x: Float[np.ndarray, "utterance feature"], group: Shaped[np.ndarray, "utterance"]
+) -> Float[np.ndarray, "feature"]:
+    """Epsilon² of each feature: the adjusted R² of its groups' means."""
+    means = pd.DataFrame(x).groupby(group).transform("mean").to_numpy()
+    groups = len(np.unique(group))
+    within = ((x - means) ** 2).sum(axis=0) / (len(x) - groups)
+    return 1 - within / x.var(axis=0, ddof=1)

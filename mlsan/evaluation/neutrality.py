@@ -14,7 +14,7 @@ from torch import nn
 
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.evaluation.heterogeneity import standardise_by_speaker
-from mlsan.evaluation.probes import STRENGTH, probe
+from mlsan.evaluation.probes import STRENGTH, every_other, probe
 from mlsan.evaluation.stages import Stages, stages_of
 from mlsan.training.loop import enrolment_of
 from mlsan.training.settings import RunSettings
@@ -112,16 +112,16 @@ def stranger_probes(
     """A linear probe that names the `strangers`, at every stage of one trained model.
 
     `dialogue` numbers the dialogue of each utterance of `test`. The probe is fitted on every
-    other dialogue of the strangers and scored on the rest; it distinguishes those who speak in
+    other dialogue of each stranger and scored on the rest; it distinguishes those who speak in
     both halves. Returns rows like those of `stage_probes` with the target "stranger"; `wf1` is NaN
     for fewer than two.
     """
     chosen = tuple(modalities) or tuple(test.at["raw"])
     kept = np.isin(test.speaker, list(strangers))
-    order = np.searchsorted(np.unique(dialogue[kept]), dialogue) % 2
-    both = set(test.speaker[kept & (order == 0)]) & set(test.speaker[kept & (order == 1)])
+    first = every_other(test.speaker, dialogue)
+    both = set(test.speaker[kept & first]) & set(test.speaker[kept & ~first])
     kept = np.isin(test.speaker, sorted(both))
-    fit, score = np.flatnonzero(kept & (order == 0)), np.flatnonzero(kept & (order == 1))
+    fit, score = np.flatnonzero(kept & first), np.flatnonzero(kept & ~first)
     fit_name, score_name = test.speaker[fit], test.speaker[score]
     there = len(both) > 1
     rows = []

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -69,3 +69,11 @@ def emotion_predictions(corpus: Corpus, modalities: Sequence[Modality]) -> pd.Da
             "predicted": probe_predictions(train, label, test, STRENGTH),
         }
     )
+
+
+def every_other(
+    speaker: Shaped[np.ndarray, "utterance"], dialogue: Int[np.ndarray, "utterance"]
+) -> Bool[np.ndarray, "utterance"]:
+    """Whether an utterance is in the first, third, ... of its speaker's dialogues."""
+    by = pd.DataFrame({"speaker": speaker, "dialogue": dialogue}).groupby("speaker")["dialogue"]
+    return (by.rank("dense").to_numpy() % 2 == 1).astype(bool)
