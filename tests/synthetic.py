@@ -42,7 +42,15 @@ def batch(
         label=torch.where(mask, integers(CLASSES), -1),
         mask=mask,
         length=tuple(lengths),
+        style={m: style(mask, n, dtype, generator) for m, n in sizes.items()},
     )
+
+
+def style(mask: Tensor, size: int, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+    """A mean and a positive deviation of each feature for every utterance; 1 on padding."""
+    mu = torch.randn(*mask.shape, size, generator=generator, dtype=dtype)
+    sigma = 0.5 + torch.rand(*mask.shape, size, generator=generator, dtype=dtype)
+    return torch.where(mask[..., None, None], torch.stack([mu, sigma], 2), 1)
 
 
 def select(of: Batch, dialogues: Sequence[int]) -> Batch:
@@ -60,6 +68,7 @@ def select(of: Batch, dialogues: Sequence[int]) -> Batch:
         label=cut(of.label),
         mask=cut(of.mask),
         length=tuple(of.length[b] for b in chosen),
+        style={m: cut(x) for m, x in of.style.items()},
     )
 
 
@@ -87,10 +96,10 @@ def build(
 
 
 def randomise(model: torch.nn.Module, seed: int = 0) -> None:
-    """Draw every parameter anew, also those that start at 0."""
+    """Draw every parameter and buffer anew, also those that start at 0."""
     generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.5, generator=generator)
+    for tensor in (*model.parameters(), *model.buffers()):
+        torch.nn.init.normal_(tensor, std=0.5, generator=generator)
 
 
 def published_weights(form: Benchmark, seed: int = 0) -> dict[str, Tensor]:

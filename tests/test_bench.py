@@ -25,12 +25,12 @@ def test_a_row_has_time_memory_stages_and_ratio():
 
 @pytest.mark.parametrize("benchmark", ["MELD", "IEMOCAP"])
 def test_the_step_is_that_of_training(benchmark, tmp_path):
-    run = run_settings(benchmark, "smoke", "ML-SAN", 0, unknown_rate=0.0)
+    run = run_settings(benchmark, "smoke", "ML-SAN", 0)
     step = Step(run, "smoke")
     step()
     corpus = open_corpora("sim", "smoke", None, tmp_path)[benchmark]
     state = begin(run, corpus)
-    train_epoch(run, state, step.dialogues, step.codes, step.speakers, step.weight)
+    train_epoch(run, state, step.dialogues, step.speakers, step.weight)
     trained = dict(state.model.named_parameters())
     for name, weight in step.state.model.named_parameters():
         torch.testing.assert_close(weight, trained[name], msg=name)

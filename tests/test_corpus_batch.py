@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from synthetic import batch
 
 from mlsan.corpus import Dialogue, batches, collate, drop_modalities
-from mlsan.corpus.batch import drop_identities
+from mlsan.corpus.batch import pack, withhold_identities
+from mlsan.corpus.types import Speakers
 
 
 def dialogue(number, turns):
@@ -98,38 +98,23 @@ def test_without_dropout_no_number_is_drawn():
     assert torch.equal(generator.get_state(), state)
 
 
-def drop(b, rate, seed=0):
-    return drop_identities(b, rate, torch.Generator().manual_seed(seed), 6)
+def test_withheld_identities_become_unknown_and_the_batch_keeps_them():
+    codes = [np.array([1, 2]), np.array([3, 0, 3, 0])]
+    hidden = [np.array([True, False]), np.array([False] * 4)]
+    b = collate(DIALOGUES[:2], Speakers(codes, withheld=hidden))
+    shown = withhold_identities(b)
+    assert pack(shown.speaker, b.mask).tolist() == [0, 2, 3, 0, 3, 0]
+    assert pack(b.speaker, b.mask).tolist() == [1, 2, 3, 0, 3, 0]
 
 
-def test_a_speaker_becomes_unknown_for_a_whole_dialogue():
-    b = batch(lengths=(20,) * 30)
-    dropped = drop(b, 0.4)
-    changed = (b.speaker > 0) & (dropped.speaker == 0)
-    assert changed.any()
-    for dialogue in range(30):
-        for speaker in range(1, 6):
-            its = changed[:, dialogue][b.speaker[:, dialogue] == speaker]
-            assert its.all() or not its.any()
-    assert torch.equal(dropped.speaker[~changed], b.speaker[~changed])
+def test_without_withheld_identities_the_batch_is_the_same():
+    b = collate(DIALOGUES, CODES)
+    assert withhold_identities(b) is b
 
 
-def test_the_rate_is_the_share_of_speakers_dropped():
-    b = batch(lengths=(20,) * 400)
-    known = b.speaker > 0
-    share = (drop(b, 0.25).speaker[known] == 0).double().mean()
-    assert abs(share - 0.25) < 0.03
-
-
-def test_the_batch_itself_is_unchanged_and_the_generator_decides():
-    b = batch(lengths=(20,) * 30)
-    before = b.speaker.clone()
-    one, same, other = drop(b, 0.4), drop(b, 0.4), drop(b, 0.4, seed=1)
-    assert torch.equal(b.speaker, before)
-    assert torch.equal(one.speaker, same.speaker)
-    assert not torch.equal(one.speaker, other.speaker)
-
-
-def test_at_rate_0_every_speaker_stays():
-    b = batch()
-    assert drop(b, 0.0) is b
+def test_styles_are_padded_with_a_sigma_that_can_divide():
+    styles = [{"audio": np.full((len(d), 2, 3), 5.0, dtype=np.float32)} for d in DIALOGUES]
+    b = collate(DIALOGUES, Speakers(CODES, styles))
+    assert b.style["audio"].shape == (*b.mask.shape, 2, 3)
+    assert (b.style["audio"][b.mask] == 5).all()
+    assert (b.style["audio"][~b.mask] == 1).all()

@@ -1,15 +1,18 @@
 """ML-SAN: its equations, part by part, and how they sit on MultiEMO."""
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from synthetic import LENGTHS, SIZES, SPEAKERS, batch, build, settings
 from torch.nn.functional import cross_entropy
 
 from mlsan.corpus.batch import pack
+from mlsan.corpus.style import Population
 from mlsan.model.adversary import Adversary
-from mlsan.model.mlsan import MLSAN
+from mlsan.model.mlsan import MLSAN, FiLM
 from mlsan.model.multiemo import MultiEMO, MultiEMOSettings
 
 OFF = {"film": False, "gate": False, "aux": False}
@@ -45,30 +48,83 @@ def test_the_backbone_starts_alike_whichever_parts_are_on(part):
     assert all(torch.equal(more[name], x) for name, x in base.items())
 
 
-def test_residual_film_starts_as_the_identity_and_printed_does_not():
+@pytest.mark.parametrize(
+    ("start", "styled", "identity"),
+    [
+        ("zero", True, True),
+        ("printed", True, False),
+        ("statistics", False, True),
+        ("statistics", True, False),
+    ],
+)
+def test_where_film_starts(start, styled, identity):
     b = batch()
+    b = b if styled else replace(b, style={})
     plain = run(build(settings(**OFF)), b)
-    film = run(build(settings(**(OFF | {"film": True}))), b)
-    printed = run(build(settings(**(OFF | {"film": True}), film_form="printed")), b)
-    assert torch.equal(plain.logits, film.logits)
-    assert not torch.allclose(plain.logits, printed.logits)
+    film = run(build(settings(**(OFF | {"film": True}), film_start=start)), b)
+    assert torch.allclose(plain.logits, film.logits) == identity
+
+
+def test_the_statistics_start_takes_every_speaker_to_the_population():
+    """Before training, calibrated features of each speaker have the population's statistics."""
+    draw = np.random.default_rng(0)
+    level, spread = 3 * draw.standard_normal((5, 4)), np.exp(0.5 * draw.standard_normal((5, 4)))
+    speaker = np.repeat(np.arange(5), 400)
+    x = level[speaker] + spread[speaker] * draw.standard_normal((2000, 4))
+    population = Population.fit(x, np.array([f"s{i}" for i in speaker]))
+    film = FiLM(3, 4, "statistics").double()
+    film.start_from(population)
+    style = [np.stack(population.style(x[speaker == s])) for s in range(5)]
+    rows = torch.from_numpy(np.stack([style[s] for s in speaker]))
+    calibrated = film(torch.from_numpy(x), torch.randn(2000, 3).double(), rows).detach().numpy()
+    for s in range(5):
+        own = calibrated[speaker == s]
+        np.testing.assert_allclose(own.mean(0), population.mu_0, atol=0.05)
+        np.testing.assert_allclose(own.std(0), population.sigma_0, rtol=0.05)
+
+
+def test_what_film_learns_is_added_to_its_start():
+    film = FiLM(2, 3, "statistics")
+    film.start_from(Population(*np.zeros((6, 3))))
+    e, style = torch.randn(4, 2), torch.rand(4, 2, 3) + 0.5
+    start = film.scale_shift(e, style)
+    torch.nn.init.normal_(film.project.weight)
+    learned = film.project(e).chunk(2, -1)
+    for before, after, added in zip(start, film.scale_shift(e, style), learned, strict=True):
+        torch.testing.assert_close(after, before + added)
+
+
+def test_the_gate_starts_open_and_equal_for_everyone():
+    gate = build(settings()).gate
+    g = gate.weights(torch.randn(6, 3).double())
+    torch.testing.assert_close(g, torch.full_like(g, 1 / (1 + math.exp(-3))))
+    noise = build(settings(gate_start="random")).gate.weights(torch.randn(6, 3).double())
+    assert noise.std() > 0.01
+
+
+def test_a_statistics_start_needs_raw_features():
+    with pytest.raises(ValueError, match="film_site=projected has no statistics"):
+        settings(film_site="projected")
 
 
 @pytest.mark.parametrize("mask_padding", [True, False])
 @pytest.mark.parametrize("site", ["raw", "projected"])
-@pytest.mark.parametrize(("form", "one"), [("residual", 1), ("printed", 0)])
-def test_film_is_equation_2_on_its_modalities(form, one, site, mask_padding):
+@pytest.mark.parametrize("start", ["statistics", "zero", "printed"])
+def test_film_is_equation_2_on_its_modalities(start, site, mask_padding):
+    if (start, site) == ("statistics", "projected"):
+        pytest.skip("there are no statistics of projected features")
     c = settings(
-        film_form=form, film_site=site, mask_padding=mask_padding, film_modalities=("audio",)
+        film_start=start, film_site=site, mask_padding=mask_padding, film_modalities=("audio",)
     )
     model = build(c)
     torch.nn.init.normal_(model.film["audio"].project.weight)
     b = batch()
     stages = run(model, b).stages
     speaker = pack(b.speaker, b.mask)
-    gamma, beta = model.film_parameters(speaker, "audio")
+    style = pack(b.style["audio"], b.mask) if start == "statistics" else None
+    gamma, beta = model.film_parameters(speaker, "audio", style)
     x = stages["raw"]["audio"] if site == "raw" else model.project["audio"](stages["raw"]["audio"])
-    torch.testing.assert_close(stages["calibrated"]["audio"], (one + gamma) * x + beta)
+    torch.testing.assert_close(stages["calibrated"]["audio"], gamma * x + beta)
     if site == "raw":
         assert torch.equal(stages["calibrated"]["visual"], stages["raw"]["visual"])
     with pytest.raises(ValueError, match="no FiLM on visual"):
@@ -79,7 +135,7 @@ def test_film_is_equation_2_on_its_modalities(form, one, site, mask_padding):
 def test_film_leaves_padding_alone(site):
     """As published, attention reads padding, which the calibration of speaker 0 must not reach."""
     # Text, because no DialogueRNN stands between its padding and attention.
-    text = {"film_modalities": ("text",)}
+    text = {"film_modalities": ("text",), "film_start": "zero"}
     c = settings(mask_padding=False, gate=False, aux=False, film_site=site, **text)
     model = build(c)
     b = batch(lengths=(2, 6))
@@ -94,6 +150,7 @@ def test_film_leaves_padding_alone(site):
 
 def test_gate_is_equation_3():
     model = build(settings())
+    torch.nn.init.normal_(model.gate.by_speaker.weight)
     b = batch()
     stages = run(model, b).stages
     speaker = pack(b.speaker, b.mask)

@@ -82,9 +82,10 @@ def test_mlsan_with_all_parts(form, mask_padding):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"film_form": "printed"},
-        {"film_site": "projected"},
-        {"film_site": "projected", "mask_padding": False},
+        {"film_start": "zero"},
+        {"film_start": "printed"},
+        {"film_site": "projected", "film_start": "zero"},
+        {"film_site": "projected", "film_start": "zero", "mask_padding": False},
         {"film_modalities": ("text", "visual")},
         # Only text without DialogueRNN shows its padding to attention.
         {"film_modalities": ("text", "visual"), "mask_padding": False},

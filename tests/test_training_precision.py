@@ -1,5 +1,6 @@
 """Reduced precision and GPUs: close to float32 on the CPU, and no step waits for the GPU."""
 
+import numpy as np
 import pytest
 import torch
 from tiny import source, tiny
@@ -8,10 +9,10 @@ from torch.utils._pytree import tree_map_only
 
 from mlsan.bench import Step
 from mlsan.corpus import Batch, collate
-from mlsan.corpus.batch import drop_identities
+from mlsan.corpus.batch import withhold_identities
 from mlsan.model.losses import emotion_loss
 from mlsan.training import begin, epochs, run_settings
-from mlsan.training.loop import label_weights, new_model, speaker_code, targets
+from mlsan.training.loop import enrolment_of, label_weights, new_model, targets
 from mlsan.vocabulary import BENCHMARKS
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -64,13 +65,14 @@ def test_a_step_never_waits_for_the_gpu(system, benchmark):
 def test_a_step_needs_no_value_of_a_tensor(corpora, system, benchmark):
     # Tensors without values stand in for a GPU: whatever would wait for a GPU fails on them.
     run, corpus = run_settings(benchmark, "smoke", system, 0), corpora[benchmark]
-    code = speaker_code(run, corpus)
-    batch = collate(corpus.train[:4], code.encode(corpus.train[:4]))
+    enrolment = enrolment_of(run, corpus)
+    drawn = enrolment.training(np.random.default_rng(0), random=True, unknown_rate=0.0)
+    batch = collate(corpus.train[:4], drawn.at(range(4)))
     label, speaker = targets(batch, torch.device("cpu"))
-    shown = drop_identities(batch, 0.5, torch.Generator().manual_seed(0), code.size)
+    shown = withhold_identities(batch)
     weight = label_weights(run, corpus)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        model = new_model(run, corpus, code.size)
+        model = new_model(run, corpus, enrolment.code.size)
         shown, label, speaker, weight = tree_map_only(
             torch.Tensor, mode.from_tensor, (vars(shown), label, speaker, weight)
         )

@@ -4,6 +4,7 @@ import pytest
 
 from mlsan.model import MODELS
 from mlsan.training.systems import (
+    AS_PRINTED,
     BASELINES,
     CELLS,
     MULTIEMO,
@@ -18,17 +19,14 @@ from mlsan.vocabulary import PROFILES
 @pytest.mark.parametrize("system", ["MultiEMO", "ML-SAN"])
 def test_profile_paper_is_the_published_setting(system, benchmark):
     run = run_settings(benchmark, "paper", system, 0, device="cpu")
-    published = dict(MULTIEMO[benchmark])
-    lam = published.pop("lam")
-    for field, value in published.items():
+    for field, value in MULTIEMO[benchmark].items():
         groups = [group for group in (run.model, run.loss, run.train) if hasattr(group, field)]
         assert [getattr(group, field) for group in groups] == [value]
-    assert getattr(run.model, "lam", lam) == lam
     assert (run.train.lr, run.train.weight_decay, run.model.d) == (1e-4, 1e-5, 256)
 
 
 def test_lambda_and_batch_are_those_of_the_paper():
-    runs = [run_settings(benchmark, "paper", "ML-SAN", 0) for benchmark in ("MELD", "IEMOCAP")]
+    runs = [run_settings(benchmark, "paper", AS_PRINTED, 0) for benchmark in ("MELD", "IEMOCAP")]
     assert [run.model.lam for run in runs] == [0.5, 0.2]
     assert [run.train.batch for run in runs] == [128, 64]
 
@@ -98,3 +96,13 @@ def test_only_profile_paper_looks_for_a_gpu(monkeypatch):
     assert run_settings("MELD", "paper", "ML-SAN", 0).train.device == "cuda"
     assert run_settings("MELD", "paper", "ML-SAN", 0, device="cpu").train.device == "cpu"
     assert run_settings("MELD", "small", "ML-SAN", 0).train.device == "cpu"
+
+
+def test_as_printed_has_nothing_of_ours():
+    printed = run_settings("MELD", "small", AS_PRINTED, 0)
+    assert (printed.model.film_start, printed.model.gate_start) == ("printed", "random")
+    assert (printed.train.enrolment, printed.train.unknown_rate) == ("all", 0.1)
+    ours = run_settings("MELD", "small", "ML-SAN", 0)
+    assert (ours.model.film_start, ours.model.gate_start) == ("statistics", "open")
+    assert (ours.train.enrolment, ours.train.unknown_rate) == ("random", 0.0)
+    assert system_of(printed.model) == AS_PRINTED

@@ -79,7 +79,7 @@ class Population:
 
     def estimate(
         self,
-        n: Float[np.ndarray, "style"],
+        n: Int[np.ndarray, "style"],
         mean: Float[np.ndarray, "style feature"],
         scatter: Float[np.ndarray, "style feature"],
     ) -> tuple[Float[np.ndarray, "style feature"], Float[np.ndarray, "style feature"]]:

@@ -114,7 +114,7 @@ class Batch:
     length: tuple[int, ...]
     withheld: Bool[Tensor, "turn dialogue"] | None = None
     """Where training withholds the speaker's identity from the model; None for nowhere."""
-    style: dict[Modality, Float[Tensor, "turn dialogue 2 feature"]] = field(default_factory=dict)
+    style: dict[Modality, Float[Tensor, "turn dialogue 2 _"]] = field(default_factory=dict)
     """mu and sigma of the speaker's features (`mlsan.corpus.style`), for models that read them."""
 
     def to(self, device: torch.device | str) -> "Batch":

@@ -40,11 +40,11 @@ class Style:
             return cls(dict(arrays))
 
 
-def enrol(model: nn.Module, features: dict[Modality, Float[np.ndarray, "utterance _"]]) -> Style:
+def enrol(model: nn.Module, features: dict[Modality, np.ndarray]) -> Style:
     """The style of a new speaker, from the features of any number of unlabelled utterances.
 
-    `features` has the modalities that the model calibrates; one without utterances gives the
-    population's style. Raises ValueError if the model has no FiLM that starts from statistics, or
+    `features` has the modalities that the model calibrates, each with axes utterance and feature;
+    without any utterance the style is the population's. Raises ValueError if the model has no FiLM that starts from statistics, or
     if a modality is missing, has another number of features or holds a number that is not finite.
     """
     films = getattr(model, "film", None) or {}

@@ -213,10 +213,12 @@ class MLSAN(MultiEMO):
     ) -> tuple[Features, Features]:
         """Eq. 1-2 before or after the projection. Padding is not calibrated."""
 
+        own = {m: style[m] for m in self.settings.styled if m in style}
+
         def calibrate(x: Features) -> Features:
             e = self.embedding(speaker)
             changed = {
-                m: packing.keep_padding(x[m], film(x[m], e, style.get(m)))
+                m: packing.keep_padding(x[m], film(x[m], e, own.get(m)))
                 for m, film in self.film.items()
             }
             return x | changed
