@@ -313,8 +313,8 @@ own = own.assign(system=ENROLLED)
 read = study.reader(plan, "all")
 probed = {
     name: {
-        (TEXT_PROBE if modalities == ("text",) else PROBE): emotion_predictions(corpus, modalities)
-        for modalities in {("text",), corpus.modalities}
+        probe: emotion_predictions(corpus, modalities)
+        for probe, modalities in ((TEXT_PROBE, ("text",)), (PROBE, corpus.modalities))
         if set(modalities) <= set(corpus.modalities)
     }
     for name, corpus in study.corpora.items()
