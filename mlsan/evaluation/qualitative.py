@@ -72,8 +72,11 @@ def case_dialogue(
     talks = [d.id for d in among if len(set(d.party.tolist())) > 1]
     if not talks:
         raise ValueError("no dialogue has two speakers: there is no conversation to show")
-    test = predictions.query("split == 'test' and dialogue in @talks")
-    differs = test["predicted"].ne(other.query("split == 'test'")["predicted"].loc[test.index])
+    test, rest = (
+        table[(table["split"] == "test") & table["dialogue"].isin(talks)].reset_index(drop=True)
+        for table in (predictions, other)
+    )
+    differs = test["predicted"].ne(rest["predicted"])
     by = differs.groupby(test["dialogue"], sort=False).agg(["sum", "size"])
     fitting = by[by["size"].isin(turns)]
     return str((fitting if len(fitting) else by)["sum"].idxmax())

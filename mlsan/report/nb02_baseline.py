@@ -88,6 +88,8 @@ def _row(ours: pd.DataFrame, more: Mapping[str, Counts], benchmark: Benchmark, s
         found = {f"test_{name}": x for name, x in more[system].mean_and_sd().items()}
         found |= {"n": len(more[system].seeds), "speaker": ""}
         found["failed"] = more[system].asked - found["n"]
+        if system in (TEXT_PROBE, PROBE):  # the same for every seed
+            found["test_wf1_sd"] = np.nan
     printed = paper.TABLE1.get(FULL if system == AS_PRINTED else system, {})
     printed = printed.get(benchmark, paper.Printed(np.nan))
     row = {"benchmark": benchmark, "system": system}

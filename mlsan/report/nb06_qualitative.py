@@ -41,7 +41,8 @@ FIG3 = Artifact(
     "Fig. 3",
     "Gate and FiLM weights by speaker and modality; the utterances of a conversation's speakers "
     "before and after calibration, in the plane of their first two principal components, with the "
-    "conversation's turns numbered; and its emotions, turn by turn.",
+    "conversation's turns numbered; and its emotions, turn by turn. Strangers are enrolled with "
+    "all of their unlabelled test utterances.",
 )
 
 
@@ -139,7 +140,7 @@ FIG4 = Artifact(
     ("06_qualitative",),
     "Fig. 4",
     "Confusion matrices of MultiEMO and ML-SAN, each row as shares of the true emotion, with "
-    "counts.",
+    "counts. ML-SAN has strangers enrolled with all of their unlabelled test utterances.",
 )
 
 
@@ -190,7 +191,8 @@ FIG5 = Artifact(
     "fig5_features",
     ("06_qualitative",),
     "Fig. 5",
-    "The feature z of MultiEMO and ML-SAN in two dimensions, by emotion and by speaker.",
+    "The feature z of MultiEMO and ML-SAN in two dimensions, by emotion and by speaker. ML-SAN has "
+    "strangers enrolled with all of their unlabelled test utterances.",
 )
 
 
