@@ -275,7 +275,7 @@ for run in arms:
     if not corpus.named or arm_of(run) != "ML-SAN":
         continue
     splits = (corpus.train, corpus.dev, corpus.test)
-    seen = [withheld_stages(run, corpus, study.model(run), split) for split in splits]
+    seen = [withheld_stages(run, corpus, study.model(run), split, "all") for split in splits]
     calibrated = film_modalities(run.benchmark)
     found = stage_probes(*seen, np.random.default_rng(run.seed), modalities=calibrated)
     rows.append(found.assign(benchmark=run.benchmark, system=WITHHELD, seed=run.seed))

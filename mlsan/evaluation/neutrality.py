@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import nn
 
 from mlsan.corpus import Corpus, Dialogue
+from mlsan.corpus.enrolment import Amount
 from mlsan.evaluation.heterogeneity import standardise_by_speaker
 from mlsan.evaluation.probes import STRENGTH, every_other, probe
 from mlsan.evaluation.stages import Stages, stages_of
@@ -88,7 +89,11 @@ def stage_probes(
 
 
 def withheld_stages(
-    run: RunSettings, corpus: Corpus, model: nn.Module, dialogues: tuple[Dialogue, ...]
+    run: RunSettings,
+    corpus: Corpus,
+    model: nn.Module,
+    dialogues: tuple[Dialogue, ...],
+    amount: Amount = 0,
 ) -> Stages:
     """`stages_of` a model for which every speaker is the unknown one.
 
@@ -99,7 +104,7 @@ def withheld_stages(
     """
     if enrolment_of(run, corpus).code.by_role:
         raise ValueError("this model uses roles: there is no identity to withhold")
-    return stages_of(run, corpus, model, dialogues, withheld=True)
+    return stages_of(run, corpus, model, dialogues, amount, withheld=True)
 
 
 def stranger_probes(
@@ -187,7 +192,8 @@ def style_recovery(
     (each speaker's features standardised to mean 0 and standard deviation 1), "learned" (the
     model's) and "best": the scale and shift of each speaker and feature that come closest to the
     oracle, which bounds what Eq. 2 can do. All but "learned" use the statistics of these very
-    utterances. A feature that a calibration makes constant has R² 0.
+    utterances. A feature that a calibration makes constant has R² 0; without any utterance all
+    are NaN.
 
     Raises ValueError where `oracle` has other utterances, or where the calibrated features are
     no longer the corpus's own (film_site="projected").
@@ -214,7 +220,7 @@ def style_recovery(
                         "modality": modality,
                         "feature": range(x.shape[1]),
                         "calibration": calibration,
-                        "r2": _correlation(space, y) ** 2,
+                        "r2": _correlation(space, y) ** 2 if rows.any() else np.nan,
                     }
                 )
             )

@@ -66,6 +66,8 @@ def gate_figure(
             annot=True,
             fmt=".2f",
             cmap="cividis",
+            vmin=0,
+            vmax=1 if value == "gate" else None,
             cbar=False,
             annot_kws={"fontsize": 6},
             ax=axis,
@@ -90,14 +92,16 @@ def _places(figure: SubFigure, places: pd.DataFrame) -> None:
             axis.scatter(own["x"], own["y"], s=5, color="0.75", **look)
             turns = own[own["turn"] > 0]
             shades = [EMOTION[name] for name in turns["emotion"]]
-            axis.scatter(
-                turns["x"], turns["y"], s=45, c=shades, edgecolors="black", label=speaker, **look
-            )
+            axis.scatter(turns["x"], turns["y"], s=45, c=shades, edgecolors="black", **look)
             for row in turns.itertuples():
                 axis.annotate(str(row.turn), (row.x, row.y), fontsize=5, ha="center", va="center")
         axis.set(xticks=[], yticks=[])
         axis.set_title(f"{stage}: distance of the speakers' centres {distance[stage]:.2f}")
-    axis.legend(loc="upper right", fontsize=6, handletextpad=0.2)
+    handles = [
+        plt.Line2D([], [], marker=shapes[s], linestyle="", color="white", mec="black", label=s)
+        for s in speakers
+    ]
+    axis.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=6)
 
 
 def _case(axis: Axes, case: pd.DataFrame, title: str) -> None:
@@ -261,7 +265,8 @@ def recovery_table(found: pd.DataFrame) -> Table:
 
     `found` are `recovery_by_modality` of each run, with benchmark, system (as printed or ours) and
     speakers added. One row per benchmark, speakers and calibrated modality, with the columns none,
-    by speaker, learned as printed, learned (statistics start) and best. NaN without such runs.
+    by speaker, learned as printed, learned (statistics start) and best. NaN without such runs, no
+    row where nobody has enough utterances.
     """
     learned = {AS_PRINTED: "learned as printed", FULL: "learned (statistics start)"}
     kind = found["calibration"].where(
@@ -270,7 +275,7 @@ def recovery_table(found: pd.DataFrame) -> Table:
     keys = ["benchmark", "speakers", "modality"]
     means = found.assign(kind=kind).groupby([*keys, "kind"], sort=False)["r2_mean"].mean()
     columns = ["none", "by speaker", *learned.values(), "best"]
-    wide = means.unstack("kind", sort=False).reindex(columns=columns)
+    wide = means.unstack("kind", sort=False).reindex(columns=columns).dropna(how="all")
     data = wide.drop("text", level="modality", errors="ignore").reset_index()
     return Table(data.rename_axis(columns=None), data.rename_axis(columns=None))
 
