@@ -128,6 +128,7 @@ def enrolment_figure(curve: pd.DataFrame) -> Figure:
         1, len(benchmarks), figsize=(DOUBLE, 2.9), squeeze=False, layout="constrained"
     )
     ticks = [*map(str, CURVE), *MARKS]
+    places = dict(zip(ticks, [*range(len(CURVE)), len(CURVE) + 0.4, len(CURVE) + 2], strict=True))
     for axis, benchmark in zip(axes[0], benchmarks, strict=True):
         part = curve[curve["benchmark"] == benchmark]
         for row in part[part["amount"] == ""].itertuples():
@@ -137,14 +138,14 @@ def enrolment_figure(curve: pd.DataFrame) -> Figure:
         own = part[part["amount"] != ""].set_index("amount")
         look = look_of(FULL) | {"label": FULL}
         along = own.loc[[amount for amount in ticks[: len(CURVE)] if amount in own.index]]
-        points(axis, np.array([ticks.index(a) for a in along.index]), along, "wf1", **look)
+        points(axis, along.index.map(places).to_numpy(), along, "wf1", **look)
         apart = own.loc[[amount for amount in MARKS if amount in own.index]]
         look |= {"linestyle": "", "marker": "D", "label": f"{FULL}, from the dialogue itself"}
-        points(axis, np.array([ticks.index(a) for a in apart.index]), apart, "wf1", **look)
-        axis.axvline(len(CURVE) - 0.5, color="0.8", linewidth=0.8)
+        points(axis, apart.index.map(places).to_numpy(), apart, "wf1", **look)
+        axis.axvline(len(CURVE) - 0.4, color="0.8", linewidth=0.8)
         names = [*ticks[: len(CURVE)], "dialogue\nso far", "dialogue"]
-        axis.set_xticks(range(len(ticks)), names)
-        axis.set_xlim(-0.4, len(ticks) - 0.6)
+        axis.set_xticks(list(places.values()), names)
+        axis.set_xlim(-0.4, max(places.values()) + 0.6)
         axis.set(title=f"{benchmark}: {own['utterances'].max():,} utterances of strangers")
         axis.set_xlabel("unlabelled utterances of the stranger")
     axes[0, 0].set_ylabel("W-F1 (%)")
