@@ -106,8 +106,7 @@ def paper(study: Study) -> int:
     session = Session(
         profile=study.profile,
         corpus=study.source.corpus,
-        simulated=study.simulated,
-        named=study.named,
+        offers=study.offers,
         fingerprints=study.fingerprints,
         runs=frozenset(keys),
         code=code_digest(),
@@ -137,9 +136,11 @@ def describe_corpora(study: Study) -> None:
 def train(study: Study) -> tuple[list[str], list[str]]:
     """Train all runs of all plans; returns their keys and what failed."""
     runs = study.plan(*PLANS)
-    doses = [dose for dose in study.doses().values() if dose.source != study.source]
-    say(f"Runs: {len(runs) + len(doses) * len(study.dose_plan())}")
-    table = pd.concat([study.sweep(runs), *(dose.sweep(dose.dose_plan()) for dose in doses)])
+    others = [(dose, dose.dose_plan()) for dose in study.doses().values()]
+    others = [(dose, plan) for dose, plan in others if dose.source != study.source]
+    others.append((study.standardised(), study.standardised_plan()))
+    say(f"Runs: {len(runs) + sum(len(plan) for _, plan in others)}")
+    table = pd.concat([study.sweep(runs), *(other.sweep(plan) for other, plan in others)])
     counts = table["status"].value_counts().to_dict()
     say("  " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     failed = table[table["status"] == "failed"].to_dict("records")

@@ -1,17 +1,23 @@
 """The object that notebooks work with: corpora, runs, and where tables and figures go."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import nn
 
 from mlsan.corpus import OPENERS, Corpus
+from mlsan.corpus.enrolment import Amount
 from mlsan.corpus.simulate import oracle_calibrated, simulated_folder, simulation
 from mlsan.evaluation import Stages, score_predictions, stages_of
+from mlsan.evaluation.enrolled import enrolled_predictions
+from mlsan.evaluation.heterogeneity import strangers
 from mlsan.report import Provenance, runs_by_row, save_figure, save_table
+from mlsan.report.declaration import Need
 from mlsan.report.tables import Table
 from mlsan.training import (
     PLANS,
@@ -27,6 +33,7 @@ from mlsan.training import (
     read_jobs,
     run_key,
     run_settings,
+    standardised_runs,
     sweep,
     system_of,
 )
@@ -70,6 +77,22 @@ class Study:
     def named(self) -> bool:
         """Whether any of the corpora names its speakers."""
         return any(corpus.named for corpus in self.corpora.values())
+
+    @property
+    def offers(self) -> frozenset[Need]:
+        """What the corpora have of what tables and figures may need."""
+        there: dict[Need, bool] = {
+            "simulation": self.simulated,
+            "names": self.named,
+            "strangers": any(self.strangers.values()),
+            "sessions": any(r.train.dev == "session" for r in self.plan("dev")),
+        }
+        return frozenset(need for need, found in there.items() if found)
+
+    @property
+    def strangers(self) -> dict[Benchmark, list[str]]:
+        """The named test speakers of each corpus who never speak in training."""
+        return {name: strangers(corpus) for name, corpus in self.corpora.items()}
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -146,6 +169,18 @@ class Study:
         found = [dose_runs(b, self.profile, c.named) for b, c in self.corpora.items()]
         return [self._placed(run) for runs in found for run in runs]
 
+    def standardised(self) -> "Study":
+        """The study on audio and visual features standardised by speaker.
+
+        The statistics are over all unlabelled utterances of a speaker, those of test included.
+        """
+        return replace(self, source=replace(self.source, features="standardised"))
+
+    def standardised_plan(self) -> list[RunSettings]:
+        """The runs to train on standardised features."""
+        found = [standardised_runs(b, self.profile, c.named) for b, c in self.corpora.items()]
+        return [self._placed(run) for runs in found for run in runs]
+
     def config(self, benchmark: Benchmark, system: str, seed: int = 0, **changes) -> RunSettings:
         """One run's settings in this profile; the speaker is the identity where it is known."""
         named = self.corpora[benchmark].named
@@ -179,10 +214,34 @@ class Study:
         """The trained model of a run, at its best dev epoch."""
         return self.result(run).model(run, self.corpora[run.benchmark])
 
-    def stages(self, run: RunSettings, split: str) -> Stages:
-        """Every stage of a trained model over one split."""
+    def stages(self, run: RunSettings, split: str, amount: Amount = 0) -> Stages:
+        """Every stage of a trained model over one split, strangers enrolled with `amount`."""
         corpus = self.corpora[run.benchmark]
-        return stages_of(run, corpus, self.model(run), getattr(corpus, split))
+        return stages_of(run, corpus, self.model(run), getattr(corpus, split), amount)
+
+    def enrolled(self, run: RunSettings, amount: Amount, draw: int = 0) -> pd.DataFrame:
+        """What a trained run predicts on test with strangers enrolled with `amount`.
+
+        One row per test utterance, with the columns of a run's predictions. `draw` and the run's
+        seed decide which utterances are drawn.
+        """
+        corpus = self.corpora[run.benchmark]
+        generator = np.random.default_rng([draw, run.seed])
+        return enrolled_predictions(run, corpus, self.model(run), amount, generator)
+
+    def reader(self, runs: Iterable[RunSettings], amount: Amount) -> Callable[[str], pd.DataFrame]:
+        """Like `predictions`, of these runs, with strangers enrolled with `amount`.
+
+        A model that reads no styles predicts the same whoever is enrolled.
+        """
+        known = {self.key(run): run for run in runs}
+
+        @cache
+        def read(key: str) -> pd.DataFrame:
+            run = known[key]
+            return self.enrolled(run, amount) if run.model.styled else self.predictions(key)
+
+        return read
 
     def save_table(
         self,

@@ -92,22 +92,26 @@ print(f"{failed} runs failed")
 # %% [markdown]
 # ## Table 2
 #
-# Δ is paired by seed: the variant minus the full model with the same seed, the same initial backbone and the same order of dialogues. The interval is Student's, over seeds.
+# Δ is paired: the variant minus the full model with the same seeds, the same initial backbones and the same test dialogues. The interval is that of every table.
+#
+# Where test speakers are strangers, what a part contributes depends on what is known about them. Table 2 is evaluated with strangers *enrolled* from all of their unlabelled test utterances; the table with all cells has the same runs with strangers not enrolled as well. Cells without FiLM read no styles, so enrolment does not change them.
 
 # %% tags=["nbval-ignore-output"]
+plan = study.plan("ablation", "controls")
+enrolled = study.reader(plan, "all")
 one_out = cells[cells["system"].isin(TABLE2)]
-table2 = ablation_table(one_out, gathered(one_out, study.predictions))
+table2 = ablation_table(one_out, gathered(one_out, enrolled))
 text = study.save_table(table2, "table2_ablation", one_out, study.caveats)
 display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
+all_cells = gathered(cells, enrolled)
 figure, axes = plt.subplots(1, len(study.corpora), figsize=(7, 2.4), squeeze=False)
 for axis, (benchmark, part) in zip(axes[0], cells.groupby("benchmark", sort=False), strict=True):
-    for place, (system, runs) in enumerate(part.groupby("system", sort=False)):
-        axis.plot(
-            runs["test_wf1"], [place] * len(runs), "o", color=SYSTEM.get(system, "0.4"), alpha=0.7
-        )
-        axis.plot(runs["test_wf1"].mean(), place, "|", markersize=16, color="black")
+    for place, system in enumerate(part["system"].unique()):
+        scores = all_cells[benchmark][system].scores()
+        axis.plot(scores, [place] * len(scores), "o", color=SYSTEM.get(system, "0.4"), alpha=0.7)
+        axis.plot(scores.mean(), place, "|", markersize=16, color="black")
     axis.set_yticks(range(part["system"].nunique()), part["system"].unique())
     axis.invert_yaxis()
     axis.set(title=benchmark, xlabel="W-F1 (%), one dot per seed")
@@ -131,13 +135,16 @@ print("Δ is the difference of the means, for", ", ".join(out["system"].unique()
 #
 # With every combination trained, the **main effect** of a part is its mean effect over the four pairs of cells that differ in this part alone. An interaction is how much more a part adds when another part is on.
 #
-# The controls test whether it matters *who* is speaking. `role` is the speaker's place in the dialogue, `shuffled` assigns the identities to utterances at random, and `constant` gives all utterances the same speaker. **Predict:** if shuffled does as well as identity, where does a gain come from?
+# The controls test whether it matters *who* is speaking, for the statistics that FiLM starts from as well as for the embedding. `role` is the speaker's place in the dialogue, `shuffled` assigns the speakers to utterances at random, so that all statistics are nearly the same, and `constant` gives all utterances the same speaker. **Predict:** if shuffled does as well as identity, where does a gain come from?
 
 # %% tags=["nbval-ignore-output"]
 controls = study.sweep(study.plan("controls"))
 runs = pd.concat([cells, controls]).drop_duplicates("run")
-counts = gathered(runs, study.predictions, ["film", "gate", "aux", "speaker"])
-factorial = factorial_table(counts)
+keys = ["film", "gate", "aux", "speaker"]
+counts = gathered(runs, enrolled, keys)
+strange = [name for name, who in study.strangers.items() if who]
+alone = gathered(cells[cells["benchmark"].isin(strange)], study.predictions, keys)
+factorial = factorial_table(counts, alone)
 by = ["benchmark", "system", "speaker"]
 text = study.save_table(factorial, "table2_factorial", runs, study.caveats, by)
 display(Markdown(text))
@@ -156,9 +163,14 @@ control = factorial.data[factorial.data["kind"] == "control"]
 lines = []
 for row in control.itertuples():
     word = "includes" if row.low <= 0 <= row.high else "excludes"
+    default = counts[row.benchmark][True, True, True, row.reference.split()[-1]]
+    kind = counts[row.benchmark][True, True, True, row.system.split()[-1]]
+    base = counts[row.benchmark][False, False, False, ""].scores().mean()
+    gain, left = (found.scores().mean() - base for found in (default, kind))
     lines.append(
         f"- {row.benchmark}: {row.system} minus {row.reference.split()[-1]} is {row.delta:+.2f} "
-        f"[{row.low:+.2f}, {row.high:+.2f}]; the interval {word} zero."
+        f"[{row.low:+.2f}, {row.high:+.2f}]; the interval {word} zero. Of ML-SAN's {gain:+.2f} to "
+        f"MultiEMO, {left:+.2f} is left."
     )
 display(Markdown("\n".join(lines)))
 

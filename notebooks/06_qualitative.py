@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 6 · Inside the model
 #
-# **Question.** What do gate and FiLM learn about speakers, which emotions are predicted differently, how is $z$ organised, and where in the model can the speaker be found?
+# **Question.** What do gate and FiLM know about speakers, which emotions are predicted differently, how is $z$ organised, and where in the model can the speaker be found?
 #
 # **Produces.** Fig. 3 (`fig3_gate`), Fig. 4 (`fig4_confusion`), Fig. 5 (`fig5_features`), Fig. 9 (`fig9_probes`) and, on simulated corpora, Table 7 (`table7_recovery`).
 #
@@ -46,12 +46,22 @@ from mlsan.evaluation.metrics import summed_confusion
 from mlsan.evaluation.neutrality import (
     recovery_by_modality,
     stage_probes,
+    stranger_probes,
     style_recovery,
     withheld_stages,
 )
-from mlsan.evaluation.qualitative import case_dialogue, case_study, feature_map, speaker_weights
+from mlsan.evaluation.qualitative import (
+    before_and_after,
+    case_dialogue,
+    case_study,
+    feature_map,
+    speaker_distance,
+    speaker_weights,
+)
 from mlsan.report import use_style
 from mlsan.report.nb06_qualitative import (
+    SEEN,
+    STRANGERS,
     WITHHELD,
     arm_of,
     confusion_figure,
@@ -59,17 +69,20 @@ from mlsan.report.nb06_qualitative import (
     gate_figure,
     probes_figure,
     probes_table,
+    recovery_table,
 )
-from mlsan.report.nb07_beyond import way_of
 from mlsan.report.paper import FIG3_WEIGHTS, FIG4_RECOGNISED
+from mlsan.training import AS_PRINTED
 from mlsan.vocabulary import EMOTIONS
 
 use_style()
 
 # %% [markdown]
+# In this notebook, strangers among the test speakers are enrolled with all of their unlabelled test utterances, unless a cell says otherwise.
+#
 # ## Gate and FiLM by speaker
 #
-# $g_m$ has one weight per channel; its mean is how much of a modality passes for a speaker. For FiLM, the two panels show how far the calibration is from the identity. **Predict:** which row should be closest to the identity?
+# $g_m$ has one weight per channel; its mean is how much of a modality passes for a speaker. For FiLM, the two panels show how far the calibration is from the identity, for speakers enrolled with all their training utterances and for a stranger of whom nothing is known. **Predict:** which row should be closest to the identity?
 
 # %% tags=["nbval-ignore-output"]
 benchmark, corpus = next(iter(study.corpora.items()))
@@ -94,27 +107,53 @@ assert round(sum(FIG3_WEIGHTS.values()), 2) == 1
 print(FIG3_WEIGHTS)
 
 # %% [markdown]
-# This figure shows the test dialogue of 6 to 12 turns on which the two systems disagree most. This fixed rule may favour either system. The bars are each modality's share in the norm of the gated context features.
+# This figure shows a conversation: the test dialogue of 6 to 12 turns between at least two people on which the two systems disagree most. This fixed rule may favour either system. In the middle are the features of its speakers before and after calibration: each dot is one of their test utterances, the turns of the conversation are numbered. Below, the bars are each modality's share in the norm of the gated context features, beside both systems' predictions.
+#
+# **Predict:** what happens to the distance between the speakers' clouds?
 
 # %% tags=["nbval-ignore-output"]
-predictions = {system: study.result(run).predictions for system, run in pair.items()}
-chosen = case_dialogue(predictions["ML-SAN"], predictions["MultiEMO"], turns=range(6, 13))
-dialogue = next(d for d in corpus.test if d.id == chosen)
-case = case_study(pair, models, corpus, dialogue)
+read = study.reader(pair.values(), "all")
+predictions = {system: read(study.result(run).key) for system, run in pair.items()}
+chosen = case_dialogue(
+    predictions["ML-SAN"], predictions["MultiEMO"], turns=range(6, 13), among=corpus.test
+)
+place, dialogue = next((i, d) for i, d in enumerate(corpus.test) if d.id == chosen)
+case = case_study(pair, models, corpus, dialogue, "all")
 right = {system: int((case[system] == case["emotion"]).sum()) for system in pair}
-figure3 = gate_figure(weights, case, f"{corpus.name}, test dialogue {chosen}")
+
+# %% tags=["nbval-ignore-output"]
+seen = study.stages(pair["ML-SAN"], "test", "all")
+number = np.repeat(np.arange(len(corpus.test)), [len(d) for d in corpus.test])
+modality = next(m for m in ("audio", "visual", "text") if m in corpus.modalities)
+places = before_and_after(seen, number, place, modality)
+places["emotion"] = np.array(EMOTIONS[benchmark])[places["label"]]
+figure3 = gate_figure(weights, places, case, f"{corpus.name}, test dialogue {chosen}")
 
 # %% tags=["nbval-ignore-output"]
 runs = [study.result(run).key for run in pair.values()]
-data = pd.concat([weights.assign(panel="weights"), case.assign(panel="case")])
-note = f"{benchmark}, seed 0. In the dialogue, correct of {len(case)}: {right}."
+panels = {"weights": weights, "places": places, "case": case}
+data = pd.concat([table.assign(panel=panel) for panel, table in panels.items()])
+note = (
+    f"{benchmark}, seed 0, {modality} features. In the dialogue, correct of {len(case)}: {right}."
+)
 display(Markdown(study.save_figure(figure3, data, "fig3_gate", runs, note)))
 
 # %%
 shares = case.filter(like="weight_")
 assert np.allclose(shares.sum(axis=1), 1)
 assert (case["emotion"] == np.array(EMOTIONS[benchmark])[dialogue.label]).all()
+assert case["speaker"].nunique() > 1
 print("each turn's shares sum to 1 over", [name.removeprefix("weight_") for name in shares])
+
+# %% tags=["nbval-ignore-output"]
+before, after = speaker_distance(places)
+display(
+    Markdown(
+        f"The centres of the conversation's speakers are {before:.2f} standard deviations apart "
+        f"in the raw {modality} features and {after:.2f} after calibration. Correct of "
+        f"{len(case)} turns: {right}."
+    )
+)
 
 # %% [markdown]
 # ## Which emotions are predicted differently?
@@ -131,11 +170,12 @@ for emotion, support in (("fear", 50), ("anger", 345)):
 
 # %% tags=["nbval-ignore-output"]
 both = [run for run in study.plan("main") if study.system(run) in pair]
+read = study.reader(both, "all")
 found = []
 for name in study.corpora:
     for system in pair:
         runs = [r for r in both if r.benchmark == name and study.system(r) == system]
-        predicted = [study.result(run).predictions for run in runs]
+        predicted = [read(study.result(run).key) for run in runs]
         cells = summed_confusion(predicted, EMOTIONS[name])
         found.append(cells.assign(benchmark=name, system=system))
 table = pd.concat(found, ignore_index=True)
@@ -171,7 +211,10 @@ wide.round(1).sort_values(["benchmark", "test utterances"])
 # %% tags=["nbval-ignore-output"]
 maps = pd.concat(
     feature_map(
-        study.config(name, system), study.corpora[name], study.model(study.config(name, system))
+        study.config(name, system),
+        study.corpora[name],
+        study.model(study.config(name, system)),
+        amount="all",
     ).assign(benchmark=name, system=system)
     for name in study.corpora
     for system in ("MultiEMO", "ML-SAN")
@@ -196,9 +239,11 @@ for (name, system), part in maps.groupby(["benchmark", "system"], sort=False):
 #
 # The paper claims that calibrated features are "unrelated to the speaker" and that the output "keeps identity". A map can mislead; a linear probe gives a number for both claims. At each stage of the model, one probe predicts the speaker (fitted on training dialogues, scored on dev dialogues of the same people) and one predicts the emotion (scored on test). The probes read the modalities that FiLM calibrates, audio and visual if they are present, and at the end $z$.
 #
-# Besides MultiEMO and ML-SAN, the figure shows ML-SAN without its auxiliary loss, and ML-SAN with an **adversary**: a second speaker head on the calibrated features whose gradient is reversed, so that FiLM is trained to hide the speaker. A gate that depends on the speaker writes the speaker into its output, trained or not; so one line shows ML-SAN with the identity withheld at test time.
+# The lines: MultiEMO, whose features nobody calibrates; ML-SAN as printed; the same with an **adversary**, a second speaker head on the calibrated features whose gradient is reversed, so that FiLM is trained to hide the speaker; and ML-SAN with its statistics start. A gate that depends on the speaker writes the speaker into its output, trained or not; so one line shows ML-SAN with the identity withheld at test time, the styles kept.
 #
-# **Predict:** at which stage does the speaker become easiest to predict?
+# For strangers, who are not in training, another probe names them from test utterances: fitted on every other dialogue of theirs, scored on the rest.
+#
+# **Predict:** at which stage does the speaker become hardest and at which easiest to predict?
 
 # %% tags=["nbval-ignore-output"]
 arms = study.plan("neutrality")
@@ -214,10 +259,15 @@ def film_modalities(name):
 
 
 for run in arms:
-    seen = [study.stages(run, split) for split in ("train", "dev", "test")]
+    seen = [study.stages(run, split, "all") for split in ("train", "dev", "test")]
     calibrated = film_modalities(run.benchmark)
     found = stage_probes(*seen, np.random.default_rng(run.seed), modalities=calibrated)
-    rows.append(found.assign(benchmark=run.benchmark, system=arm_of(run), seed=run.seed))
+    dialogues = study.corpora[run.benchmark].test
+    number = np.repeat(np.arange(len(dialogues)), [len(d) for d in dialogues])
+    strange = study.strangers[run.benchmark]
+    apart = stranger_probes(seen[-1], number, strange, modalities=calibrated)
+    names = {"benchmark": run.benchmark, "system": arm_of(run), "seed": run.seed}
+    rows += [found.assign(**names), apart.dropna(subset="wf1").assign(**names)]
 
 # %% tags=["nbval-ignore-output"]
 for run in arms:
@@ -225,11 +275,11 @@ for run in arms:
     if not corpus.named or arm_of(run) != "ML-SAN":
         continue
     splits = (corpus.train, corpus.dev, corpus.test)
-    seen = [withheld_stages(run, corpus, study.model(run), split) for split in splits]
+    seen = [withheld_stages(run, corpus, study.model(run), split, "all") for split in splits]
     calibrated = film_modalities(run.benchmark)
     found = stage_probes(*seen, np.random.default_rng(run.seed), modalities=calibrated)
     rows.append(found.assign(benchmark=run.benchmark, system=WITHHELD, seed=run.seed))
-probed = probes_table(pd.concat(rows, ignore_index=True))
+probed = probes_table(pd.concat([part for part in rows if len(part)], ignore_index=True))
 figure9 = probes_figure(probed)
 
 # %% tags=["nbval-ignore-output"]
@@ -251,59 +301,78 @@ for name, part in probed.groupby("benchmark", sort=False):
 
 # %% tags=["nbval-ignore-output"]
 lines = []
-for name in study.corpora:
-    line = spoken.loc[name]["wf1_mean"]
-    moved = line["ML-SAN", "calibrated"] - line["ML-SAN", "raw"]
-    kept = line["ML-SAN", "z"] - line["MultiEMO", "z"]
+for (name, target), part in probed.groupby(["benchmark", "target"], sort=False):
+    if target == "emotion":
+        continue
+    line = part.set_index(["system", "stage"])
+    who = {"speaker": "the speakers who speak most", "stranger": "the strangers, enrolled"}[target]
+    chance = part["chance"].mean()
+    found = ", ".join(
+        f"{system} {line.loc[(system, 'calibrated'), 'wf1_mean']:.1f}"
+        for system in dict.fromkeys(part["system"])
+        if system not in ("MultiEMO", WITHHELD)
+    )
+    raw = line.loc[("ML-SAN", "raw"), "wf1_mean"]
     lines.append(
-        f"- {name}: the speaker probe's W-F1 changes by {moved:+.1f} points from ML-SAN's raw to "
-        f"its calibrated features; on $z$, ML-SAN minus MultiEMO is {kept:+.1f} points."
+        f"- {name}, {who}: the probe's W-F1 is {raw:.1f} on raw features; on calibrated features "
+        f"{found}; chance is {chance:.1f}."
     )
 display(Markdown("\n".join(lines)))
 
 # %% [markdown]
 # ## Does FiLM find the speakers' styles?
 #
-# In a simulation each speaker's style is known, so the calibrated features can be compared with features without style. The score is the mean $R^2$ over features on training utterances. "By speaker" standardises each speaker's features. "Best" is the best scale and shift per speaker and feature: the bound of Eq. 2.
+# In a simulation each speaker's style is known, so the calibrated features can be compared with features without style. The score is the mean $R^2$ over features, on training utterances of the seen speakers and on test utterances of the strangers. "By speaker" standardises each speaker's features over these utterances. "Best" is the best scale and shift per speaker and feature: the bound of Eq. 2. **Predict** which start comes closer to the bound, and for whom.
 
 # %% tags=["nbval-ignore-output"]
-speakers = [run for run in study.plan("speakers") if study.system(run) == "ML-SAN"]
-names = {run: f"ML-SAN, {way_of(run)}" for run in speakers}
-names |= {run: arm_of(run) for run in arms if study.system(run) != "MultiEMO"}
-study.sweep(list(names))
 parts = []
-for run, name in names.items():
-    if not study.corpora[run.benchmark].simulated:
+for run in arms:
+    if not study.corpora[run.benchmark].simulated or arm_of(run) not in (AS_PRINTED, "ML-SAN"):
         continue
-    truth = study.oracle(run.benchmark).train
-    recovered = recovery_by_modality(style_recovery(study.stages(run, "train"), truth))
-    parts.append(recovered.assign(benchmark=run.benchmark, system=name))
+    oracle = study.oracle(run.benchmark)
+    names = {"benchmark": run.benchmark, "system": arm_of(run)}
+    recovered = recovery_by_modality(style_recovery(study.stages(run, "train"), oracle.train))
+    parts.append(recovered.assign(**names, speakers=SEEN))
+    test = study.stages(run, "test", "all")
+    strange = np.isin(test.speaker, study.strangers[run.benchmark])
+    if strange.any():
+        recovered = recovery_by_modality(style_recovery(test, oracle.test, part=strange))
+        parts.append(recovered.assign(**names, speakers=STRANGERS))
 
 # %% tags=["nbval-ignore-output"]
 if parts:
-    keys = ["benchmark", "system", "modality", "calibration"]
-    r2 = pd.concat(parts).groupby(keys, sort=False)["r2_mean"].mean()
-    quality = r2.unstack("calibration", sort=False)
-    quality = quality.drop("text", level="modality").reset_index()
-    text = study.save_table(quality, "table7_recovery", map(study.key, names), study.caveats)
-    display(Markdown(text))
+    table7 = recovery_table(pd.concat(parts, ignore_index=True))
+    behind = [study.key(run) for run in arms if arm_of(run) in (AS_PRINTED, "ML-SAN")]
+    display(Markdown(study.save_table(table7, "table7_recovery", behind, study.caveats)))
 else:
     print("skipped: the true style of real speakers is not known")
 
 # %%
 if parts:
-    ways = [name for name in ("none", "by speaker", "learned") if name in quality]
+    quality = table7.data
+    ways = [name for name in quality if name.startswith(("none", "by", "learned"))]
     assert (quality["best"] >= quality[ways].max(axis=1) - 1e-9).all()
     print("no calibration exceeds the bound of Eq. 2:", ways)
+
+# %% tags=["nbval-ignore-output"]
+if parts:
+    lines = []
+    for row in quality.to_dict("records"):
+        ours, printed = row["learned (statistics start)"], row["learned as printed"]
+        lines.append(
+            f"- {row['benchmark']}, {row['speakers']}, {row['modality']}: {ours:.2f} of at most "
+            f"{row['best']:.2f}; as printed {printed:.2f}, raw {row['none']:.2f}."
+        )
+    display(Markdown("\n".join(lines)))
 
 # %% [markdown]
 # ## What we learned
 #
 # - Gate and FiLM assign one set of weights to each speaker; the weights cannot change between the turns of one speaker.
 # - A recall that rises by half can be a matter of three utterances. Report counts next to shares.
-# - Fig. 9 tests both claims of the paper with numbers. Nothing in Eq. 4 makes the calibrated features neutral; the auxiliary loss asks for more speaker information in $z$.
-# - The adversary's reversed gradient moves each speaker's scale and shift to where one head cannot separate them, not to the values of the other speakers. So the features do not become neutral, and a new probe finds the speakers again.
-# - "Learned" compared with "best" shows how much of what Eq. 2 can do this training has found.
+# - Fig. 9 tests both claims of the paper with numbers. Nothing in Eq. 4 makes the calibrated features neutral; the auxiliary loss asks for more speaker information in $z$. A start at the speaker's statistics takes mean and variance away, which is what a linear probe can read.
+# - The adversary's reversed gradient moves each speaker's scale and shift to where one head cannot separate them, not to the values of the other speakers. A new probe can find the speakers again.
+# - "Learned" compared with "best" shows how much of what Eq. 2 can do a start and its training have found, for speakers that training has and for strangers.
 #
 # ## Exercises
 #

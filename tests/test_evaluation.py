@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from sklearn.feature_selection import f_classif
 from sklearn.metrics import accuracy_score, f1_score
+from tiny import untrained
 
-from mlsan.corpus import open_corpora
+from mlsan.corpus import Dialogue, open_corpora
 from mlsan.evaluation import mean_sd, score_predictions, stages_of
 from mlsan.evaluation.heterogeneity import (
     emotion_plane,
@@ -19,13 +20,20 @@ from mlsan.evaluation.heterogeneity import (
     speaker_names,
     speaker_probe,
     standardise_by_speaker,
+    strangers,
     training_features,
     variance_shares,
 )
-from mlsan.evaluation.probes import probe
-from mlsan.evaluation.qualitative import case_dialogue, case_study, feature_map, speaker_weights
+from mlsan.evaluation.probes import emotion_predictions, every_other, probe
+from mlsan.evaluation.qualitative import (
+    before_and_after,
+    case_dialogue,
+    case_study,
+    feature_map,
+    speaker_distance,
+    speaker_weights,
+)
 from mlsan.training import run_settings
-from mlsan.training.loop import new_model, speaker_code
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +45,7 @@ def corpora(tmp_path_factory):
 def trained(corpora):
     corpus = corpora["MELD"]
     run = run_settings("MELD", "smoke", "ML-SAN", 0)
-    return run, corpus, new_model(run, corpus, speaker_code(run, corpus).size).eval()
+    return run, corpus, untrained(run, corpus)
 
 
 LABEL = np.array([0, 0, 0, 1, 1, 2])
@@ -158,6 +166,33 @@ def test_an_emotion_probe_scores_a_corpus(corpora):
     assert standardised != raw
 
 
+def test_the_speaker_probe_names_speakers_until_their_features_are_standardised(corpora):
+    corpus = corpora["MELD"]
+    raw, standardised = (
+        speaker_probe(corpus, ("audio", "visual"), change, speakers=4)
+        for change in (None, standardise_by_speaker)
+    )
+    assert raw > 70 > 45 > standardised
+
+
+def test_every_other_dialogue_of_each_speaker_is_set_apart():
+    speaker = np.array(["a", "b", "a", "a", "b", "c"])
+    dialogue = np.array([3, 3, 3, 5, 9, 9])
+    assert every_other(speaker, dialogue).tolist() == [True, True, True, False, False, True]
+
+
+def test_probe_predictions_score_as_the_probe_does_and_know_who_is_seen(corpora):
+    corpus = corpora["MELD"]
+    table = emotion_predictions(corpus, corpus.modalities)
+    score = score_predictions(table["label"].to_numpy(), table["predicted"].to_numpy())["wf1"]
+    assert score == pytest.approx(emotion_probe(corpus, corpus.modalities))
+    assert table["label"].tolist() == [int(y) for d in corpus.test for y in d.label]
+    assert set(table.loc[~table["seen"], "speaker"]) == set(strangers(corpus))
+    assert strangers(corpora["IEMOCAP"]) == list(
+        dict.fromkeys(n for d in corpora["IEMOCAP"].test for n in d.speaker)
+    )
+
+
 def test_stages_keep_utterances_in_order(trained):
     run, corpus, model = trained
     seen = stages_of(run, corpus, model, corpus.test)
@@ -171,15 +206,20 @@ def test_stages_keep_utterances_in_order(trained):
     assert list(seen.speaker[: len(corpus.test[0])]) == list(corpus.test[0].speaker)
 
 
-def test_an_untrained_calibration_does_nothing_and_a_trained_one_is_measured(trained):
+def test_an_untrained_calibration_is_the_speakers_own_start(trained):
     run, corpus, model = trained
     speakers = leading_speakers(corpus, 2)
-    before = speaker_weights(run, corpus, model, speakers)
-    calibrated = before["modality"] != "text"
-    assert (before.loc[calibrated, ["scale", "shift"]] == 0).all(axis=None)
-    assert before.loc[~calibrated, "scale"].isna().all()
-    assert before["gate"].between(0, 1).all()
-    assert list(before["speaker"].unique()) == ["unknown", *speakers]
+    found = speaker_weights(run, corpus, model, speakers)
+    calibrated = found["modality"] != "text"
+    unknown = found["speaker"] == "unknown"
+    assert found.loc[calibrated & unknown, ["scale", "shift"]].max(axis=None) < 1e-6
+    assert found.loc[calibrated & ~unknown, ["scale", "shift"]].min(axis=None) > 0.05
+    assert found.loc[~calibrated, "scale"].isna().all()
+    assert found["gate"].to_numpy() == pytest.approx(0.953, abs=0.001)
+    assert list(found["speaker"].unique()) == ["unknown", *speakers]
+    zero = run_settings("MELD", "smoke", "ML-SAN", 0, film_start="zero")
+    plain = speaker_weights(zero, corpus, untrained(zero, corpus), speakers)
+    assert (plain.loc[calibrated, ["scale", "shift"]] == 0).all(axis=None)
 
 
 def test_the_case_is_where_two_systems_differ_most():
@@ -189,10 +229,38 @@ def test_the_case_is_where_two_systems_differ_most():
         other = pd.DataFrame({"split": ["dev"], "dialogue": ["a"], "predicted": [0]})
         return pd.concat([other, table], ignore_index=True)
 
+    def talk(name, party):
+        party = np.array(party)
+        return Dialogue(name, np.zeros_like(party), party, None, {})
+
+    talks = [talk("a", [0, 1]), talk("b", [0, 1, 0]), talk("c", [0, 1] * 4 + [0])]
     one, other = predictions([0] * 14), predictions([1, 1, 1, 1, 0, *[1] * 9])
-    assert case_dialogue(one, other, range(2, 4)) == "a"
-    assert case_dialogue(one, other, range(1, 20)) == "c"
-    assert case_dialogue(one, other, range(50, 60)) == "c"
+    other = other[other["split"] == "test"]  # other rows may stand before
+    assert case_dialogue(one, other, range(2, 4), talks) == "a"
+    assert case_dialogue(one, other, range(1, 20), talks) == "c"
+    assert case_dialogue(one, other, range(50, 60), talks) == "c"
+    talks[2] = talk("c", [0] * 9)
+    assert case_dialogue(one, other, range(1, 20), talks) == "a"
+    with pytest.raises(ValueError, match="no dialogue has two speakers"):
+        case_dialogue(one, other, range(1, 20), talks[2:])
+
+
+def test_a_conversations_speakers_come_together_by_calibration(trained):
+    run, corpus, model = trained
+    seen = stages_of(run, corpus, model, corpus.train)
+    number = np.repeat(np.arange(len(corpus.train)), [len(d) for d in corpus.train])
+    chosen = next(i for i, d in enumerate(corpus.train) if len(set(d.speaker)) == 2)
+    places = before_and_after(seen, number, chosen, "audio")
+    assert list(places["stage"].unique()) == ["raw", "calibrated"]
+    dialogue = corpus.train[chosen]
+    for _, part in places.groupby("stage"):
+        turns = part[part["turn"] > 0].sort_values("turn")
+        assert turns["turn"].tolist() == list(range(1, len(dialogue) + 1))
+        assert turns["speaker"].tolist() == list(dialogue.speaker)
+        assert turns["label"].tolist() == dialogue.label.tolist()
+        assert len(part) > len(turns)
+    distance = speaker_distance(places)
+    assert distance["calibrated"] < 0.5 * distance["raw"]
 
 
 def test_modality_shares_of_a_case_add_up(trained):
@@ -219,6 +287,6 @@ def test_without_names_a_stage_has_roles(trained):
         test=tuple(dataclasses.replace(d, speaker=None) for d in corpus.test),
     )
     run = run_settings("MELD", "smoke", "ML-SAN", 0, named=False)
-    model = new_model(run, nameless, speaker_code(run, nameless).size)
+    model = untrained(run, nameless)
     seen = stages_of(run, nameless, model, nameless.test)
     assert set(seen.speaker) == {f"role {p}" for d in nameless.test for p in d.party}

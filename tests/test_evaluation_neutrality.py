@@ -4,9 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from tiny import untrained
 
 from mlsan.corpus import Dialogue, open_corpora
-from mlsan.corpus.simulate import oracle_calibrated, read_simulated, simulated_folder, simulation
+from mlsan.corpus.simulate import oracle_calibrated, simulated_folder, simulation
 from mlsan.evaluation import Stages, stages_of
 from mlsan.evaluation.neutrality import (
     STAGES,
@@ -15,11 +16,11 @@ from mlsan.evaluation.neutrality import (
     map_agreement,
     recovery_by_modality,
     stage_probes,
+    stranger_probes,
     style_recovery,
     withheld_stages,
 )
 from mlsan.training import run_settings
-from mlsan.training.loop import new_model, speaker_code
 
 NAMES = np.array(["a", "b", "c", "d"])
 GAIN = np.array([[0.5, 2.0], [1.0, 1.0], [1.5, 0.7], [3.0, 1.2]], dtype=np.float32)
@@ -173,42 +174,99 @@ def test_an_oracle_of_other_dialogues_or_features_is_refused():
         style_recovery(gathered(who, label, shown, wide), oracle_of(label, latent))
 
 
-def test_a_simulated_corpus_is_recovered_by_standardising_and_not_by_an_untrained_model(tmp_path):
-    corpus = open_corpora("sim", "smoke", None, tmp_path)["IEMOCAP"]
-    oracle = oracle_calibrated(simulated_folder(simulation("IEMOCAP", "smoke"), tmp_path))
-    run = run_settings("IEMOCAP", "smoke", "ML-SAN", 0)
-    model = new_model(run, corpus, speaker_code(run, corpus).size)
-    seen = {s: stages_of(run, corpus, model, getattr(corpus, s)) for s in ("train", "dev", "test")}
-    found = recovery_by_modality(style_recovery(seen["train"], oracle.train))
-    r2 = found.pivot(index="modality", columns="calibration", values="r2_mean")
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpora")
+    corpus = open_corpora("sim", "smoke", None, folder)["IEMOCAP"]
+    return corpus, oracle_calibrated(simulated_folder(simulation("IEMOCAP", "smoke"), folder))
+
+
+def start(simulated, film_start, split, amount=0):
+    """Stages of an ML-SAN before its first epoch, and R² by modality and calibration."""
+    corpus, oracle = simulated
+    run = run_settings("IEMOCAP", "smoke", "ML-SAN", 0, film_start=film_start)
+    seen = stages_of(run, corpus, untrained(run, corpus), getattr(corpus, split), amount)
+    found = recovery_by_modality(style_recovery(seen, getattr(oracle, split)))
+    return seen, found.pivot(index="modality", columns="calibration", values="r2_mean")
+
+
+@pytest.mark.parametrize(("split", "amount"), [("train", 0), ("test", "all")])
+def test_a_simulated_style_is_recovered_by_the_statistics_start_alone(simulated, split, amount):
+    _, zero = start(simulated, "zero", split, amount)
+    _, printed = start(simulated, "printed", split, amount)
+    _, statistics = start(simulated, "statistics", split, amount)
     for modality in ("audio", "visual"):
-        row = r2.loc[modality]
-        assert row["learned"] == pytest.approx(row["none"])
+        row = statistics.loc[modality]
         assert row["none"] < row["by speaker"] < row["best"] < 1
-    assert r2.loc["text", ["none", "learned", "best"]].to_numpy(float) == pytest.approx(1)
-    found = probes(seen["train"], seen["dev"], seen["test"], modalities=("audio", "visual"))
+        assert zero.loc[modality, "learned"] == pytest.approx(row["none"])
+        assert printed.loc[modality, "learned"] < row["none"] + 0.01
+        assert row["best"] - 0.15 < row["learned"] <= row["best"]
+        assert row["none"] + 0.1 < row["learned"]
+    assert zero.loc["text", ["none", "learned", "best"]].to_numpy(float) == pytest.approx(1)
+
+
+def test_a_stranger_of_whom_nothing_is_known_is_not_calibrated(simulated):
+    _, none = start(simulated, "statistics", "test", 0)
+    assert none.loc["audio", "learned"] == pytest.approx(none.loc["audio", "none"], abs=0.01)
+
+
+def test_without_frequent_speakers_recovery_has_no_number():
+    who, label, latent, shown = styled(0)
+    seen = gathered(who, label, shown, latent)
+    nobody = np.zeros(len(who), dtype=bool)
+    assert style_recovery(seen, oracle_of(label, latent), part=nobody)["r2"].isna().all()
+
+
+def test_the_statistics_start_makes_features_neutral_for_seen_speakers_and_strangers(simulated):
+    corpus, _ = simulated
+    (train, _), (dev, _) = (start(simulated, "statistics", s) for s in ("train", "dev"))
+    test, _ = start(simulated, "statistics", "test", "all")
+    found = probes(train, dev, test, modalities=("audio", "visual"))
     assert set(found["modalities"]) == {"audio+visual"}
     assert found["wf1"].between(0, 100).all()
+    raw, calibrated = (found.loc[("speaker", stage)] for stage in ("raw", "calibrated"))
+    assert raw["wf1"] > raw["chance"] + 40
+    assert calibrated["wf1"] < calibrated["chance"] + 10
+    names = sorted(set(test.speaker))
+    number = np.repeat(np.arange(len(corpus.test)), [len(d) for d in corpus.test])
+    apart = stranger_probes(test, number, names, modalities=("audio",)).set_index("stage")
+    assert apart.loc["raw", "wf1"] > 85 > 75 > apart.loc["calibrated", "wf1"]
+    assert set(apart["classes"]) == {2}
+    assert set(apart["target"]) == {"stranger"}
+    assert apart["fitted"].iloc[0] + apart["scored"].iloc[0] == len(test.label)
 
 
-def test_a_gate_writes_the_identity_that_it_is_given_and_withholding_removes_it(tmp_path):
-    # With this seed every actor has enough utterances to be a known speaker.
-    corpus, _ = read_simulated(simulated_folder(simulation("IEMOCAP", "smoke", seed=0), tmp_path))
+def test_a_stranger_of_one_dialogue_cannot_be_probed():
+    seen = undone(0)
+    number = np.arange(len(seen.label)) // 10
+    alone = np.where(number == 0, "x", seen.speaker)
+    once = dataclasses.replace(seen, speaker=alone)
+    assert stranger_probes(once, number, ["x", "a"])["wf1"].isna().all()
+    both = stranger_probes(once, number, ["x", "a", "b"])
+    assert set(both["classes"]) == {2}
+    assert both.set_index("stage").loc["raw", "wf1"] > 65
 
-    def gated(system, gather):
-        run = run_settings("IEMOCAP", "smoke", system, 0)
-        model = new_model(run, corpus, speaker_code(run, corpus).size)
+
+def test_a_gate_writes_the_identity_that_it_is_given_and_withholding_removes_it(simulated):
+    corpus, _ = simulated
+
+    def gated(system, gather, **starts):
+        run = run_settings("IEMOCAP", "smoke", system, 0, **starts)
+        model = untrained(run, corpus)
         seen = [gather(run, corpus, model, part) for part in (corpus.train, corpus.dev)]
         return seen[0], probes(*seen, seen[0]).loc[("speaker", "gated"), "wf1"]
 
-    given, with_name = gated("ML-SAN", stages_of)
-    withheld, without_name = gated("ML-SAN", withheld_stages)
+    noise = {"gate_start": "random", "film_start": "zero"}
+    given, with_name = gated("ML-SAN", stages_of, **noise)
+    withheld, without_name = gated("ML-SAN", withheld_stages, **noise)
     assert with_name > without_name + 20
     assert given.code.all()
     assert not withheld.code.any()
     assert np.array_equal(given.speaker, withheld.speaker)
+    opened = [gated("ML-SAN", gather)[1] for gather in (stages_of, withheld_stages)]
+    assert opened[0] == opened[1], "an open gate writes nothing, and styles stay"
     plain = [gated("MultiEMO", gather)[0].z for gather in (stages_of, withheld_stages)]
     assert np.array_equal(*plain)
     run = run_settings("IEMOCAP", "smoke", "ML-SAN", 0, named=False)
     with pytest.raises(ValueError, match="uses roles"):
-        withheld_stages(run, corpus, new_model(run, corpus, 3), corpus.dev)
+        withheld_stages(run, corpus, untrained(run, corpus), corpus.dev)

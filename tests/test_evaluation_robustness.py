@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from tiny import untrained
 
 from mlsan.corpus import open_corpora
 from mlsan.evaluation import score_predictions, stages_of
@@ -16,7 +17,6 @@ from mlsan.evaluation.robustness import (
     without,
 )
 from mlsan.training import run_settings
-from mlsan.training.loop import new_model, speaker_code
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(corpus):
     run = run_settings("MELD", "smoke", "MultiEMO", 0)
-    return run, new_model(run, corpus, speaker_code(run, corpus).size).eval()
+    return run, untrained(run, corpus)
 
 
 def draw(seed=0):

@@ -48,8 +48,7 @@ ORIGIN = Provenance(
 SESSION = Session(
     profile="small",
     corpus="sim",
-    simulated=True,
-    named=True,
+    offers=frozenset({"simulation", "names", "strangers", "sessions"}),
     fingerprints={"MELD": "aaa", "IEMOCAP": "bbb"},
     runs=frozenset({"r1", "r2", "r3"}),
     code="ccc",
@@ -254,16 +253,19 @@ def test_altered_file_is_stale(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("session", "unexpected"),
+    ("need", "unexpected"),
     [
-        ({"simulated": False}, {"fig8_dose", "table7_recovery"}),
-        ({"simulated": False, "named": False}, {"fig8_dose", "table7_recovery", "table6_seen"}),
+        ("simulation", {"fig8_dose", "table7_recovery"}),
+        ("names", {"table6_seen"}),
+        ("strangers", {"fig11_enrolment"}),
+        ("sessions", {"table8_dev"}),
     ],
 )
 def test_what_the_corpora_cannot_provide_is_not_missing(
-    tmp_path: Path, session: dict, unexpected: set[str]
+    tmp_path: Path, need: str, unexpected: set[str]
 ) -> None:
-    missed = {f.artifact for f in check(tmp_path, replace(SESSION, **session))}
+    session = replace(SESSION, offers=SESSION.offers - {need})
+    missed = {f.artifact for f in check(tmp_path, session)}
     assert missed == set(ARTIFACTS) - unexpected
 
 

@@ -16,7 +16,8 @@ from mlsan.report.nb03_mlsan import (
     selection_table,
     significance_table,
 )
-from mlsan.report.nb04_ablations import ablation_table, factorial_table
+from mlsan.report.nb04_ablations import ALONE, ablation_table, factorial_table
+from mlsan.report.tables import ENROLLED, PROBE, STANDARDISED
 from mlsan.scores import class_f1, class_recall
 from mlsan.vocabulary import EMOTIONS
 
@@ -52,12 +53,44 @@ def test_table3_has_every_system_and_the_papers_claim():
     assert np.isnan(data.loc["only Aux", "paper_delta"])
     row = data.loc["ML-SAN"]
     expected = f"{row['delta']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
-    assert shown.loc["ML-SAN", "Δ to MultiEMO [95 %]"] == expected
+    assert shown.loc["ML-SAN", "Δ [95 %]"] == expected
     assert "9.92 from 3 runs" in shown.loc["ML-SAN", "paper's claim"]
     assert shown.loc["MMGCN", "seeds"] == "2 of 3"
     assert shown.loc["only Aux", "seeds"] == "0 of 3"
-    assert shown.loc["only Aux", "Δ to MultiEMO [95 %]"] == "–"
+    assert shown.loc["only Aux", "Δ [95 %]"] == "–"
     assert not table.shown.astype(str).apply(lambda c: c.str.contains("nan")).any(axis=None)
+
+
+def test_table3_has_the_enrolled_model_against_the_normalisation():
+    systems = {"MultiEMO": counts(0.4), STANDARDISED: counts(0.7, salt=1)}
+    systems |= {"ML-SAN as printed": counts(0.4, salt=2), ENROLLED: counts(0.8, salt=3)}
+    both = {"MELD": systems, "IEMOCAP": {"MultiEMO": counts(0.4, "IEMOCAP")}}
+    pairs = [(ENROLLED, STANDARDISED)]
+    compared = compare_all(both, "MultiEMO", pairs)
+    table = significance_table(compared)
+    assert list(table.shown["against"]) == ["MultiEMO"] * 3 + [STANDARDISED]
+    last = table.data.iloc[-1]
+    expected = difference(systems[ENROLLED], systems[STANDARDISED])
+    assert (last["system"], last["delta"]) == (ENROLLED, expected.value)
+    assert (last["low"], last["high"]) == expected[1:3]
+    # Holm's correction counts this comparison too.
+    alone = compare_all(both, "MultiEMO")
+    assert (compared["p_t_holm"][:3] >= alone["p_t_holm"]).all()
+    assert (compared["p_t_holm"][:3] > alone["p_t_holm"]).any()
+    printed = table.data.set_index("system").loc["ML-SAN as printed"]
+    assert printed["paper_delta"] == pytest.approx(1.39)
+    assert printed["paper_p_below"] == 0.01
+
+
+def test_a_probe_that_is_the_same_for_every_seed_is_compared_with_runs():
+    once = counts(0.7, seeds=(0,), asked=1).table
+    probe = Counts((0, 1, 2), counts(0.4).dialogues, np.repeat(once, 3, axis=0), 3)
+    (row,) = compare_all({"MELD": {"MultiEMO": counts(0.4), PROBE: probe}}, "MultiEMO").to_dict(
+        "records"
+    )
+    assert row["wf1_sd"] == 0
+    assert row["low"] < row["delta"] < row["high"]
+    assert row["seeds"] == 3
 
 
 def test_table4_has_the_tail_first_and_the_papers_utterances():
@@ -153,6 +186,23 @@ def test_the_factorial_survives_failed_runs_and_refuses_half_a_design():
         factorial_table({"MELD": {k: c for k, c in cells.items() if k[:3] != (False, True, False)}})
     with pytest.raises(ValueError, match="role"):
         factorial_table({"MELD": {**cells, (True, False, True, "role"): counts(0.5)}})
+
+
+def test_the_factorial_has_the_cells_without_enrolment_beside_them():
+    enrolled = design("IEMOCAP", "identity", film=0.3, gate=0.0, aux=0.0)
+    alone = design("IEMOCAP", "identity", film=0.05, gate=0.0, aux=0.0)
+    meld = design("MELD", "identity", film=0.3, gate=0.0, aux=0.0)
+    table = factorial_table({"MELD": meld, "IEMOCAP": enrolled}, {"IEMOCAP": alone})
+    rows = table.shown[table.shown["kind"] == ALONE].set_index("system")
+    assert list(rows.index) == [cell_name(*on) for on in SWITCHES[1:]]
+    assert (rows["MELD W-F1"] == "–").all()
+    data = table.data.set_index(["kind", "benchmark", "system"])
+    for kind, cells in (("cell", enrolled), (ALONE, alone)):
+        full = cells[(True, True, True, "identity")].scores().mean()
+        assert data.loc[(kind, "IEMOCAP", "ML-SAN"), "wf1_mean"] == pytest.approx(full)
+        base = cells[(False, False, False, "")].scores().mean()
+        assert data.loc[(kind, "IEMOCAP", "ML-SAN"), "delta"] == pytest.approx(full - base)
+    assert list(table.shown["kind"].unique()) == ["cell", ALONE, "effect"]
 
 
 def test_seen_and_unseen_speakers_stand_apart_where_there_are_any():

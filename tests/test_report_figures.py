@@ -7,29 +7,38 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlsan.evaluation import score_predictions
+from mlsan.evaluation import mean_score, score_predictions
 from mlsan.evaluation.counts import Counts, dialogue_counts
 from mlsan.evaluation.neutrality import STAGES
 from mlsan.evaluation.significance import difference
-from mlsan.report.nb05_sensitivity import dose_figure, dose_table
+from mlsan.report.nb05_sensitivity import dev_table, dose_figure, dose_table
 from mlsan.report.nb06_qualitative import (
     ADVERSARY,
+    SEEN,
+    STRANGERS,
     WITHHELD,
     arm_of,
+    gate_figure,
     probes_figure,
     probes_table,
+    recovery_table,
 )
 from mlsan.report.nb07_beyond import (
+    AMOUNTS,
+    CURVE,
+    MARKS,
+    ORACLE,
+    enrolment_curve,
+    enrolment_figure,
+    enrolment_table,
     robustness_figure,
     robustness_table,
-    speakers_table,
-    way_of,
 )
 from mlsan.training import run_settings
 from mlsan.vocabulary import EMOTIONS
 
 DOSES = (0.0, 0.5, 1.0)
-SYSTEMS = ("MultiEMO", "ML-SAN", "w/o Aux", ADVERSARY, WITHHELD)
+SYSTEMS = ("MultiEMO", "ML-SAN as printed", ADVERSARY, "ML-SAN", WITHHELD)
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +99,7 @@ def test_the_dose_figure_has_one_panel_per_benchmark(benchmarks):
         assert drawn[:, 1] == pytest.approx([0, 10, 20], abs=0.2)
 
 
-def probe_rows():
+def probe_rows(targets=("speaker", "emotion")):
     return pd.DataFrame(
         {
             "benchmark": benchmark,
@@ -103,7 +112,7 @@ def probe_rows():
             "chance": 20.0,
         }
         for benchmark, system, seed, target, stage in product(
-            ("MELD", "IEMOCAP"), SYSTEMS, range(2), ("speaker", "emotion"), STAGES
+            ("MELD", "IEMOCAP"), SYSTEMS, range(2), targets, STAGES
         )
     )
 
@@ -111,7 +120,7 @@ def probe_rows():
 def test_probes_are_averaged_over_seeds_and_drawn_along_the_stages():
     table = probes_table(probe_rows())
     assert len(table) == 2 * 2 * len(SYSTEMS) * len(STAGES)
-    row = table.query("system == 'ML-SAN' and stage == 'context'").iloc[0]
+    row = table.query("system == 'ML-SAN as printed' and stage == 'context'").iloc[0]
     assert row["wf1_mean"] == pytest.approx(60)
     assert (row["low"], row["high"]) == (59, 61)  # of two seeds the range
     assert (row["seeds"], row["chance"], row["modalities"]) == (2, 20, "audio+visual")
@@ -124,6 +133,15 @@ def test_probes_are_averaged_over_seeds_and_drawn_along_the_stages():
         heights = [drawn.lines[0].get_ydata() for drawn in axis.containers]
         assert heights[0] == pytest.approx([61, 58, 55, 52, 49])
         assert heights[3] - heights[0] == pytest.approx(15)
+
+
+def test_strangers_have_a_row_of_panels_where_a_corpus_has_any():
+    rows = probe_rows(("speaker", "stranger", "emotion"))
+    some = rows[(rows["benchmark"] == "IEMOCAP") | (rows["target"] != "stranger")]
+    axes = panels(probes_figure(probes_table(some)))
+    assert [axis.get_title() for axis in axes][2:4] == ["MELD: stranger", "IEMOCAP: stranger"]
+    assert not axes[2].containers
+    assert len(axes[3].containers) == len(SYSTEMS)
 
 
 CONDITIONS = {
@@ -194,11 +212,8 @@ def test_runs_have_the_names_of_their_rows():
     def run(system, **changes):
         return run_settings("MELD", "smoke", system, 0, **changes)
 
-    assert way_of(run("MultiEMO")) == "MultiEMO"
-    assert way_of(run("ML-SAN")) == "identity"
-    assert way_of(run("ML-SAN", named=False)) == "role"
     assert arm_of(run("MultiEMO")) == "MultiEMO"
-    assert arm_of(run("ML-SAN", adversary=True)) == ADVERSARY
+    assert arm_of(run("ML-SAN as printed", adversary=True)) == ADVERSARY
     assert arm_of(run("w/o Aux")) == "w/o Aux"
 
 
@@ -221,72 +236,211 @@ def predictions(wrong, seed):
     return table
 
 
-def test_table5_compares_kinds_of_speaker_on_seen_and_unseen_speakers():
-    ways = {"identity": (20, 22, 24), "role": (4, 6, 8)}
+def table5_parts(ways, parts=(("all", None), ("seen", True), ("unseen", False))):
+    """Counts by part and way; `ways` are each seed's wrong utterances of unseen speakers."""
     tables = {
         way: {seed: predictions(n, seed) for seed, n in enumerate(wrong)}
         for way, wrong in ways.items()
     }
-    parts = {
+    return tables, {
         part: {"MELD": {way: dialogue_counts(t, 2, seen=seen) for way, t in tables.items()}}
-        for part, seen in (("all", None), ("seen", True), ("unseen", False))
+        for part, seen in parts
     }
-    found = speakers_table(parts, {"MELD": "identity"}).data.set_index(["part", "system"])
-    assert found.loc["all", "utterances"].tolist() == [120, 120]
-    assert found.loc["unseen", "utterances"].tolist() == [40, 40]
-    assert found.loc["seen", "wf1_mean"].tolist() == [100, 100]
-    seen, unseen = found.loc[("seen", "role")], found.loc[("unseen", "role")]
+
+
+def test_table5_compares_amounts_of_enrolment_on_seen_and_unseen_speakers():
+    none, most = AMOUNTS[0], AMOUNTS["all"]
+    ways = {"MultiEMO": (20, 22, 24), none: (20, 22, 24), most: (4, 6, 8)}
+    tables, parts = table5_parts(ways)
+    found = enrolment_table(parts).data.set_index(["part", "system"])
+    assert found.loc["all", "utterances"].tolist() == [120] * 3
+    assert found.loc["unseen", "utterances"].tolist() == [40] * 3
+    assert found.loc["seen", "wf1_mean"].tolist() == [100] * 3
+    seen, unseen = found.loc[("seen", most)], found.loc[("unseen", most)]
     assert seen[["delta", "low", "high"]].tolist() == [0, 0, 0]
+    assert found.loc[("unseen", none), ["delta", "low", "high"]].tolist() == [0, 0, 0]
     expected = [
         score_predictions(part["label"].to_numpy(), part["predicted"].to_numpy())["wf1"]
-        for part in (t[t["speaker"] == "Bob"] for t in tables["role"].values())
+        for part in (t[t["speaker"] == "Bob"] for t in tables[most].values())
     ]
     assert unseen["wf1_mean"] == pytest.approx(np.mean(expected))
     assert unseen["wf1_sd"] == pytest.approx(np.std(expected, ddof=1))
     assert 0 < unseen["low"] < unseen["delta"] < unseen["high"]
-    assert found.loc["unseen", "wf1_mean"].diff().iloc[1] == pytest.approx(unseen["delta"])
-    assert found.xs("identity", level="system")["delta"].isna().all()
+    assert unseen["delta"] == pytest.approx(
+        unseen["wf1_mean"] - found.loc[("unseen", "MultiEMO"), "wf1_mean"]
+    )
+    assert found.xs("MultiEMO", level="system")["delta"].isna().all()
 
 
 def test_without_the_reference_or_such_speakers_there_is_no_difference():
     nameless = {0: predictions(4, 0).assign(speaker="")}
-    ways = ("role", "shuffled")
+    ways = ("MultiEMO", AMOUNTS["all"])
     parts = {
         part: {"MELD": {way: dialogue_counts(nameless, 2, seen=seen) for way in ways}}
         for part, seen in (("seen", True), ("all", None))
     }
-    found = speakers_table(parts, {"MELD": "identity"}).data
+    found = enrolment_table(parts, "MMGCN").data
     assert found["delta"].isna().all()
     assert found.groupby("part")["wf1_mean"].count().to_dict() == {"seen": 0, "all": 2}
-    found = speakers_table(parts, {"MELD": "role"}).data.set_index(["part", "system"])["delta"]
+    found = enrolment_table(parts).data.set_index(["part", "system"])["delta"]
     assert found.notna().to_dict() == {
-        ("seen", "role"): False,
-        ("seen", "shuffled"): False,
-        ("all", "role"): False,
-        ("all", "shuffled"): True,
+        ("seen", "MultiEMO"): False,
+        ("seen", AMOUNTS["all"]): False,
+        ("all", "MultiEMO"): False,
+        ("all", AMOUNTS["all"]): True,
     }
 
 
 def test_table5_shows_parts_side_by_side_and_a_dash_for_what_is_missing():
     nobody = {0: predictions(4, 0).assign(speaker="")}
     some = {seed: predictions(4 + seed, seed) for seed in range(3)}
+    ways = ("MultiEMO", AMOUNTS[10])
     parts = {
         part: {
-            "MELD": dict.fromkeys(("identity", "role"), dialogue_counts(nobody, 2, seen=seen)),
+            "MELD": dict.fromkeys(ways, dialogue_counts(nobody, 2, seen=seen)),
             "IEMOCAP": {
-                "identity": dialogue_counts(some, 2, seen=seen),
-                "role": dialogue_counts({0: some[0]}, 2, seen=seen),
+                "MultiEMO": dialogue_counts(some, 2, seen=seen),
+                AMOUNTS[10]: dialogue_counts({0: some[0]}, 2, seen=seen),
             },
         }
         for part, seen in (("seen", True), ("unseen", False))
     }
-    shown = speakers_table(parts, dict.fromkeys(("MELD", "IEMOCAP"), "identity")).shown
-    assert list(shown["speaker given as"]) == ["(utterances)", "identity", "role"] * 2
+    shown = enrolment_table(parts).shown
+    assert list(shown["system"]) == ["(utterances)", *ways] * 2
     assert list(shown["unseen"])[:4] == ["0", "–", "–", "40"]
     assert " ± " in shown["unseen"].iloc[4]
     assert list(shown["Δ unseen [95 %]"])[:5] == ["", "–", "–", "", "–"]
     assert shown["Δ unseen [95 %]"].iloc[5].startswith("+0.00 [")
     assert list(shown["seen"])[4:] == ["100.00 ± 0.00", "100.00"]
+
+
+def curve_counts(wrong):
+    return dialogue_counts({s: predictions(wrong + s, s) for s in range(3)}, 2, seen=False)
+
+
+def test_the_enrolment_curve_has_every_amount_and_the_share_gained():
+    wrong = dict(zip(CURVE, (20, 18, 15, 12, 8, 5, 4), strict=True)) | dict.fromkeys(MARKS, 14)
+    amounts = {"IEMOCAP": {amount: curve_counts(n) for amount, n in wrong.items()}}
+    lines = {"IEMOCAP": {"MultiEMO": curve_counts(20), ORACLE: curve_counts(2)}}
+    curve = enrolment_curve(amounts, lines)
+    own = curve[curve["amount"] != ""].set_index("amount")
+    assert list(own.index) == [str(amount) for amount in (*CURVE, *MARKS)]
+    for amount in wrong:
+        row, expected = own.loc[str(amount)], mean_score(amounts["IEMOCAP"][amount])
+        assert (row["wf1"], row["low"], row["high"], row["seeds"]) == expected
+    assert (own["utterances"] == 40).all()
+    assert own.loc["0", "gained"] == 0
+    assert own.loc["all", "gained"] == 1
+    share = (own.loc["10", "wf1"] - own.loc["0", "wf1"]) / (
+        own.loc["all", "wf1"] - own.loc["0", "wf1"]
+    )
+    assert own.loc["10", "gained"] == pytest.approx(share)
+    line = curve[curve["amount"] == ""].set_index("system")
+    assert list(line.index) == ["MultiEMO", ORACLE]
+    assert line["gained"].isna().all()
+    assert line.loc["MultiEMO", "wf1"] == own.loc["0", "wf1"]
+    flat = enrolment_curve({"IEMOCAP": dict.fromkeys(wrong, curve_counts(9))}, {})
+    assert flat["gained"].isna().all()
+
+
+def test_the_enrolment_figure_has_lines_a_curve_and_marks_apart():
+    amounts = {a: curve_counts(20 - place) for place, a in enumerate((*CURVE, *MARKS))}
+    lines = {"MultiEMO": curve_counts(20), "ML-SAN as printed": curve_counts(21)}
+    both = {"MELD": lines, "IEMOCAP": lines | {ORACLE: curve_counts(1)}}
+    curve = enrolment_curve(dict.fromkeys(both, amounts), both)
+    figure = enrolment_figure(curve)
+    axes = panels(figure)
+    assert [axis.get_title() for axis in axes] == [
+        *("MELD: 40 utterances of strangers", "IEMOCAP: 40 utterances of strangers")
+    ]
+    for axis, benchmark in zip(axes, both, strict=True):
+        part = curve[curve["benchmark"] == benchmark].set_index("amount")
+        along, apart = (container.lines[0] for container in axis.containers)
+        assert along.get_ydata() == pytest.approx(part.loc[[str(a) for a in CURVE], "wf1"])
+        assert apart.get_ydata() == pytest.approx(part.loc[list(MARKS), "wf1"])
+        assert min(apart.get_xdata()) > max(along.get_xdata())
+        names = [text.get_text().replace("\n", " ") for text in axis.get_xticklabels()]
+        assert names == ["0", "1", "3", "10", "30", "100", "all", "dialogue so far", "dialogue"]
+        levels = [line.get_ydata()[0] for line in axis.lines if line.get_label() in both[benchmark]]
+        assert sorted(levels) == sorted(part.loc[[""], "wf1"])
+
+
+def test_table7_sets_the_starts_side_by_side():
+    def rows(system, speakers, learned):
+        kinds = {"none": 0.3, "by speaker": 0.8, "learned": learned, "best": 0.9}
+        return pd.DataFrame(
+            [
+                ("MELD", system, speakers, modality, kind, np.nan if modality == "text" else r2)
+                for modality in ("text", "audio")
+                for kind, r2 in kinds.items()
+            ],
+            columns=["benchmark", "system", "speakers", "modality", "calibration", "r2_mean"],
+        )
+
+    found = [rows("ML-SAN as printed", SEEN, x) for x in (0.0, 0.1)]
+    found += [rows("ML-SAN", SEEN, 0.82), rows("ML-SAN", STRANGERS, 0.7)]
+    nobody = rows("ML-SAN", STRANGERS, np.nan).assign(benchmark="IEMOCAP", r2_mean=np.nan)
+    table = recovery_table(pd.concat([*found, nobody], ignore_index=True)).data
+    assert list(table.columns[3:]) == [
+        *("none", "by speaker", "learned as printed", "learned (statistics start)", "best")
+    ]
+    assert table["speakers"].tolist() == [SEEN, STRANGERS]
+    assert table["modality"].tolist() == ["audio", "audio"]
+    assert table.iloc[0, 3:].tolist() == pytest.approx([0.3, 0.8, 0.05, 0.82, 0.9])
+    assert table.iloc[1]["learned (statistics start)"] == pytest.approx(0.7)
+    assert np.isnan(table.iloc[1]["learned as printed"])
+
+
+def test_table8_says_what_the_dev_split_changes():
+    wrong = {("MultiEMO", "official"): 20, ("MultiEMO", "session"): 12}
+    wrong |= {("ML-SAN", "official"): 10, ("ML-SAN", "session"): 10}
+    found = {key: curve_counts(n) for key, n in wrong.items()}
+    runs = pd.DataFrame(
+        [
+            ("IEMOCAP", system, dev, seed, 4.0 + seed, 70.0, score)
+            for (system, dev), counts in found.items()
+            for seed, score in enumerate(counts.scores())
+        ],
+        columns=["benchmark", "system", "dev", "seed", "epoch", "dev_wf1", "test_wf1"],
+    )
+    table = dev_table(runs, {"IEMOCAP": found})
+    data = table.data.set_index(["system", "dev"])
+    row = data.loc[("MultiEMO", "session")]
+    pair = (found["MultiEMO", dev] for dev in ("session", "official"))
+    assert (row["delta"], row["low"], row["high"], 3) == difference(*pair)
+    assert row["low"] > 0
+    assert data.loc[("ML-SAN", "session"), "delta"] == 0
+    assert data.xs("official", level="dev")["delta"].isna().all()
+    assert (row["epoch_mean"], row["epoch_sd"], row["dev_wf1_mean"]) == (5, 1, 70)
+    assert table.shown["dev dialogues"].tolist() == [
+        *("training speakers'", "a session of strangers") * 2,
+    ]
+    assert table.shown["epoch"].iloc[0] == "5.00 ± 1.00"
+
+
+def test_the_case_study_has_its_speakers_before_and_after():
+    weights = pd.DataFrame(
+        [
+            ("unknown", m, 0.9, np.nan if m == "text" else 0.1, np.nan if m == "text" else 0.2)
+            for m in ("text", "audio")
+        ],
+        columns=["speaker", "modality", "gate", "scale", "shift"],
+    )
+    case = pd.DataFrame({"turn": [1, 2], "speaker": ["Ann", "Bob"], "emotion": ["joy", "anger"]})
+    case = case.assign(MultiEMO=["joy", "joy"], weight_text=0.5, weight_audio=0.5)
+    places = pd.DataFrame(
+        [
+            (stage, speaker, "joy", turn, gap * x, 0.0)
+            for stage, gap in (("raw", 3.0), ("calibrated", 0.0))
+            for x, speaker in enumerate(("Ann", "Bob"))
+            for turn in (0, x + 1)
+        ],
+        columns=["stage", "speaker", "emotion", "turn", "x", "y"],
+    )
+    titles = [axis.get_title() for axis in panels(gate_figure(weights, places, case, "a case"))]
+    assert "raw: distance of the speakers' centres 3.00" in titles
+    assert "calibrated: distance of the speakers' centres 0.00" in titles
+    assert "a case" in titles
 
 
 def test_seeds_that_agree_to_the_last_bit_are_drawn():

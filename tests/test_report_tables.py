@@ -13,7 +13,14 @@ from mlsan.report.nb02_baseline import main_table
 from mlsan.report.nb03_mlsan import architecture_figure
 from mlsan.report.nb04_ablations import ablation_table
 from mlsan.report.nb05_sensitivity import lambda_figure, lambda_table
-from mlsan.report.tables import change, plus_minus
+from mlsan.report.tables import (
+    ENROLLED,
+    PROBE,
+    STANDARDISED,
+    TEXT_PROBE,
+    change,
+    plus_minus,
+)
 from mlsan.training import run_settings
 from mlsan.vocabulary import EMOTIONS
 
@@ -92,6 +99,45 @@ def test_table1_has_a_registered_model_in_its_place(monkeypatch):
     assert "My Model" not in set(untrained)
 
 
+def test_table1_has_probes_first_and_ml_sans_rows_together():
+    systems = ["ML-SAN", "ML-SAN as printed", "MultiEMO", STANDARDISED, "MMGCN"]
+    more = {
+        "MELD": {
+            ENROLLED: counts(0.9),
+            PROBE: counts(0.7, seeds=(0, 1, 2)),
+            TEXT_PROBE: counts(0.5),
+        }
+    }
+    table = main_table(runs(systems), more)
+    shown = table.shown.set_index("system")
+    assert list(shown.index) == [
+        *(TEXT_PROBE, PROBE, "BC-LSTM", "DialogueRNN", "DialogueGCN", "MMGCN"),
+        *("MultiEMO", STANDARDISED, "ML-SAN as printed", "ML-SAN", ENROLLED),
+        *("UniMSE", "MultiEMO (original)"),
+    ]
+    data = table.data.set_index("system")
+    assert data.loc[ENROLLED, "wf1_mean"] == pytest.approx(counts(0.9).scores().mean())
+    assert data.loc[ENROLLED, "wf1_sd"] > 0
+    assert np.isnan(data.loc[ENROLLED, "best_test_wf1_mean"])
+    assert np.isnan(data.loc[PROBE, "wf1_sd"])
+    assert shown.loc[PROBE, "ours"] == "deterministic"
+    assert shown.loc[ENROLLED, "ours"] == "2 seeds"
+    assert data.loc["ML-SAN as printed", "paper_mean"] == 67.73
+    used = shown["unlabelled test utterances used"]
+    assert used[STANDARDISED] == "every speaker's"
+    assert used[ENROLLED] == "the strangers'"
+    assert set(used[["ML-SAN", "ML-SAN as printed", "MultiEMO", PROBE, "MMGCN"]]) == {"none"}
+    assert set(used[["UniMSE", "BC-LSTM"]]) == {"–"}
+
+
+def test_table1_has_a_dash_where_a_corpus_has_no_strangers():
+    both = pd.concat([runs(["ML-SAN"]), runs(["ML-SAN"], "IEMOCAP")])
+    table = main_table(both, {"IEMOCAP": {ENROLLED: counts(0.9, "IEMOCAP")}})
+    row = table.shown.set_index("system").loc[ENROLLED]
+    assert row["sim-meld, dev-selected"] == "–"
+    assert " ± " in row["sim-iemocap, dev-selected"]
+
+
 def test_table1_counts_failed_runs():
     table = runs(["MultiEMO", "ML-SAN"])
     table.loc[table["run"] == "ML-SAN1", ["test_wf1", "best_test_wf1"]] = np.nan
@@ -122,6 +168,9 @@ def test_table2_has_the_paired_difference_with_its_interval():
         assert row == pytest.approx(expected[:3])
         assert row[2] < 0
     assert data.loc["ML-SAN", ["delta", "delta_low", "delta_high"]].isna().all()
+    # The scores are those of the evaluation that is counted, not of the runs' own test.
+    for system in systems:
+        assert data.loc[system, "wf1_mean"] == pytest.approx(both[system].scores().mean())
     assert data.loc["w/o FiLM", "paper_delta"] == -0.51
     assert table.shown["sim-meld Δ [95 %]"].iloc[0] == "–"
 

@@ -1,5 +1,8 @@
 """Settings are checked before any work is done, and say what is allowed."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from mlsan.__main__ import main
@@ -103,6 +106,58 @@ def test_doses_change_the_simulation_and_nothing_else():
     assert runs == study.dose_plan()
     assert {study.system(run) for run in runs} == {"MultiEMO", "ML-SAN"}
     assert not {doses[0.0].key(run) for run in runs} & {study.key(run) for run in runs}
+
+
+def test_the_standardised_study_changes_features_of_everybody_and_nothing_else():
+    study = open_study("03_mlsan", "smoke")
+    other = study.standardised()
+    for benchmark, corpus in other.corpora.items():
+        own = study.corpora[benchmark]
+        for one, before in zip(corpus.test, own.test, strict=True):
+            assert (one.speaker, one.id) == (before.speaker, before.id)
+            assert (one.feature["text"] == before.feature["text"]).all()
+            assert not np.allclose(one.feature["audio"], before.feature["audio"])
+    plan = study.standardised_plan()
+    assert {study.system(run) for run in plan} == {"MultiEMO"}
+    assert {run.seed for run in plan} == set(study.seeds)
+    assert not {other.key(run) for run in plan} & {study.key(run) for run in plan}
+
+
+def test_what_the_corpora_offer(monkeypatch):
+    study = open_study("03_mlsan", "smoke")
+    assert study.offers == {"simulation", "names", "strangers", "sessions"}
+    assert len(study.strangers["IEMOCAP"]) == 2
+    nameless = {
+        name: replace(
+            corpus,
+            **{
+                split: tuple(replace(d, speaker=None) for d in getattr(corpus, split))
+                for split in ("train", "dev", "test")
+            },
+        )
+        for name, corpus in study.corpora.items()
+    }
+    monkeypatch.setattr(type(study), "corpora", nameless)
+    assert study.offers == {"simulation"}
+
+
+def test_a_reader_enrols_strangers_for_models_that_read_styles_alone():
+    study = open_study("03_mlsan", "smoke")
+    runs = [study.config("IEMOCAP", name) for name in ("MultiEMO", "ML-SAN as printed", "ML-SAN")]
+    study.sweep(runs)
+    read = study.reader(runs, "all")
+    for run in runs[:2]:
+        assert read(study.key(run)).equals(study.predictions(study.key(run)))
+    ours = study.key(runs[2])
+    found = read(ours)
+    assert found is read(ours), "evaluated once"
+    assert found.equals(study.enrolled(runs[2], "all"))
+    none = study.reader(runs, 0)(ours)
+    test = study.predictions(ours).query("split == 'test'")
+    assert none["predicted"].tolist() == test["predicted"].tolist()
+    # After two epochs few predictions change, so look at what the classifier sees.
+    pair = [study.stages(runs[2], "test", amount).logits for amount in (0, "all")]
+    assert not np.allclose(*pair)
 
 
 def test_real_speakers_have_no_heterogeneity_to_set(tmp_path):

@@ -7,15 +7,16 @@ from mlsan.training.plans import (
     PLANS,
     ablation_runs,
     control_runs,
+    dev_runs,
     dose_runs,
     lambda_runs,
     main_runs,
     neutrality_runs,
     robustness_runs,
-    speaker_runs,
+    standardised_runs,
 )
 from mlsan.training.profiles import SCALES
-from mlsan.training.systems import BASELINES, CELLS, describe, system_of
+from mlsan.training.systems import AS_PRINTED, BASELINES, CELLS, describe, system_of
 
 SEEDS, FEW = SCALES["small"].seeds, SCALES["small"].few
 
@@ -24,11 +25,14 @@ def test_plans_cover_seeds_and_share_runs():
     main = main_runs("MELD", "small", True)
     ablation = ablation_runs("MELD", "small", True)
     assert len(SEEDS) == 5
-    assert len(main) == (len(BASELINES) + 2) * len(SEEDS)
+    assert len(main) == (len(BASELINES) + 3) * len(SEEDS)
+    assert {AS_PRINTED, "ML-SAN", "MultiEMO"} < {system_of(run.model) for run in main}
     assert {system_of(run.model) for run in ablation} == {"MultiEMO", *CELLS}
     assert len(ablation) == 8 * len(FEW)
     assert len(set(main) & set(ablation)) == 2 * len(FEW)
     assert set(dose_runs("MELD", "small", True)) <= set(main)
+    standardised = standardised_runs("MELD", "small", True)
+    assert set(standardised) == {run for run in main if system_of(run.model) == "MultiEMO"}
 
 
 def test_the_curve_over_lambda_starts_without_the_loss():
@@ -51,19 +55,37 @@ def test_controls_differ_in_the_speaker_and_in_nothing_else():
     assert len({run.model_copy(update={"speaker": "role"}) for run in runs}) == 1
 
 
-@pytest.mark.parametrize(("named", "kinds"), [(True, ["identity", "role"]), (False, ["role"])])
-def test_speakers_are_identities_and_roles(named, kinds):
-    runs = [run for run in speaker_runs("IEMOCAP", "paper", named) if run.seed == 0]
-    assert [system_of(run.model) for run in runs] == ["MultiEMO"] + ["ML-SAN"] * len(kinds)
-    assert [run.speaker for run in runs[1:]] == kinds
+def test_as_printed_differs_from_ours_in_its_start_and_lambda():
+    runs = {system_of(r.model): r for r in main_runs("IEMOCAP", "small", True) if r.seed == 0}
+    ours, printed = (runs[name].model.model_dump() for name in ("ML-SAN", AS_PRINTED))
+    differ = {field for field, value in ours.items() if printed[field] != value}
+    assert differ == {"film_start", "gate_start", "lam"}
+    assert (printed["film_start"], printed["gate_start"], printed["lam"]) == (
+        *("printed", "random", 0.2),
+    )
+    assert runs["ML-SAN"].train.enrolment == "random"
+    assert runs[AS_PRINTED].train.enrolment == "all"
 
 
 def test_the_adversary_is_the_only_change_for_neutrality():
     runs = [run for run in neutrality_runs("MELD", "small", True) if run.seed == 0]
-    plain, adversary = runs[1], runs[-1]
-    assert (plain.model.adversary, adversary.model.adversary) == (False, True)
+    printed, adversary = runs[1], runs[-1]
+    assert [system_of(run.model) for run in runs[:3]] == ["MultiEMO", AS_PRINTED, "ML-SAN"]
+    assert (printed.model.adversary, adversary.model.adversary) == (False, True)
     off = adversary.model.model_copy(update={"adversary": False})
-    assert adversary.model_copy(update={"model": off}) == plain
+    assert adversary.model_copy(update={"model": off}) == printed
+
+
+def test_the_dev_split_is_the_only_change_and_needs_sessions():
+    runs = dev_runs("IEMOCAP", "small", True)
+    assert len(runs) == 4 * len(FEW)
+    assert set(runs) & set(main_runs("IEMOCAP", "small", True))
+    pairs = {(system_of(r.model), r.seed, r.train.dev) for r in runs}
+    assert len(pairs) == len(runs)
+    for run in runs:
+        train = run.train.model_copy(update={"dev": "official"})
+        assert run.model_copy(update={"train": train}) in runs
+    assert dev_runs("MELD", "small", True) == dev_runs("IEMOCAP", "small", False) == []
 
 
 def test_modality_dropout_is_the_only_change_for_robustness():

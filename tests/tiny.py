@@ -4,8 +4,10 @@ import multiprocessing
 import os
 from pathlib import Path
 
-from mlsan.corpus import open_corpora
+from mlsan.corpus import Corpus, open_corpora
+from mlsan.model.interface import EmotionModel
 from mlsan.training import Source, run_settings, sweep, train_run
+from mlsan.training.loop import begin
 from mlsan.training.settings import RunSettings
 
 TINY = {"epochs": 3, "d": 8, "feedforward": 16, "classifier": 8}
@@ -17,6 +19,11 @@ FORKS.set_forkserver_preload(["mlsan.training"])
 def tiny(system: str = "ML-SAN", seed: int = 0, **changes) -> RunSettings:
     """A tiny MultiEMO or ML-SAN on the smoke corpus of MELD."""
     return run_settings("MELD", "smoke", system, seed, **TINY | changes)
+
+
+def untrained(run: RunSettings, corpus: Corpus) -> EmotionModel:
+    """The model of a run before its first epoch, as evaluation takes it."""
+    return begin(run, corpus).model.eval()
 
 
 def source(cache: Path) -> Source:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Shaped
 
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.corpus.transcripts import FIRST_KEY
-from mlsan.evaluation.probes import probe_predictions
+from mlsan.evaluation.probes import STRENGTH, probe_predictions
 
 EMOBERTA_LIST = "emoberta-train.json"
 _TEST_DIALOGUE = re.compile(r"MELD/test/dia(\d+)")
@@ -30,7 +30,7 @@ def text_audit(corpus: Corpus) -> pd.DataFrame:
         {
             "dialogue": [d.id for d in corpus.test for _ in d.label],
             "label": label,
-            "predicted": probe_predictions(train, train_label, test, strength=0.1),
+            "predicted": probe_predictions(train, train_label, test, STRENGTH),
             "duplicate": np.isin(row_keys(test), row_keys(train)),
             "same_label": np.isin(np.char.add(row_keys(test), np.char.mod("/%d", label)), pair),
         }

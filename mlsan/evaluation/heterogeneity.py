@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlsan.corpus import Corpus, Dialogue, role_names
-from mlsan.evaluation.probes import probe
+from mlsan.evaluation.probes import STRENGTH, probe
 from mlsan.vocabulary import EMOTIONS, Modality
 
 COMPONENTS = 20  # principal components in which the discriminant plane is sought
@@ -41,6 +41,13 @@ def speaker_names(corpus: Corpus, dialogue: Dialogue) -> tuple[str, ...]:
     """The speaker of each utterance: names where the corpus has them, else roles."""
     roles = role_names(corpus.benchmark)
     return dialogue.speaker or tuple(roles[party] for party in dialogue.party)
+
+
+def strangers(corpus: Corpus) -> list[str]:
+    """The named test speakers who never speak in training, in order of appearance."""
+    trained = {name for d in corpus.train for name in d.speaker or ()}
+    tested = dict.fromkeys(name for d in corpus.test for name in d.speaker or () if name)
+    return [name for name in tested if name not in trained]
 
 
 def emotion_plane(
@@ -99,7 +106,7 @@ def training_features(corpus: Corpus, modality: Modality) -> Float[np.ndarray, "
     return np.concatenate([d.feature[modality] for d in corpus.train])
 
 
-LEADING = 9  # speakers of the two functions below: as many as nEMO has
+LEADING = 9  # speakers of `variance_shares` and `speaker_probe`: as many as nEMO has
 
 
 def variance_shares(corpus: Corpus, modality: Modality) -> tuple[float, float]:
@@ -108,7 +115,9 @@ def variance_shares(corpus: Corpus, modality: Modality) -> tuple[float, float]:
     This is eta squared over the training utterances of the nine leading speakers. In nEMO, with
     openSMILE's eGeMAPSv02 functionals as features, it is 17.8 and 6.2 (Christop 2024).
     """
-    features, speaker, label = _of_leading(corpus, corpus.train, (modality,))
+    features, speaker, label = _utterances(corpus, corpus.train, (modality,), None)
+    kept = np.isin(speaker, leading_speakers(corpus, LEADING))
+    features, speaker, label = features[kept], speaker[kept], label[kept]
     features = features - features.mean(axis=0)
     total = np.square(features).sum(axis=0)
     shares = []
@@ -117,31 +126,6 @@ def variance_shares(corpus: Corpus, modality: Modality) -> tuple[float, float]:
         between = (table.mean() ** 2).mul(table.size(), axis=0).sum(axis=0)
         shares.append(100 * float(np.nanmedian(between / total)))
     return shares[0], shares[1]
-
-
-def speaker_probe(corpus: Corpus, modalities: Sequence[Modality]) -> float:
-    """Weighted F1 in percent of a linear probe that names the nine leading speakers.
-
-    It is trained on their training utterances and tested on their dev utterances.
-    """
-    train = _of_leading(corpus, corpus.train, modalities)
-    dev = _of_leading(corpus, corpus.dev, modalities)
-    return probe(*train[:2], *dev[:2], strength=0.1)
-
-
-def _of_leading(
-    corpus: Corpus, dialogues: Sequence[Dialogue], modalities: Sequence[Modality]
-) -> tuple[
-    Float[np.ndarray, "utterance feature"],
-    Shaped[np.ndarray, "utterance"],
-    Int[np.ndarray, "utterance"],
-]:
-    """Features side by side, speakers and labels of the leading speakers' utterances."""
-    speaker = np.array([name for d in dialogues for name in speaker_names(corpus, d)])
-    kept = np.isin(speaker, leading_speakers(corpus, LEADING))
-    features = [np.concatenate([d.feature[m] for m in modalities], axis=1) for d in dialogues]
-    label = np.concatenate([d.label for d in dialogues])
-    return np.concatenate(features)[kept], speaker[kept], label[kept]
 
 
 def repetition(corpus: Corpus) -> dict[str, float]:
@@ -172,13 +156,39 @@ def emotion_probe(
     `change` maps a split's features and speakers to new features, such as
     `standardise_by_speaker`.
     """
-    sets = []
-    for split in (corpus.train, corpus.test):
-        features = np.concatenate(
-            [np.concatenate([d.feature[m] for m in modalities], axis=1) for d in split]
-        )
-        if change is not None:
-            speaker = np.array([name for d in split for name in speaker_names(corpus, d)])
-            features = change(features, speaker)
-        sets += [features, np.concatenate([d.label for d in split])]
-    return probe(*sets, strength=0.1)
+    (x, _, label), (tested, _, truth) = (
+        _utterances(corpus, split, modalities, change) for split in (corpus.train, corpus.test)
+    )
+    return probe(x, label, tested, truth, STRENGTH)
+
+
+def speaker_probe(
+    corpus: Corpus,
+    modalities: Sequence[Modality],
+    change: Change | None = None,
+    speakers: int = LEADING,
+) -> float:
+    """Weighted F1 in percent of a linear probe that names the `speakers` who speak most.
+
+    It is fitted on their training utterances and scored on their dev utterances. `change` is that
+    of `emotion_probe`, for both together.
+    """
+    dialogues = corpus.train + corpus.dev
+    x, speaker, _ = _utterances(corpus, dialogues, modalities, change)
+    fitted = np.arange(len(x)) < sum(map(len, corpus.train))
+    kept = np.isin(speaker, leading_speakers(corpus, speakers))
+    parts = [rows for part in (kept & fitted, kept & ~fitted) for rows in (x[part], speaker[part])]
+    return probe(*parts, STRENGTH)
+
+
+def _utterances(
+    corpus: Corpus,
+    dialogues: Sequence[Dialogue],
+    modalities: Sequence[Modality],
+    change: Change | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, speakers and labels of all utterances of some dialogues."""
+    x = np.concatenate([np.concatenate([d.feature[m] for m in modalities], 1) for d in dialogues])
+    speaker = np.array([name for d in dialogues for name in speaker_names(corpus, d)])
+    label = np.concatenate([d.label for d in dialogues])
+    return (x if change is None else change(x, speaker)), speaker, label

@@ -6,16 +6,16 @@ known, how much of it the calibration removes.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import nn
 
 from mlsan.corpus import Corpus, Dialogue
-from mlsan.evaluation.heterogeneity import speaker_names, standardise_by_speaker
-from mlsan.evaluation.probes import probe
+from mlsan.corpus.enrolment import Amount
+from mlsan.evaluation.heterogeneity import standardise_by_speaker
+from mlsan.evaluation.probes import STRENGTH, every_other, probe
 from mlsan.evaluation.stages import Stages, stages_of
 from mlsan.training.loop import enrolment_of
 from mlsan.training.settings import RunSettings
@@ -68,7 +68,7 @@ def stage_probes(
                     fit_label,
                     side_by_side(scored, stage, chosen)[score_rows],
                     score_label,
-                    strength=0.1,
+                    STRENGTH,
                 )
                 if len(score_label)
                 else np.nan
@@ -89,19 +89,62 @@ def stage_probes(
 
 
 def withheld_stages(
-    run: RunSettings, corpus: Corpus, model: nn.Module, dialogues: tuple[Dialogue, ...]
+    run: RunSettings,
+    corpus: Corpus,
+    model: nn.Module,
+    dialogues: tuple[Dialogue, ...],
+    amount: Amount = 0,
 ) -> Stages:
     """`stages_of` a model for which every speaker is the unknown one.
 
     A gate writes the identity that it is given into its output, trained or not. What a probe
-    reads here has come through the features instead. `speaker` still names the speakers. Raises
-    ValueError for a model that uses roles: dialogues cannot be read without them.
+    reads here has come through the features instead, calibrated by the speakers' styles where the
+    model reads them. `speaker` still names the speakers. Raises ValueError for a model that uses
+    roles: there is no identity to withhold.
     """
     if enrolment_of(run, corpus).code.by_role:
         raise ValueError("this model uses roles: there is no identity to withhold")
-    nameless = tuple(replace(d, speaker=("",) * len(d)) for d in dialogues)
-    names = np.array([name for d in dialogues for name in speaker_names(corpus, d)])
-    return replace(stages_of(run, corpus, model, nameless), speaker=names)
+    return stages_of(run, corpus, model, dialogues, amount, withheld=True)
+
+
+def stranger_probes(
+    test: Stages,
+    dialogue: Int[np.ndarray, "utterance"],
+    strangers: Sequence[str],
+    *,
+    modalities: Sequence[Modality] = (),
+) -> pd.DataFrame:
+    """A linear probe that names the `strangers`, at every stage of one trained model.
+
+    `dialogue` numbers the dialogue of each utterance of `test`. The probe is fitted on every
+    other dialogue of each stranger and scored on the rest; it distinguishes those who speak in
+    both halves. Returns rows like those of `stage_probes` with the target "stranger"; `wf1` is NaN
+    for fewer than two.
+    """
+    chosen = tuple(modalities) or tuple(test.at["raw"])
+    kept = np.isin(test.speaker, list(strangers))
+    first = every_other(test.speaker, dialogue)
+    both = set(test.speaker[kept & first]) & set(test.speaker[kept & ~first])
+    kept = np.isin(test.speaker, sorted(both))
+    fit, score = np.flatnonzero(kept & first), np.flatnonzero(kept & ~first)
+    fit_name, score_name = test.speaker[fit], test.speaker[score]
+    there = len(both) > 1
+    rows = []
+    for stage in STAGES:
+        x = side_by_side(test, stage, chosen)
+        rows.append(
+            {
+                "target": "stranger",
+                "stage": stage,
+                "modalities": "+".join(chosen),
+                "wf1": probe(x[fit], fit_name, x[score], score_name, STRENGTH) if there else np.nan,
+                "chance": chance_level(fit_name, score_name) if there else np.nan,
+                "classes": len(both),
+                "fitted": len(fit),
+                "scored": len(score),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def side_by_side(
@@ -149,7 +192,8 @@ def style_recovery(
     (each speaker's features standardised to mean 0 and standard deviation 1), "learned" (the
     model's) and "best": the scale and shift of each speaker and feature that come closest to the
     oracle, which bounds what Eq. 2 can do. All but "learned" use the statistics of these very
-    utterances. A feature that a calibration makes constant has R² 0.
+    utterances. A feature that a calibration makes constant has R² 0; without any utterance all
+    are NaN.
 
     Raises ValueError where `oracle` has other utterances, or where the calibrated features are
     no longer the corpus's own (film_site="projected").
@@ -176,7 +220,7 @@ def style_recovery(
                         "modality": modality,
                         "feature": range(x.shape[1]),
                         "calibration": calibration,
-                        "r2": _correlation(space, y) ** 2,
+                        "r2": _correlation(space, y) ** 2 if rows.any() else np.nan,
                     }
                 )
             )

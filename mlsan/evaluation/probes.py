@@ -1,12 +1,19 @@
 """Linear probes: how much of a variable can be read off features by a straight line."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Float, Shaped
+import pandas as pd
+from jaxtyping import Bool, Float, Int, Shaped
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mlsan.corpus import Corpus
 from mlsan.evaluation.metrics import score_predictions
+from mlsan.vocabulary import Modality
+
+STRENGTH = 0.1  # of the probes for emotion
 
 
 def probe(
@@ -33,3 +40,40 @@ def probe_predictions(
     """
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
     return classifier.fit(train, train_target).predict(test)
+
+
+def emotion_predictions(corpus: Corpus, modalities: Sequence[Modality]) -> pd.DataFrame:
+    """What a linear probe fitted on training utterances predicts on test, without any context.
+
+    One row per test utterance with the columns of a run's predictions: split, dialogue, turn,
+    speaker, label, seen (whether training has the speaker) and predicted. Nothing is random: every
+    seed would give the same.
+    """
+    (train, label), (test, truth) = (
+        (
+            np.concatenate([np.concatenate([d.feature[m] for m in modalities], 1) for d in split]),
+            np.concatenate([d.label for d in split]),
+        )
+        for split in (corpus.train, corpus.test)
+    )
+    trained = {name for d in corpus.train for name in d.speaker or ()}
+    names = [name for d in corpus.test for name in d.speaker or ("",) * len(d)]
+    return pd.DataFrame(
+        {
+            "split": "test",
+            "dialogue": [d.id for d in corpus.test for _ in d.label],
+            "turn": [turn for d in corpus.test for turn in range(len(d))],
+            "speaker": names,
+            "label": truth,
+            "seen": [name in trained for name in names],
+            "predicted": probe_predictions(train, label, test, STRENGTH),
+        }
+    )
+
+
+def every_other(
+    speaker: Shaped[np.ndarray, "utterance"], dialogue: Int[np.ndarray, "utterance"]
+) -> Bool[np.ndarray, "utterance"]:
+    """Whether an utterance is in the first, third, ... of its speaker's dialogues."""
+    by = pd.DataFrame({"speaker": speaker, "dialogue": dialogue}).groupby("speaker")["dialogue"]
+    return (by.rank("dense").to_numpy() % 2 == 1).astype(bool)

@@ -6,17 +6,21 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from mlsan.corpus import Corpus, Dialogue
-from mlsan.evaluation.heterogeneity import speaker_names
-from mlsan.evaluation.stages import stages_of
-from mlsan.training.loop import enrolment_of
+from mlsan.corpus.enrolment import Amount
+from mlsan.evaluation.heterogeneity import speaker_names, training_features
+from mlsan.evaluation.stages import Stages, stages_of
+from mlsan.training.loop import divided, enrolment_of
 from mlsan.training.settings import RunSettings
-from mlsan.vocabulary import EMOTIONS
+from mlsan.vocabulary import EMOTIONS, Modality
 
 
 @torch.no_grad()
@@ -26,10 +30,13 @@ def speaker_weights(
     """What Eq. 1 and Eq. 3 of an ML-SAN learned for each speaker and modality.
 
     `gate` is the mean of g_m over its channels (0..1). `scale` and `shift` are root mean squares
-    over features: of Eq. 2's factor minus 1, and of its summand. Both are 0 for a calibration
-    that does nothing and NaN for a modality without one. "unknown" is entry 0.
+    over features: of Eq. 2's factor minus 1, and of its summand, for a speaker enrolled with all
+    training utterances. Both are 0 for a calibration that does nothing and NaN for a modality
+    without one. "unknown" is entry 0, enrolled with nothing.
     """
-    code = enrolment_of(run, corpus).code
+    corpus = divided(run, corpus)
+    enrolment = enrolment_of(run, corpus)
+    code, spoken = enrolment.code, np.concatenate(enrolment.code.speakers_in(corpus.train))
     rows = []
     for name in ("unknown", *speakers):
         if name not in code.names:
@@ -41,35 +48,56 @@ def speaker_weights(
             if model.settings.gate:
                 row["gate"] = model.gate_weights(index, modality).mean().item()
             if model.settings.film and modality in model.settings.film_modalities:
-                gamma, beta = model.film_parameters(index, modality)
-                excess = gamma - 1
-                row["scale"] = excess.square().mean().sqrt().item()
+                style = None
+                if modality in enrolment.population:
+                    own = training_features(corpus, modality)[spoken == name]
+                    style = np.stack(enrolment.population[modality].style(own))[None]
+                    style = torch.as_tensor(style, dtype=torch.float32)
+                gamma, beta = model.film_parameters(index, modality, style)
+                row["scale"] = (gamma - 1).square().mean().sqrt().item()
                 row["shift"] = beta.square().mean().sqrt().item()
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def case_dialogue(predictions: pd.DataFrame, other: pd.DataFrame, turns: range) -> str:
+def case_dialogue(
+    predictions: pd.DataFrame, other: pd.DataFrame, turns: range, among: Sequence[Dialogue]
+) -> str:
     """The test dialogue on which two systems' predictions differ most often.
 
-    Only dialogues whose number of turns lies in `turns` count, or all if there is none such. Of
-    equals it is the first.
+    Only conversations count: dialogues `among` these in which at least two people speak, of a
+    number of turns in `turns`, or of any if there is none such. Of equals it is the first. Raises
+    ValueError if nobody talks to anybody.
     """
-    test = predictions.query("split == 'test'")
-    differs = test["predicted"].ne(other.query("split == 'test'")["predicted"])
+    talks = [d.id for d in among if len(set(d.party.tolist())) > 1]
+    if not talks:
+        raise ValueError("no dialogue has two speakers: there is no conversation to show")
+    test, rest = (
+        table[(table["split"] == "test") & table["dialogue"].isin(talks)].reset_index(drop=True)
+        for table in (predictions, other)
+    )
+    differs = test["predicted"].ne(rest["predicted"])
     by = differs.groupby(test["dialogue"], sort=False).agg(["sum", "size"])
     fitting = by[by["size"].isin(turns)]
     return str((fitting if len(fitting) else by)["sum"].idxmax())
 
 
 def case_study(
-    runs: dict[str, RunSettings], models: dict[str, nn.Module], corpus: Corpus, dialogue: Dialogue
+    runs: dict[str, RunSettings],
+    models: dict[str, nn.Module],
+    corpus: Corpus,
+    dialogue: Dialogue,
+    amount: Amount = 0,
 ) -> pd.DataFrame:
-    """One dialogue, turn by turn: speaker, true and predicted emotions, modality shares.
+    """One test dialogue, turn by turn: speaker, true and predicted emotions, modality shares.
 
-    `weight_m` is the share of modality m in the norm of the gated context features of the last
-    system in `runs`: |g_m * h_m| over the sum across modalities.
+    Strangers are enrolled with `amount` of their test utterances. `weight_m` is the share of
+    modality m in the norm of the gated context features of the last system in `runs`:
+    |g_m * h_m| over the sum across modalities.
     """
+    ends = np.cumsum([len(d) for d in corpus.test])
+    end = ends[[d.id for d in corpus.test].index(dialogue.id)]
+    own = slice(end - len(dialogue), end)
     emotions = np.array(EMOTIONS[corpus.benchmark])
     table = pd.DataFrame(
         {
@@ -79,13 +107,45 @@ def case_study(
         }
     )
     for system, run in runs.items():
-        seen = stages_of(run, corpus, models[system], (dialogue,))
-        table[system] = emotions[seen.logits.argmax(1)]
-    norms = {m: np.linalg.norm(h, axis=1) for m, h in seen.at["gated"].items()}
+        seen = stages_of(run, corpus, models[system], corpus.test, amount)
+        table[system] = emotions[seen.logits[own].argmax(1)]
+    norms = {m: np.linalg.norm(h[own], axis=1) for m, h in seen.at["gated"].items()}
     total = np.sum(list(norms.values()), axis=0)
     for modality, norm in norms.items():
         table[f"weight_{modality}"] = norm / np.maximum(total, 1e-12)
     return table
+
+
+def before_and_after(
+    seen: Stages, dialogue: Int[np.ndarray, "utterance"], chosen: int, modality: Modality
+) -> pd.DataFrame:
+    """A conversation in the space of one modality's features, before and after calibration.
+
+    `seen` are a model's stages over some dialogues, `dialogue` is the number of each utterance's
+    dialogue, `chosen` that of the conversation. Each stage is shown in the plane of its first two
+    principal components over the utterances of the people who speak in the conversation. One row
+    per stage (raw, calibrated) and utterance of theirs: stage, speaker, label, turn (from 1; 0
+    outside the conversation), x and y in standard deviations.
+    """
+    here = dialogue == chosen
+    theirs = np.isin(seen.speaker, np.unique(seen.speaker[here]))
+    turn = np.where(here, np.cumsum(here), 0)[theirs]
+    tables = []
+    for stage in ("raw", "calibrated"):
+        plane = make_pipeline(StandardScaler(), PCA(2, whiten=True, random_state=0))
+        x, y = plane.fit_transform(seen.at[stage][modality][theirs]).T
+        columns = {"stage": stage, "speaker": seen.speaker[theirs], "label": seen.label[theirs]}
+        tables.append(pd.DataFrame({**columns, "turn": turn, "x": x, "y": y}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def speaker_distance(places: pd.DataFrame) -> pd.Series:
+    """Mean distance between two speakers' centres in each stage of `before_and_after`."""
+    found = {}
+    for stage, part in places.groupby("stage", sort=False):
+        centres = part.groupby("speaker")[["x", "y"]].mean().to_numpy()
+        found[stage] = float(np.mean(pdist(centres)))
+    return pd.Series(found)
 
 
 def feature_map(
@@ -95,13 +155,14 @@ def feature_map(
     most: int = 1000,
     named: int = 4,
     seed: int = 0,
+    amount: Amount = 0,
 ) -> pd.DataFrame:
     """A 2-D t-SNE map of z over test utterances: x, y, emotion, speaker, one row per utterance.
 
-    At most `most` utterances are drawn at random. Speakers other than the `named` most frequent
-    ones are "others".
+    Strangers are enrolled with `amount`. At most `most` utterances are drawn at random. Speakers
+    other than the `named` most frequent ones are "others".
     """
-    seen = stages_of(run, corpus, model, corpus.test)
+    seen = stages_of(run, corpus, model, corpus.test, amount)
     names = seen.speaker
     frequent = [name for name, _ in Counter(names.tolist()).most_common(named)]
     order = np.random.default_rng(seed).permutation(len(names))[:most]

@@ -82,20 +82,25 @@ def compared(system: Counts, reference: Counts) -> dict[str, int | float]:
 
 
 def compare_all(
-    benchmarks: Mapping[Benchmark, Mapping[str, Counts]], reference: str
+    benchmarks: Mapping[Benchmark, Mapping[str, Counts]],
+    reference: str,
+    pairs: Sequence[tuple[str, str]] = (),
 ) -> pd.DataFrame:
     """Every system against `reference` on every benchmark: one row each, one family of tests.
 
-    Columns: benchmark, system, reference, wf1_mean, wf1_sd (over all its runs), asked, those of
-    `compared`, and p_t_holm and p_perm_holm, adjusted over all rows.
+    `pairs` are further comparisons, (system, reference), where a benchmark has both. Columns:
+    benchmark, system, reference, wf1_mean, wf1_sd (over all its runs), asked, those of `compared`,
+    and p_t_holm and p_perm_holm, adjusted over all rows.
     """
-    rows = [
-        {"benchmark": benchmark, "system": name, "reference": reference}
-        | {**counts.mean_and_sd(), "asked": counts.asked, **compared(counts, systems[reference])}
-        for benchmark, systems in benchmarks.items()
-        for name, counts in systems.items()
-        if name != reference
-    ]
+    rows = []
+    for benchmark, systems in benchmarks.items():
+        wanted = [(name, reference) for name in systems if name != reference]
+        wanted += [pair for pair in pairs if set(pair) <= set(systems)]
+        for name, other in wanted:
+            counts = systems[name]
+            row = {"benchmark": benchmark, "system": name, "reference": other}
+            row |= {**counts.mean_and_sd(), "asked": counts.asked}
+            rows.append(row | compared(counts, systems[other]))
     return adjusted(pd.DataFrame(rows))
 
 

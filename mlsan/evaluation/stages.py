@@ -1,6 +1,6 @@
 """The features of a trained model at each stage, gathered over many dialogues."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,13 +40,18 @@ def stages_of(
     dialogues: tuple[Dialogue, ...],
     amount: Amount = 0,
     generator: np.random.Generator | None = None,
+    *,
+    withheld: bool = False,
 ) -> Stages:
     """Run `model` over `dialogues` and keep every stage.
 
-    Strangers are enrolled with `amount` of their utterances, drawn by `generator`.
+    Strangers are enrolled with `amount` of their utterances, drawn by `generator`. With
+    `withheld` no speaker is known by code: everyone has the unknown entry, and still their style.
     """
     enrolment = enrolment_of(run, divided(run, corpus))
     speakers = enrolment.evaluation(dialogues, amount, generator)
+    if withheld:
+        speakers = replace(speakers, code=[np.zeros_like(code) for code in speakers.code])
     outputs = [model.eval()(batch) for batch in batches(dialogues, speakers, EVALUATED)]
     at = {
         stage: {

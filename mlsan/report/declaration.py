@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["table", "figure"]
+Need = Literal["", "simulation", "names", "strangers", "sessions"]
 FILES: dict[Kind, tuple[str, ...]] = {
     "table": (".csv", ".md", ".tex"),
     "figure": (".csv", ".png", ".pdf"),
@@ -18,8 +19,9 @@ class Artifact:
     notebooks: tuple[str, ...]
     title: str
     caption: str
-    needs: Literal["", "simulation", "names"] = ""
-    """What the corpora must have for it to be made: known true styles, or named speakers."""
+    needs: Need = ""
+    """What the corpora must have for it to be made: known true styles, named speakers, named test
+    speakers whom training does not have, or sessions of speakers who talk to nobody else."""
 
     @property
     def kind(self) -> Kind:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from mlsan.evaluation import Counts, difference, mean_sd
+from mlsan.evaluation import Counts, difference
 from mlsan.evaluation.factorial import SWITCHES, cell_name, effects
 from mlsan.evaluation.significance import adjusted, compare_all
 from mlsan.report import paper
@@ -23,15 +23,14 @@ from mlsan.report.tables import (
 )
 from mlsan.vocabulary import Benchmark
 
-BY = ["corpus", "benchmark", "system", "speaker"]
-
 TABLE2 = Artifact(
     "table2_ablation",
     ("04_ablations",),
     "Table 2",
     "ML-SAN and each of its parts left out: weighted F1 (points), mean ± sd over seeds, and the "
     "difference to the full model with its 95 % interval over seeds and test dialogues, beside "
-    "the numbers that the paper prints.",
+    "the numbers that the paper prints. Strangers are enrolled with all of their unlabelled test "
+    "utterances.",
 )
 
 
@@ -40,18 +39,18 @@ def ablation_table(
 ) -> Table:
     """Table 2: ML-SAN and each of its parts left out.
 
-    `runs` has one row per run, `benchmarks` are the same runs, `gathered` by system. `delta` is the
-    difference to the full model with its interval.
+    `runs` has one row per run, `benchmarks` are the same runs, `gathered` by system, from which all
+    numbers come. `delta` is the difference to the full model with its interval.
     """
-    ours = mean_sd(runs, BY, ["test_wf1"]).set_index(["benchmark", "system"])
+    ours = runs.drop_duplicates(["benchmark", "system"]).set_index(["benchmark", "system"])
     rows = []
     for corpus, benchmark in runs[["corpus", "benchmark"]].drop_duplicates().to_numpy():
         counts = benchmarks[benchmark]
         for system, printed in paper.TABLE2.items():
-            found = ours.loc[(benchmark, system)]
+            found, seeds = counts[system], len(counts[system].seeds)
             row = {"corpus": corpus, "benchmark": benchmark, "system": system}
-            row |= {"speaker": found["speaker"], "seeds": found["n"], "failed": found["failed"]}
-            row |= {"wf1_mean": found["test_wf1_mean"], "wf1_sd": found["test_wf1_sd"]}
+            row |= {"speaker": ours.loc[(benchmark, system), "speaker"], "seeds": seeds}
+            row |= {"failed": found.asked - seeds, **found.mean_and_sd()}
             delta = difference(counts[system], counts[FULL]).columns("delta")
             row |= dict.fromkeys(delta, np.nan) if system == FULL else delta
             row |= {"paper_mean": printed[benchmark].mean, "paper_sd": printed[benchmark].sd}
@@ -78,20 +77,25 @@ TABLE2_ALL = Artifact(
     "Table 2, all cells",
     "Every combination of FiLM, gate and auxiliary loss, main effects and interactions, and ML-SAN "
     "given other kinds of speaker: weighted F1 (points), mean ± sd over seeds, and differences "
-    "with 95 % intervals over seeds and test dialogues.",
+    "with 95 % intervals over seeds and test dialogues. Strangers are enrolled with all of their "
+    'unlabelled test utterances, in the rows marked "strangers not enrolled" with none.',
 )
 
 
+Cells = Mapping[tuple[bool, bool, bool, str], Counts]
+
+
 def factorial_table(
-    benchmarks: Mapping[Benchmark, Mapping[tuple[bool, bool, bool, str], Counts]],
+    benchmarks: Mapping[Benchmark, Cells], alone: Mapping[Benchmark, Cells] | None = None
 ) -> Table:
     """Table 2's other half: all 2³ cells, the parts' effects, and other kinds of speaker.
 
     Keys are (film, gate, aux, speaker); the speaker of the cell without parts does not matter. A
     cell's Δ is to MultiEMO, an effect is a contrast of cells, and a control is ML-SAN given another
-    kind of speaker, against the kind of the other cells. Holm's adjustment is over all rows that
-    have a test. Raises ValueError where cells with one or two parts are missing or were given two
-    kinds of speaker.
+    kind of speaker, against the kind of the other cells. `alone` are the same cells evaluated
+    without enrolment, of the benchmarks that have strangers. Holm's adjustment is over all rows
+    that have a test. Raises ValueError where cells with one or two parts are missing or were given
+    two kinds of speaker.
     """
     parts = []
     for benchmark, cells in benchmarks.items():
@@ -111,6 +115,11 @@ def factorial_table(
                 asked=max(counts.asked for counts in design.values()),
             ),
         ]
+        strange = (alone or {}).get(benchmark, {})
+        if strange:
+            keys = {on: (*on, default if any(on) else "") for on in SWITCHES}
+            rows = {cell_name(*on): strange[key] for on, key in keys.items() if key in strange}
+            parts.append(compare_all({benchmark: rows}, BASE).assign(kind=ALONE))
         kinds = {key[3]: counts for key, counts in cells.items() if all(key[:3])}
         if len(kinds) > 1:
             controls = compare_all({benchmark: kinds}, default)
@@ -129,7 +138,8 @@ def factorial_table(
     return Table(data, shown)
 
 
-_KINDS = ("cell", "effect", "control")
+ALONE = "cell, strangers not enrolled"
+_KINDS = ("cell", ALONE, "effect", "control")
 
 
 def _default_speaker(benchmark: Benchmark, cells: Mapping[tuple, Counts]) -> str:

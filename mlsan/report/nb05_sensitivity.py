@@ -1,4 +1,4 @@
-"""Notebook 5: scores against lambda (Fig. 6) and against how much speakers differ (Fig. 8)."""
+"""Notebook 5: scores against lambda (Fig. 6), how much speakers differ (Fig. 8), dev (Table 8)."""
 
 from collections.abc import Mapping
 
@@ -11,14 +11,16 @@ from mlsan.evaluation import Counts, difference, mean_score
 from mlsan.report import paper
 from mlsan.report.declaration import Artifact
 from mlsan.report.style import DOUBLE, SYSTEM, points
+from mlsan.report.tables import Table, change, plus_minus
 from mlsan.vocabulary import Benchmark
 
 FIG6 = Artifact(
     "fig6_lambda",
     ("05_sensitivity",),
     "Fig. 6",
-    "Weighted F1 (points) against λ with 95 % intervals over seeds and test dialogues; the paper's "
-    "optima are marked.",
+    "Weighted F1 (points) of ML-SAN against λ with 95 % intervals over seeds and test dialogues; "
+    "the paper's optima are marked. Strangers are enrolled with all of their unlabelled test "
+    "utterances.",
 )
 
 
@@ -71,8 +73,9 @@ FIG8 = Artifact(
     "fig8_dose",
     ("05_sensitivity",),
     "Fig. 8",
-    "ML-SAN minus MultiEMO in weighted F1 (points) against how much speakers differ, with 95 % "
-    "intervals over seeds and test dialogues; 0 is the negative control.",
+    "ML-SAN minus MultiEMO in weighted F1 (points) against how much simulated speakers differ, "
+    "with 95 % intervals over seeds and test dialogues; 0 is the negative control. Strangers are "
+    "enrolled with all of their unlabelled test utterances.",
     needs="simulation",
 )
 
@@ -126,3 +129,54 @@ def dose_figure(table: pd.DataFrame) -> Figure:
         axis.set_xticks(sorted(table["heterogeneity"].unique()))
     axes[0, 0].set_ylabel("ML-SAN − MultiEMO,\nW-F1 (points)")
     return figure
+
+
+TABLE8 = Artifact(
+    "table8_dev",
+    ("05_sensitivity",),
+    "Table 8",
+    "The epoch chosen on dialogues of the training speakers, as published, or on a session whose "
+    "speakers training does not have: chosen epoch, weighted F1 (points) on dev and on test, mean "
+    "± sd over seeds, and the difference on test with its 95 % interval over seeds and test "
+    "dialogues. Dev strangers are enrolled with all of their unlabelled dev utterances, test "
+    "strangers with none.",
+    needs="sessions",
+)
+
+
+def dev_table(
+    runs: pd.DataFrame, benchmarks: Mapping[Benchmark, Mapping[tuple[str, str], Counts]]
+) -> Table:
+    """Table 8: what the dev split changes.
+
+    `runs` has one row per run, with the column dev ("official" or "session"); `benchmarks` are the
+    same runs `gathered` by system and dev. `delta` is session minus official on test.
+    """
+    rows = []
+    for (benchmark, system, dev), part in runs.groupby(["benchmark", "system", "dev"], sort=False):
+        row = {"benchmark": benchmark, "system": system, "dev": dev}
+        for name in ("epoch", "dev_wf1", "test_wf1"):
+            row |= {f"{name}_mean": part[name].mean(), f"{name}_sd": part[name].std(ddof=1)}
+        row |= {"seeds": int(part["test_wf1"].count()), "asked": len(part)}
+        row |= dict.fromkeys(("delta", "low", "high"), np.nan)
+        if dev == "session":
+            pair = (benchmarks[benchmark][system, which] for which in ("session", "official"))
+            row |= dict(zip(("delta", "low", "high"), difference(*pair)[:3], strict=True))
+        rows.append(row)
+    data = pd.DataFrame(rows)
+    shown = [
+        {
+            "benchmark": row["benchmark"],
+            "system": row["system"],
+            "dev dialogues": DEV[row["dev"]],
+            "epoch": plus_minus(row["epoch_mean"], row["epoch_sd"]),
+            "dev W-F1": plus_minus(row["dev_wf1_mean"], row["dev_wf1_sd"]),
+            "test W-F1": plus_minus(row["test_wf1_mean"], row["test_wf1_sd"]),
+            "Δ test [95 %]": change(row["delta"], row["low"], row["high"]),
+        }
+        for row in data.to_dict("records")
+    ]
+    return Table(data, pd.DataFrame(shown))
+
+
+DEV = {"official": "training speakers'", "session": "a session of strangers"}

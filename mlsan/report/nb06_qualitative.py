@@ -1,14 +1,17 @@
 """Notebook 6: inside the trained models (Figs. 3, 4, 5, 9 and Table 7)."""
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from mlsan.evaluation import mean_over_seeds
 from mlsan.evaluation.neutrality import STAGES
+from mlsan.evaluation.qualitative import speaker_distance
 from mlsan.report.declaration import Artifact
 from mlsan.report.style import (
     DOUBLE,
@@ -20,11 +23,12 @@ from mlsan.report.style import (
     look_of,
     points,
 )
-from mlsan.training import system_of
+from mlsan.report.tables import FULL, Table
+from mlsan.training import AS_PRINTED, system_of
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import EMOTIONS
 
-ADVERSARY = "ML-SAN + adversary"
+ADVERSARY = f"{AS_PRINTED} + adversary"
 WITHHELD = "ML-SAN, identity withheld"
 EXTRA = {
     ADVERSARY: {"color": "0.45", "marker": "D"},
@@ -35,17 +39,23 @@ FIG3 = Artifact(
     "fig3_gate",
     ("06_qualitative",),
     "Fig. 3",
-    "Gate and FiLM weights by speaker and modality, and one dialogue as a case study.",
+    "Gate and FiLM weights by speaker and modality; the utterances of a conversation's speakers "
+    "before and after calibration, in the plane of their first two principal components, with the "
+    "conversation's turns numbered; and its emotions, turn by turn. Strangers are enrolled with "
+    "all of their unlabelled test utterances.",
 )
 
 
-def gate_figure(weights: pd.DataFrame, case: pd.DataFrame, title: str) -> Figure:
-    """Fig. 3: gate and FiLM weights by speaker and modality, and one dialogue as a case study.
+def gate_figure(
+    weights: pd.DataFrame, places: pd.DataFrame, case: pd.DataFrame, title: str
+) -> Figure:
+    """Fig. 3: weights by speaker and modality, and one conversation as a case study.
 
-    `weights` is `speaker_weights`, `case` is `case_study`.
+    `weights` is `speaker_weights`, `places` is `before_and_after` with the column emotion, `case`
+    is `case_study`.
     """
-    figure = plt.figure(figsize=(DOUBLE, 5.2), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.1))
+    figure = plt.figure(figsize=(DOUBLE, 7.8), layout="constrained")
+    top, middle, bottom = figure.subfigures(3, 1, height_ratios=(1, 1.1, 1.1))
     parts = (("gate", "gate: mean of $g_m$"), ("scale", r"FiLM: rms $\gamma_m - 1$"))
     parts += (("shift", r"FiLM: rms $\beta_m$"),)
     for axis, (value, name) in zip(top.subplots(1, 3), parts, strict=True):
@@ -56,14 +66,42 @@ def gate_figure(weights: pd.DataFrame, case: pd.DataFrame, title: str) -> Figure
             annot=True,
             fmt=".2f",
             cmap="cividis",
+            vmin=0,
+            vmax=1 if value == "gate" else None,
             cbar=False,
             annot_kws={"fontsize": 6},
             ax=axis,
         )
         axis.set(title=name, xlabel="", ylabel="")
         axis.tick_params(axis="y", rotation=0)
+    _places(middle, places)
     _case(bottom.subplots(), case, title)
     return figure
+
+
+def _places(figure: SubFigure, places: pd.DataFrame) -> None:
+    """The speakers' utterances in each stage: small dots, and the conversation's turns numbered."""
+    speakers = list(places["speaker"].unique())
+    shapes = dict(zip(speakers, cycle("osD^vP"), strict=False))
+    stages = places["stage"].unique()
+    distance = speaker_distance(places)
+    for axis, stage in zip(figure.subplots(1, len(stages)), stages, strict=True):
+        part = places[places["stage"] == stage]
+        for speaker, own in part.groupby("speaker", sort=False):
+            look = {"marker": shapes[speaker], "linewidths": 0.5}
+            axis.scatter(own["x"], own["y"], s=5, color="0.75", **look)
+            turns = own[own["turn"] > 0]
+            shades = [EMOTION[name] for name in turns["emotion"]]
+            axis.scatter(turns["x"], turns["y"], s=45, c=shades, edgecolors="black", **look)
+            for row in turns.itertuples():
+                axis.annotate(str(row.turn), (row.x, row.y), fontsize=5, ha="center", va="center")
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(f"{stage}: distance of the speakers' centres {distance[stage]:.2f}")
+    handles = [
+        plt.Line2D([], [], marker=shapes[s], linestyle="", color="white", mec="black", label=s)
+        for s in speakers
+    ]
+    axis.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=6)
 
 
 def _case(axis: Axes, case: pd.DataFrame, title: str) -> None:
@@ -106,7 +144,7 @@ FIG4 = Artifact(
     ("06_qualitative",),
     "Fig. 4",
     "Confusion matrices of MultiEMO and ML-SAN, each row as shares of the true emotion, with "
-    "counts.",
+    "counts. ML-SAN has strangers enrolled with all of their unlabelled test utterances.",
 )
 
 
@@ -157,7 +195,8 @@ FIG5 = Artifact(
     "fig5_features",
     ("06_qualitative",),
     "Fig. 5",
-    "The feature z of MultiEMO and ML-SAN in two dimensions, by emotion and by speaker.",
+    "The feature z of MultiEMO and ML-SAN in two dimensions, by emotion and by speaker. ML-SAN has "
+    "strangers enrolled with all of their unlabelled test utterances.",
 )
 
 
@@ -211,18 +250,43 @@ TABLE7 = Artifact(
     "table7_recovery",
     ("06_qualitative",),
     "Table 7",
-    "How close calibrated features are to features without any style: squared correlation, mean "
-    'over features and seeds, training utterances. "by speaker" standardises each speaker\'s '
-    'features, "best" is the bound of Eq. 2.',
+    "How close calibrated features are to features without any style, of simulated speakers: "
+    "squared correlation, mean over features and seeds, on training utterances of seen speakers "
+    "and on test utterances of strangers who are enrolled with all of their unlabelled test "
+    'utterances. "by speaker" standardises each speaker\'s features over the utterances scored, '
+    '"best" is the bound of Eq. 2.',
     needs="simulation",
 )
+SEEN, STRANGERS = "seen", "strangers, enrolled with all"
+
+
+def recovery_table(found: pd.DataFrame) -> Table:
+    """Table 7: R² of each calibration with the features without style.
+
+    `found` are `recovery_by_modality` of each run, with benchmark, system (as printed or ours) and
+    speakers added. One row per benchmark, speakers and calibrated modality, with the columns none,
+    by speaker, learned as printed, learned (statistics start) and best. NaN without such runs, no
+    row where nobody has enough utterances.
+    """
+    learned = {AS_PRINTED: "learned as printed", FULL: "learned (statistics start)"}
+    kind = found["calibration"].where(
+        found["calibration"] != "learned", found["system"].map(learned)
+    )
+    keys = ["benchmark", "speakers", "modality"]
+    means = found.assign(kind=kind).groupby([*keys, "kind"], sort=False)["r2_mean"].mean()
+    columns = ["none", "by speaker", *learned.values(), "best"]
+    wide = means.unstack("kind", sort=False).reindex(columns=columns).dropna(how="all")
+    data = wide.drop("text", level="modality", errors="ignore").reset_index()
+    return Table(data.rename_axis(columns=None), data.rename_axis(columns=None))
+
 
 FIG9 = Artifact(
     "fig9_probes",
     ("06_qualitative",),
     "Fig. 9",
-    "What a linear probe reads of the speaker and of the emotion at each stage of the model: "
-    "weighted F1 (%), mean over seeds with 95 % intervals over seeds alone.",
+    "What a linear probe reads of the speaker, of strangers and of the emotion at each stage of "
+    "the model: weighted F1 (%), mean over seeds with 95 % intervals over seeds alone. Strangers "
+    "are enrolled with all of their unlabelled test utterances.",
 )
 
 
@@ -249,16 +313,17 @@ def probes_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def probes_figure(table: pd.DataFrame) -> Figure:
-    """Fig. 9: `probes_table` along the stages; speaker above, emotion below, dashed is chance.
+    """Fig. 9: `probes_table` along the stages; one row per target, dashed is chance.
 
     Its systems are those of `arm_of`, and WITHHELD for `withheld_stages`.
     """
-    benchmarks, targets = table["benchmark"].unique(), ("speaker", "emotion")
+    benchmarks = table["benchmark"].unique()
+    targets = [t for t in ("speaker", "stranger", "emotion") if (table["target"] == t).any()]
     systems = list(table["system"].unique())
     figure, axes = plt.subplots(
         len(targets),
         len(benchmarks),
-        figsize=(DOUBLE, 4.2),
+        figsize=(DOUBLE, 2.1 * len(targets)),
         squeeze=False,
         sharex=True,
         sharey="row",
@@ -267,18 +332,22 @@ def probes_figure(table: pd.DataFrame) -> Figure:
     for row, target in zip(axes, targets, strict=True):
         for axis, benchmark in zip(row, benchmarks, strict=True):
             part = table.query("benchmark == @benchmark and target == @target")
+            if part.empty:
+                axis.text(1, 50, "no strangers in several dialogues", fontsize=6, color="0.4")
             for system, line in part.groupby("system", sort=False):
                 line = line.set_index("stage").loc[[s for s in STAGES if s in set(line["stage"])]]
                 place = [STAGES.index(stage) for stage in line.index]
                 place = np.array(place) + dodge(systems, system)
                 look = look_of(system, hollow=system == WITHHELD) | EXTRA.get(system, {})
                 points(axis, place, line, "wf1_mean", label=system, **look)
-            level = part["chance"].mean()
-            axis.axhline(level, color="black", linestyle="--", linewidth=0.8, label="chance")
+            if len(part):
+                level = part["chance"].mean()
+                axis.axhline(level, color="black", linestyle="--", linewidth=0.8, label="chance")
             axis.set_xticks(range(len(STAGES)), STAGES)
             axis.set_title(f"{benchmark}: {target}")
         row[0].set_ylabel("probe's W-F1 (%)")
-    axes[0, 0].set_ylim(0, 105)
-    axes[1, 0].set_ylim(bottom=0)
+    for row in axes[:-1]:
+        row[0].set_ylim(0, 105)
+    axes[-1, 0].set_ylim(bottom=0)
     legend_below(figure, axes[0, 0], columns=5 if len(systems) < 5 else 3)
     return figure

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mlsan.files import sha256
 from mlsan.report.artifacts import ARTIFACTS, read_manifest
-from mlsan.report.declaration import Artifact
+from mlsan.report.declaration import Artifact, Need
 
 # Seconds by which a file's time may be coarser than the clock's.
 CLOCK = 2.0
@@ -23,13 +23,13 @@ NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 class Session:
     """One call of `make paper`, from which every artifact in the folder must come.
 
-    `started` is in seconds since the epoch; `runs` are the keys of all runs of the call.
+    `started` is in seconds since the epoch; `runs` are the keys of all runs of the call and
+    `offers` what its corpora have (`Artifact.needs`).
     """
 
     profile: str
     corpus: str
-    simulated: bool
-    named: bool
+    offers: frozenset[Need]
     fingerprints: dict[str, str]
     runs: frozenset[str]
     code: str
@@ -51,11 +51,10 @@ class Finding:
 def check(folder: Path, session: Session) -> list[Finding]:
     """What is missing or stale, in the order of declaration; empty if everything is in order.
 
-    An artifact that needs a simulation or named speakers is not expected without them.
+    An artifact is not expected where the corpora do not offer what it needs.
     """
     entries = read_manifest(folder)
-    there = {"": True, "simulation": session.simulated, "names": session.named}
-    expected = [artifact for artifact in ARTIFACTS.values() if there[artifact.needs]]
+    expected = [a for a in ARTIFACTS.values() if not a.needs or a.needs in session.offers]
     findings = (_finding(a, folder, entries.get(a.name), session) for a in expected)
     return [finding for finding in findings if finding is not None]
 

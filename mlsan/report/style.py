@@ -35,6 +35,7 @@ EMOTION: dict[str, str] = {
 SYSTEM: dict[str, str] = {
     "MultiEMO": "#332288",
     "ML-SAN": "#CC6677",
+    "ML-SAN as printed": "#661100",
     "w/o FiLM": "#88CCEE",
     "w/o Gate": "#DDCC77",
     "w/o Aux": "#117733",
@@ -43,7 +44,7 @@ SYSTEM: dict[str, str] = {
     "DialogueGCN": "#44AA99",
     "MMGCN": "#AA4499",
 }
-MARKER = {"MultiEMO": "s", "ML-SAN": "o", "w/o Aux": "^"}
+MARKER = {"MultiEMO": "s", "ML-SAN": "o", "ML-SAN as printed": "^", "w/o Aux": "v"}
 MODALITY: dict[Modality, str] = {"text": "#004488", "audio": "#DDAA33", "visual": "#BB5566"}
 
 

@@ -6,6 +6,12 @@ import numpy as np
 import pandas as pd
 
 BASE, FULL = "MultiEMO", "ML-SAN"  # what every comparison is about
+# Rows that are no system of their own: a probe, other features, or another evaluation of ML-SAN.
+TEXT_PROBE, PROBE = "linear probe, text", "linear probe, all features"
+STANDARDISED = "MultiEMO, features standardised by speaker"
+ENROLLED = "ML-SAN, strangers enrolled"
+# Which unlabelled test utterances a row has used; every other row has used none.
+UNLABELLED = {STANDARDISED: "every speaker's", ENROLLED: "the strangers'"}
 
 
 class Table(NamedTuple):

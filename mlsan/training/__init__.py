@@ -3,11 +3,12 @@
 from mlsan.training.cluster import read_jobs
 from mlsan.training.keys import code_digest, run_key
 from mlsan.training.loop import DivergedError, begin, epochs
-from mlsan.training.plans import MODALITY_DROPOUT, PLANS, dose_runs
+from mlsan.training.plans import MODALITY_DROPOUT, PLANS, dose_runs, standardised_runs
 from mlsan.training.profiles import SCALES
 from mlsan.training.runs import Result, find_result, train_run
 from mlsan.training.sweeps import Source, sweep
 from mlsan.training.systems import (
+    AS_PRINTED,
     BASELINES,
     CELLS,
     DEVICES,
@@ -20,6 +21,7 @@ from mlsan.training.systems import (
 from mlsan.vocabulary import PROFILES
 
 __all__ = [
+    "AS_PRINTED",
     "BASELINES",
     "CELLS",
     "DEVICES",
@@ -41,6 +43,7 @@ __all__ = [
     "read_jobs",
     "run_key",
     "run_settings",
+    "standardised_runs",
     "sweep",
     "system_of",
     "train_run",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from mlsan.training.profiles import SCALES
 from mlsan.training.settings import RunSettings
-from mlsan.training.systems import BASELINES, CELLS, run_settings
+from mlsan.training.systems import AS_PRINTED, BASELINES, CELLS, run_settings
 from mlsan.vocabulary import Benchmark
 
 # Fig. 10: the share of a dialogue's modalities that is absent in training.
@@ -12,8 +12,8 @@ MODALITY_DROPOUT = 0.2
 
 
 def main_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Table 1: every model, with all seeds."""
-    systems = [{"system": name} for name in (*BASELINES, "MultiEMO", "ML-SAN")]
+    """Table 1: every model, and ML-SAN as printed beside ours, with all seeds."""
+    systems = [{"system": name} for name in (*BASELINES, "MultiEMO", AS_PRINTED, "ML-SAN")]
     return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
 
 
@@ -36,17 +36,10 @@ def lambda_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSett
     return _over(SCALES[profile].few, benchmark, profile, named, [{"system": "w/o Aux"}, *swept])
 
 
-def speaker_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Table 5: MultiEMO, and ML-SAN with identities and with roles."""
-    kinds = (("identity",) if named else ()) + ("role",)
-    systems = [{"system": "MultiEMO"}, *({"system": "ML-SAN", "speaker": k} for k in kinds)]
-    return _over(SCALES[profile].few, benchmark, profile, named, systems)
-
-
 def neutrality_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Fig. 9: MultiEMO, and ML-SAN as it is, without the auxiliary loss, and with an adversary."""
-    systems = [{"system": name} for name in ("MultiEMO", "ML-SAN", "w/o Aux")]
-    systems.append({"system": "ML-SAN", "adversary": True})
+    """Fig. 9: MultiEMO, ML-SAN as printed, without and with an adversary, and ML-SAN."""
+    systems = [{"system": name} for name in ("MultiEMO", AS_PRINTED, "ML-SAN")]
+    systems.append({"system": AS_PRINTED, "adversary": True})
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
@@ -60,10 +53,30 @@ def robustness_runs(benchmark: Benchmark, profile: str, named: bool) -> list[Run
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
+def dev_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
+    """Table 8: dev dialogues of the training speakers, or of a session of their own.
+
+    MELD and corpora without names have no sessions.
+    """
+    systems = [
+        {"system": name, "dev": dev}
+        for name in ("MultiEMO", "ML-SAN")
+        for dev in ("official", "session")
+        if benchmark == "IEMOCAP" and named
+    ]
+    return _over(SCALES[profile].few, benchmark, profile, named, systems)
+
+
 def dose_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
     """Fig. 8: MultiEMO and ML-SAN, to be trained at each heterogeneity (not in `PLANS`)."""
     systems = [{"system": name} for name in ("MultiEMO", "ML-SAN")]
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
+
+
+def standardised_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
+    """Table 1: MultiEMO, to be trained on features standardised by speaker (not in `PLANS`)."""
+    systems = [{"system": "MultiEMO"}]
+    return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
 
 
 def _over(
@@ -82,7 +95,7 @@ PLANS: dict[str, Plan] = {
     "ablation": ablation_runs,
     "controls": control_runs,
     "lambda": lambda_runs,
-    "speakers": speaker_runs,
     "neutrality": neutrality_runs,
     "robustness": robustness_runs,
+    "dev": dev_runs,
 }

@@ -34,7 +34,7 @@ SCALES: dict[str, Scale] = {
         systems=_SHALLOW,
         seeds=(0, 1),
         few=(0, 1),
-        lambdas=(0.2, 0.5),
+        lambdas=(0.02, 0.2, 0.5),
         doses=(0.0, 1.0),
     ),
     "small": Scale(
@@ -46,13 +46,13 @@ SCALES: dict[str, Scale] = {
         systems=_SHALLOW,
         seeds=(0, 1, 2, 3, 4),
         few=(0, 1, 2),
-        lambdas=(0.2, 0.5, 1.0, 5.0),
+        lambdas=(0.02, 0.2, 0.5),
         doses=(0.0, 0.5, 1.0),
     ),
     "paper": Scale(
         seeds=(0, 1, 2, 3, 4),
         few=(0, 1, 2, 3, 4),
-        lambdas=(0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 2.0, 5.0, 10.0),
+        lambdas=(0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
         doses=(0.0, 0.25, 0.5, 0.75, 1.0),
     ),
 }

@@ -188,6 +188,8 @@ def describe(run: RunSettings) -> str:
         words.append(f"speaker={run.speaker}")
     if getattr(run.model, "adversary", False):
         words.append("adversary")
+    if run.train.dev != "official":
+        words.append(f"dev={run.train.dev}")
     if run.train.modality_dropout:
         words.append(f"modality_dropout={run.train.modality_dropout:g}")
     return " ".join(words)
