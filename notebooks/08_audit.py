@@ -45,7 +45,8 @@ import pandas as pd
 from mlsan.corpus import catalogue
 from mlsan.evaluation import score_predictions
 from mlsan.evaluation.audit import EMOBERTA_LIST, read_emoberta_list, text_audit
-from mlsan.report.nb08_audit import PROBE, by_exposure, duplicates, probe_and_models
+from mlsan.report.nb08_audit import by_exposure, duplicates, probe_and_models
+from mlsan.report.tables import TEXT_PROBE
 
 # %% [markdown]
 # ## A linear probe against the whole model
@@ -71,7 +72,7 @@ against.round(2)
 
 # %%
 for benchmark, audit in probed.items():
-    row = against[(against["benchmark"] == benchmark) & (against["system"] == PROBE)].iloc[0]
+    row = against[(against["benchmark"] == benchmark) & (against["system"] == TEXT_PROBE)].iloc[0]
     assert row["above probe"] == 0
     label = audit["label"].to_numpy()
     constant = np.full_like(label, np.bincount(label).argmax())

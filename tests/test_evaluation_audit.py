@@ -55,7 +55,7 @@ def test_models_stand_above_the_probe(corpus):
     assert table.loc["A", "above probe"] == pytest.approx(91 - wf1(audit))
     assert table["seeds"].tolist() == [1, 2, 1]
     alone = probe_and_models({"MELD": audit}, pd.DataFrame())
-    assert alone["system"].tolist() == ["text probe"]
+    assert alone["system"].tolist() == ["linear probe, text"]
 
 
 def test_the_public_list_parts_the_test_dialogues(corpus, tmp_path):

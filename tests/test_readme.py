@@ -12,7 +12,7 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from mlsan.training import PLANS, SCALES, dose_runs
+from mlsan.training import PLANS, SCALES, dose_runs, standardised_runs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -124,8 +124,9 @@ def test_counts_of_runs(profile: str) -> None:
     benchmarks = ("MELD", "IEMOCAP")
     planned = {run for b in benchmarks for plan in PLANS.values() for run in plan(b, profile, True)}
     doses = sum(len(dose_runs(b, profile, True)) for b in benchmarks)
+    standardised = sum(len(standardised_runs(b, profile, True)) for b in benchmarks)
     # At heterogeneity 1 the runs are those of the other plans.
-    runs = len(planned) + doses * (len(SCALES[profile].doses) - 1)
+    runs = len(planned) + doses * (len(SCALES[profile].doses) - 1) + standardised
     (stated,) = re.findall(rf"^\| \*{profile}\* \| [^|]* \| (\d+) \|", README, re.MULTILINE)
     assert runs == int(stated)
 

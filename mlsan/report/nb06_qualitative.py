@@ -41,8 +41,8 @@ FIG3 = Artifact(
     "Fig. 3",
     "Gate and FiLM weights by speaker and modality; the utterances of a conversation's speakers "
     "before and after calibration, in the plane of their first two principal components, with the "
-    "conversation's turns numbered; and its emotions, turn by turn. Strangers are enrolled with "
-    "all of their unlabelled test utterances.",
+    "conversation's turns numbered and coloured by emotion; and its emotions, turn by turn. "
+    "Strangers are enrolled with all of their unlabelled test utterances.",
 )
 
 

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 
 from mlsan.evaluation import mean_sd, score_predictions
-
-PROBE = "text probe"
+from mlsan.report.tables import TEXT_PROBE
 
 
 def wf1(part: pd.DataFrame) -> float:
@@ -22,7 +21,7 @@ def probe_and_models(probed: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.
     the probe's rows stand alone.
     """
     rows = [
-        {"benchmark": benchmark, "system": PROBE, "wf1": wf1(audit), "sd": np.nan, "seeds": 1}
+        {"benchmark": benchmark, "system": TEXT_PROBE, "wf1": wf1(audit), "sd": np.nan, "seeds": 1}
         for benchmark, audit in probed.items()
     ]
     if len(runs):
@@ -30,7 +29,7 @@ def probe_and_models(probed: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.
         named = {"test_wf1_mean": "wf1", "test_wf1_sd": "sd", "n": "seeds"}
         rows += found.rename(columns=named).to_dict("records")
     table = pd.DataFrame(rows)[["benchmark", "system", "wf1", "sd", "seeds"]]
-    floor = table[table["system"] == PROBE].set_index("benchmark")["wf1"]
+    floor = table[table["system"] == TEXT_PROBE].set_index("benchmark")["wf1"]
     table["above probe"] = table["wf1"] - table["benchmark"].map(floor)
     return table.sort_values("benchmark", kind="stable", ignore_index=True)
 
