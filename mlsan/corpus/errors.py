@@ -1,11 +1,9 @@
-"""The one error that reading a corpus raises, and the place in a file that it points to."""
+"""The place in a file that an error of reading a corpus points to."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-
-class CorpusError(ValueError):
-    """A corpus cannot be used as it is. The message names the file, the value and the fix."""
+from mlsan.corpus.types import CorpusError
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from mlsan.corpus.errors import CorpusError
-from mlsan.corpus.types import Corpus
+from mlsan.corpus.types import Corpus, CorpusError
 
 
 def by_session(corpus: Corpus, seed: int) -> Corpus:

@@ -12,8 +12,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from mlsan.corpus.errors import CorpusError
-from mlsan.corpus.types import Corpus, Dialogue
+from mlsan.corpus.types import Corpus, CorpusError, Dialogue
 from mlsan.vocabulary import PARTIES, UNKNOWN, Benchmark, SpeakerKind
 
 

@@ -14,6 +14,10 @@ from torch import Tensor
 from mlsan.vocabulary import EMOTIONS, PARTIES, Benchmark, Modality
 
 
+class CorpusError(ValueError):
+    """A corpus cannot be used as it is. The message names the file, the value and the fix."""
+
+
 @dataclass(frozen=True)
 class Dialogue:
     """One conversation, utterance by utterance.
