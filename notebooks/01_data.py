@@ -190,11 +190,11 @@ pd.DataFrame(shares, index=["speaker", "emotion"]).T.round(1)
 # %% tags=["nbval-ignore-output"]
 named = {}
 for benchmark, corpus in study.corpora.items():
-    heard = [m for m in ("audio", "visual") if m in corpus.sizes] or list(corpus.modalities)
-    row = {"raw": speaker_probe(corpus, heard)}
-    row["standardised by speaker"] = speaker_probe(corpus, heard, standardise_by_speaker)
+    styled = [m for m in ("audio", "visual") if m in corpus.sizes] or list(corpus.modalities)
+    row = {"raw": speaker_probe(corpus, styled)}
+    row["standardised by speaker"] = speaker_probe(corpus, styled, standardise_by_speaker)
     if corpus.simulated:
-        row["oracle"] = speaker_probe(study.oracle(benchmark), heard)
+        row["oracle"] = speaker_probe(study.oracle(benchmark), styled)
     named[benchmark] = row
 named["nEMO (real voices)"] = {"raw": 96, "standardised by speaker": 5}
 recognised = pd.DataFrame(named).T
