@@ -203,3 +203,14 @@ def test_only_a_model_with_film_can_have_an_adversary():
     assert with_film(b).adversary_logits.shape == (7, with_film.speaker_head.out_features)
     without = build(settings(film=False, gate=True, aux=True, adversary=True))
     assert without(b).adversary_logits is None
+
+
+def test_film_learns_at_its_own_rate_and_no_parameter_is_left_out():
+    model = build(settings(film_rate=0.25))
+    others, film = model.parameter_groups(0.4)
+    assert (others["lr"], film["lr"]) == (0.4, 0.1)
+    assert {id(p) for p in film["params"]} == {id(p) for p in model.film.parameters()}
+    both = [id(p) for group in (others, film) for p in group["params"]]
+    assert sorted(both) == sorted(id(p) for p in model.parameters())
+    (alone,) = build(settings(**OFF)).parameter_groups(0.4)
+    assert alone["lr"] == 0.4

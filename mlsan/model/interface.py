@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -96,6 +97,10 @@ class EmotionModel(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return cls(settings, sizes)
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """The parameters and their learning rates, as an optimiser takes them: here all alike."""
+        return [{"params": list(self.parameters()), "lr": lr}]
 
     def start_from(self, population: Mapping[Modality, Population]) -> None:
         """Take what training speakers show of the `styled` modalities; here none are read."""

@@ -7,7 +7,7 @@ as plain loops: `mlsan.model.reference.mlsan`.
 
 from collections.abc import Mapping
 from dataclasses import astuple, fields
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -37,6 +37,9 @@ class MLSANSettings(MultiEMOSettings):
     film_site: Literal["raw", "projected"] = Field("raw", description="what FiLM calibrates")
     film_start: Literal["statistics", "zero", "printed"] = Field(
         "statistics", description="where gamma and beta start, see FiLM"
+    )
+    film_rate: float = Field(
+        0.1, ge=0, description="learning rate of Eq. 1's W and b, relative to the other parameters'"
     )
     film_modalities: tuple[Modality, ...] = ("audio", "visual")
     gate_start: Literal["open", "random"] = Field("open", description="see SpeakerGate")
@@ -202,6 +205,17 @@ class MLSAN(MultiEMO):
             self.speaker_head = nn.Linear(inputs, sizes.speakers)
         if settings.adversary and self.film:
             self.adversary = Adversary(sum(width.values()), sizes.speakers)
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """FiLM learns more slowly, so that what it calibrates stays near its start."""
+        if self.film is None:
+            return super().parameter_groups(lr)
+        film = set(self.film.parameters())
+        others = [parameter for parameter in self.parameters() if parameter not in film]
+        return [
+            {"params": others, "lr": lr},
+            {"params": list(self.film.parameters()), "lr": lr * self.settings.film_rate},
+        ]
 
     def start_from(self, population: Mapping[Modality, Population]) -> None:
         """Start each FiLM from what the training speakers show of its modality."""

@@ -134,7 +134,7 @@ def begin(run: RunSettings, corpus: Corpus) -> TrainingState:
     model.start_from(enrolment.population)
     model = model.to(run.train.device)
     optimiser = torch.optim.Adam(
-        model.parameters(), lr=run.train.lr, weight_decay=run.train.weight_decay, fused=True
+        model.parameter_groups(run.train.lr), weight_decay=run.train.weight_decay, fused=True
     )
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser,

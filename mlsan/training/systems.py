@@ -79,6 +79,7 @@ SYSTEMS: dict[str, dict[str, object]] = {
         **CELLS["ML-SAN"],
         "film_start": "printed",
         "gate_start": "random",
+        "film_rate": 1.0,
         "unknown_rate": 0.1,
     },
     **{cell: {"name": "ML-SAN", "enrolment": "random", **parts} for cell, parts in CELLS.items()},
