@@ -231,7 +231,7 @@ display(
 for (name, system), part in maps.groupby(["benchmark", "system"], sort=False):
     assert len(part) == min(1000, sum(map(len, study.corpora[name].test)))
     print(
-        f"{name}, {system}: one finite point per utterance: {np.isfinite(part[['x', 'y']]).all(None)}"
+        f"{name}, {system}: one finite point per utterance: {np.isfinite(part[['x', 'y']]).all(axis=None)}"
     )
 
 # %% [markdown]

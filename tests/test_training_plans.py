@@ -59,7 +59,7 @@ def test_as_printed_differs_from_ours_in_its_start_and_lambda():
     runs = {system_of(r.model): r for r in main_runs("IEMOCAP", "small", True) if r.seed == 0}
     ours, printed = (runs[name].model.model_dump() for name in ("ML-SAN", AS_PRINTED))
     differ = {field for field, value in ours.items() if printed[field] != value}
-    assert differ == {"film_start", "gate_start", "lam"}
+    assert differ == {"film_start", "film_rate", "gate_start", "lam"}
     assert (printed["film_start"], printed["gate_start"], printed["lam"]) == (
         *("printed", "random", 0.2),
     )

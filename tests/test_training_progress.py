@@ -24,7 +24,7 @@ def test_progress_names_runs_epochs_and_what_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr("mlsan.training.progress.time.monotonic", lambda: next(clock))
     write_epochs(folders[runs[0]], 1)
     assert progress._line() == (
-        "runs: 0 done, 1 running, 0 failed, 2 left | ML-SAN MELD lam=0.5 seed=0 epoch 1/10"
+        "runs: 0 done, 1 running, 0 failed, 2 left | ML-SAN MELD lam=0.02 seed=0 epoch 1/10"
     )
     write_epochs(folders[runs[0]], 6)
     progress.finished(runs[1], "failed")
@@ -46,7 +46,7 @@ def test_without_a_terminal_there_are_few_lines(tmp_path, monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "runs: 0 done, 1 running, 0 failed, 0 left | ML-SAN MELD lam=0.5 seed=0 epoch 3/10",
+        "runs: 0 done, 1 running, 0 failed, 0 left | ML-SAN MELD lam=0.02 seed=0 epoch 3/10",
         "runs: 1 done, 0 running, 0 failed, 0 left | 0.0 min left",
     ]
 
