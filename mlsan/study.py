@@ -37,6 +37,7 @@ from mlsan.training import (
     sweep,
     system_of,
 )
+from mlsan.training.plans import Plan
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import Benchmark
 
@@ -149,11 +150,14 @@ class Study:
         unknown = [name for name in names if name not in PLANS]
         if unknown:
             raise ValueError(f"unknown plan {unknown[0]!r}; choose from {', '.join(PLANS)}")
+        return self._planned(*(PLANS[name] for name in names))
+
+    def _planned(self, *plans: Plan) -> list[RunSettings]:
         runs = [
             run
             for benchmark, corpus in self.corpora.items()
-            for name in names
-            for run in PLANS[name](benchmark, self.profile, corpus.named)
+            for plan in plans
+            for run in plan(benchmark, self.profile, corpus.named)
         ]
         return list(dict.fromkeys(map(self._placed, runs)))
 
@@ -166,8 +170,7 @@ class Study:
 
     def dose_plan(self) -> list[RunSettings]:
         """The runs to train at each dose."""
-        found = [dose_runs(b, self.profile, c.named) for b, c in self.corpora.items()]
-        return [self._placed(run) for runs in found for run in runs]
+        return self._planned(dose_runs)
 
     def standardised(self) -> "Study":
         """The study on audio and visual features standardised by speaker.
@@ -178,8 +181,7 @@ class Study:
 
     def standardised_plan(self) -> list[RunSettings]:
         """The runs to train on standardised features."""
-        found = [standardised_runs(b, self.profile, c.named) for b, c in self.corpora.items()]
-        return [self._placed(run) for runs in found for run in runs]
+        return self._planned(standardised_runs)
 
     def config(self, benchmark: Benchmark, system: str, seed: int = 0, **changes) -> RunSettings:
         """One run's settings in this profile; the speaker is the identity where it is known."""

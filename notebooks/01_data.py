@@ -42,15 +42,14 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from mlsan.corpus import SpeakerCode, collate
+from mlsan.corpus.standardised import speaker_names, standardise_by_speaker
 from mlsan.evaluation.heterogeneity import (
     emotion_plane,
     emotion_probe,
     leading_speakers,
     repetition,
     speaker_gap,
-    speaker_names,
     speaker_probe,
-    standardise_by_speaker,
     training_features,
     variance_shares,
 )

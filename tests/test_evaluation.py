@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from tiny import untrained
 
 from mlsan.corpus import Dialogue, open_corpora
+from mlsan.corpus.standardised import speaker_names, standardise_by_speaker
 from mlsan.evaluation import mean_sd, score_predictions, stages_of
 from mlsan.evaluation.heterogeneity import (
     emotion_plane,
@@ -17,9 +18,7 @@ from mlsan.evaluation.heterogeneity import (
     leading_speakers,
     repetition,
     speaker_gap,
-    speaker_names,
     speaker_probe,
-    standardise_by_speaker,
     strangers,
     training_features,
     variance_shares,

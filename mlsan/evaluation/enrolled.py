@@ -8,6 +8,7 @@ from mlsan.corpus import Corpus
 from mlsan.corpus.enrolment import Amount
 from mlsan.evaluation.stages import stages_of
 from mlsan.training.loop import divided
+from mlsan.training.runs import utterances
 from mlsan.training.settings import RunSettings
 
 
@@ -25,16 +26,4 @@ def enrolled_predictions(
     utterances. With amount 0 these are the predictions of the run itself.
     """
     seen = stages_of(run, corpus, model, corpus.test, amount, generator)
-    trained = {name for d in divided(run, corpus).train for name in d.speaker or ()}
-    table = pd.DataFrame(
-        {
-            "split": "test",
-            "dialogue": [d.id for d in corpus.test for _ in d.label],
-            "turn": [turn for d in corpus.test for turn in range(len(d))],
-            "speaker": [name for d in corpus.test for name in d.speaker or ("",) * len(d)],
-            "label": seen.label,
-        }
-    )
-    table["seen"] = table["speaker"].isin(trained)
-    table["predicted"] = seen.logits.argmax(axis=1)
-    return table
+    return utterances(divided(run, corpus), "test").assign(predicted=seen.logits.argmax(axis=1))

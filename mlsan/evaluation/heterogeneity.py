@@ -9,38 +9,24 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mlsan.corpus import Corpus, Dialogue, role_names
+from mlsan.corpus import Corpus, Dialogue
+from mlsan.corpus.standardised import speaker_names
 from mlsan.evaluation.probes import STRENGTH, probe
 from mlsan.vocabulary import EMOTIONS, Modality
 
 COMPONENTS = 20  # principal components in which the discriminant plane is sought
 
 
-def standardise_by_speaker(
-    features: Float[np.ndarray, "utterance feature"], speaker: Shaped[np.ndarray, "utterance"]
-) -> Float[np.ndarray, "utterance feature"]:
-    """Each speaker's features to mean 0 and standard deviation 1."""
-    table = pd.DataFrame(features).groupby(speaker)
-    sigma = table.transform("std").fillna(1).replace(0, 1)
-    return ((features - table.transform("mean")) / sigma).to_numpy(np.float32)
-
-
 def leading_speakers(corpus: Corpus, count: int) -> list[str]:
     """The speakers with the most training utterances: names, or roles where there are none."""
     names = [name for d in corpus.train for name in speaker_names(corpus, d)]
     return [name for name, _ in Counter(names).most_common(count)]
-
-
-def speaker_names(corpus: Corpus, dialogue: Dialogue) -> tuple[str, ...]:
-    """The speaker of each utterance: names where the corpus has them, else roles."""
-    roles = role_names(corpus.benchmark)
-    return dialogue.speaker or tuple(roles[party] for party in dialogue.party)
 
 
 def strangers(corpus: Corpus) -> list[str]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.corpus.enrolment import Amount
-from mlsan.evaluation.heterogeneity import standardise_by_speaker
+from mlsan.corpus.standardised import standardise_by_speaker
 from mlsan.evaluation.probes import STRENGTH, every_other, probe
 from mlsan.evaluation.stages import Stages, stages_of
 from mlsan.training.loop import enrolment_of

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mlsan.corpus import Corpus
 from mlsan.evaluation.metrics import score_predictions
+from mlsan.training.runs import utterances
 from mlsan.vocabulary import Modality
 
 STRENGTH = 0.1  # of the probes for emotion
@@ -49,26 +50,13 @@ def emotion_predictions(corpus: Corpus, modalities: Sequence[Modality]) -> pd.Da
     speaker, label, seen (whether training has the speaker) and predicted. Nothing is random: every
     seed would give the same.
     """
-    (train, label), (test, truth) = (
-        (
-            np.concatenate([np.concatenate([d.feature[m] for m in modalities], 1) for d in split]),
-            np.concatenate([d.label for d in split]),
-        )
+    train, test = (
+        np.concatenate([np.concatenate([d.feature[m] for m in modalities], 1) for d in split])
         for split in (corpus.train, corpus.test)
     )
-    trained = {name for d in corpus.train for name in d.speaker or ()}
-    names = [name for d in corpus.test for name in d.speaker or ("",) * len(d)]
-    return pd.DataFrame(
-        {
-            "split": "test",
-            "dialogue": [d.id for d in corpus.test for _ in d.label],
-            "turn": [turn for d in corpus.test for turn in range(len(d))],
-            "speaker": names,
-            "label": truth,
-            "seen": [name in trained for name in names],
-            "predicted": probe_predictions(train, label, test, STRENGTH),
-        }
-    )
+    label = np.concatenate([d.label for d in corpus.train])
+    predicted = probe_predictions(train, label, test, STRENGTH)
+    return utterances(corpus, "test").assign(predicted=predicted)
 
 
 def every_other(

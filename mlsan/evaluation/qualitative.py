@@ -16,7 +16,8 @@ from torch import nn
 
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.corpus.enrolment import Amount
-from mlsan.evaluation.heterogeneity import speaker_names, training_features
+from mlsan.corpus.standardised import speaker_names
+from mlsan.evaluation.heterogeneity import training_features
 from mlsan.evaluation.stages import Stages, stages_of
 from mlsan.training.loop import divided, enrolment_of
 from mlsan.training.settings import RunSettings

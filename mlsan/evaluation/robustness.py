@@ -10,6 +10,7 @@ from torch import nn
 
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.evaluation.stages import stages_of
+from mlsan.training.runs import utterances
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import Modality
 
@@ -93,23 +94,18 @@ def degraded_predictions(
 ) -> pd.DataFrame:
     """What a trained model predicts in each condition, one row per test utterance.
 
-    Columns: condition, absent ("" for none), noise, split ("test"), dialogue, turn, label,
-    predicted.
+    The columns are those of a run's predictions, and condition, absent ("" for none) and noise.
     """
     tables = []
     for condition, corpus in degraded.items():
         found = stages_of(run, corpus, model, corpus.test)
-        columns = {
-            "condition": condition.name,
-            "absent": condition.absent or "",
-            "noise": condition.noise,
-            "split": "test",
-            "dialogue": [d.id for d in corpus.test for _ in d.label],
-            "turn": [turn for d in corpus.test for turn in range(len(d))],
-            "label": found.label,
-            "predicted": found.logits.argmax(axis=1),
-        }
-        tables.append(pd.DataFrame(columns))
+        table = utterances(corpus, "test").assign(
+            predicted=found.logits.argmax(axis=1),
+            condition=condition.name,
+            absent=condition.absent or "",
+            noise=condition.noise,
+        )
+        tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 

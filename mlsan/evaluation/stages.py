@@ -9,7 +9,7 @@ from torch import nn
 
 from mlsan.corpus import Corpus, Dialogue, batches
 from mlsan.corpus.enrolment import Amount
-from mlsan.evaluation.heterogeneity import speaker_names
+from mlsan.corpus.standardised import speaker_names
 from mlsan.training.loop import EVALUATED, divided, enrolment_of
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import Modality

@@ -179,18 +179,26 @@ def _metrics(state: TrainingState) -> str:
     return pd.DataFrame(state.history).to_csv(index=False)
 
 
+def utterances(corpus: Corpus, split: str) -> pd.DataFrame:
+    """One row per utterance of a split: split, dialogue, turn, speaker, label and seen.
+
+    `speaker` is "" without a name; `seen` says whether the name occurs in training.
+    """
+    trained = {name for d in corpus.train for name in d.speaker or ()}
+    rows = [
+        (split, d.id, turn, d.speaker[turn] if d.speaker else "", int(d.label[turn]))
+        for d in getattr(corpus, split)
+        for turn in range(len(d))
+    ]
+    table = pd.DataFrame(rows, columns=["split", "dialogue", "turn", "speaker", "label"])
+    return table.assign(seen=table["speaker"].isin(trained))
+
+
 def _predictions(corpus: Corpus, state: TrainingState) -> str:
-    """The table of predictions; `seen` says whether the speaker's name occurs in training."""
-    trained = {name for d in corpus.train if d.speaker for name in d.speaker}
+    """The table of predictions, as `predictions.csv` holds it."""
     tables = []
     for split in SPLITS:
-        rows = [
-            (split, d.id, turn, d.speaker[turn] if d.speaker else "", int(d.label[turn]))
-            for d in getattr(corpus, split)
-            for turn in range(len(d))
-        ]
-        table = pd.DataFrame(rows, columns=["split", "dialogue", "turn", "speaker", "label"])
-        table["seen"] = table["speaker"].isin(trained)
+        table = utterances(corpus, split)
         table["predicted"] = state.best_dev["predicted"][split].numpy()
         if split == "test":
             table["predicted_best_test"] = state.best_test["predicted"]["test"].numpy()
