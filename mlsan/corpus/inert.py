@@ -53,7 +53,10 @@ ADMITTED = frozenset(
     ]
 )
 _FLAT = ("bytes", "dtype", "global")  # records without values inside
-_BININT1_RUN = re.compile(rb"(?:K.)+", re.DOTALL)
+# The many small numbers of a corpus, without a step for each: BININT1, and a whole list of it.
+_BININT1_RUN = re.compile(rb"(?:K.)++", re.DOTALL)
+_BININT1_LIST = re.compile(rb"\](\x94?)\(((?:K.)++)e", re.DOTALL)
+_MEMOIZE = 0x94
 _NUMBERS = frozenset([int, float, bool, type(None)])
 _ABSENT = object()
 
@@ -202,7 +205,6 @@ class Machine:
         self.marks.append(len(self.stack))
 
     def binint1(self) -> None:
-        # Rows of small numbers are long: take all that follow at once.
         run = _BININT1_RUN.match(self.data, self.position - 1)
         if run is None:
             raise RefusedError("it ends in the middle of a value")
@@ -234,7 +236,11 @@ class Machine:
         self.position = end
         if end > len(self.data):
             raise RefusedError("it ends in the middle of a value")
-        self.stack.append(self.data[start:end].decode())
+        value = self.data[start:end].decode()
+        self.stack.append(value)
+        if end < len(self.data) and self.data[end] == _MEMOIZE:
+            self.memo.append(value)
+            self.position = end + 1
 
     def text(self, format: str) -> None:
         self.push(self.take(self.size(format)).decode())
@@ -254,7 +260,7 @@ class Machine:
             raise RefusedError("a text has no quotes")
         self.push(codecs.escape_decode(line[1:-1])[0].decode("latin1"))
 
-    def bytes(self, format: str) -> None:
+    def raw(self, format: str) -> None:
         count = self.size(format)
         start = self.position
         if not 0 <= count <= len(self.data) - start:
@@ -263,7 +269,13 @@ class Machine:
         self.container("bytes", [start, count])
 
     def empty_list(self) -> None:
-        self.container("list", [])
+        if not (whole := _BININT1_LIST.match(self.data, self.position - 1)):
+            return self.container("list", [])
+        items = list(whole[2][1::2])
+        self.container("list", items)
+        if whole[1]:
+            self.memo.append(items)
+        self.position = whole.end()
 
     def extend_list(self, items: list[Any]) -> None:
         target = self.top()
@@ -413,10 +425,10 @@ for _code, _opcode in {
     b"\x8c": Machine.short_text,
     b"X": lambda m: m.text("<I"),
     b"\x8d": lambda m: m.text("<Q"),
-    b"C": lambda m: m.bytes("<B"),
-    b"B": lambda m: m.bytes("<I"),
-    b"\x8e": lambda m: m.bytes("<Q"),
-    b"\x96": lambda m: m.bytes("<Q"),  # a bytearray
+    b"C": lambda m: m.raw("<B"),
+    b"B": lambda m: m.raw("<I"),
+    b"\x8e": lambda m: m.raw("<Q"),
+    b"\x96": lambda m: m.raw("<Q"),  # a bytearray
     b"]": Machine.empty_list,
     b"l": lambda m: m.container("list", m.pop_to_mark()),
     b"a": lambda m: m.extend_list([m.pop()]),

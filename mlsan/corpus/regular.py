@@ -20,7 +20,7 @@ def open_regular(file: Path, largest: int = LARGEST) -> BinaryIO:
     try:
         # Opening a pipe would wait for its other end, and a device can do anything.
         _check(file, os.stat(file), largest)
-        stream = open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb", buffering=0)
+        stream = os.fdopen(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
     except PermissionError as error:
         raise _unreadable(file, error.strerror, "Change its permissions") from error
     except OSError as error:
@@ -39,18 +39,15 @@ def read_whole(file: Path, stream: BinaryIO) -> bytes:
     """The bytes of an open file. Raises CorpusError if they are not as many as its size says."""
     size = os.fstat(stream.fileno()).st_size
     try:
-        data = bytearray(size)
-        count = 0
-        while count < size and (more := stream.readinto(memoryview(data)[count:])):
-            count += more
+        data = stream.read(size)
     except OSError as error:
         raise _unreadable(file, error.strerror, "Copy the file again") from error
     except MemoryError as error:
         fix = "Use a computer with more memory"
         raise Place(file).error(f"its {size} bytes do not fit into memory", fix) from error
-    if count < size:
+    if len(data) < size:
         raise Place(file).error("it became shorter while it was read", "Run the command again")
-    return bytes(data)
+    return data
 
 
 def read_json(file: Path) -> Any:

@@ -7,6 +7,7 @@ an item type on a list, and a shape that fits both.
 
 import json
 import math
+import os
 import re
 import signal
 import subprocess
@@ -15,12 +16,12 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from mlsan.corpus import inert
-from mlsan.corpus.errors import CorpusError, Place, shown
+from mlsan.corpus.errors import Place, shown
 from mlsan.corpus.regular import open_regular, read_whole
 
 # Kind and item size of a dtype: bool, int, unsigned, float, bytes, text, object.
@@ -43,7 +44,7 @@ def load_pickles(files: Iterable[Path]) -> dict[Path, Any]:
     take more memory or time than its size allows.
     """
     with ExitStack() as stack:
-        children = [Child.start(file, stack) for file in files]
+        children = [stack.enter_context(Child(file)) for file in files]
         return {child.file: child.value() for child in children}
 
 
@@ -52,47 +53,44 @@ def load_pickle(file: Path) -> Any:
     return load_pickles([file])[file]
 
 
-@dataclass(frozen=True)
 class Child:
-    """A process that reads `stream`, the open `file` of `size` bytes."""
+    """A process that reads `file`. It ends when the `with` block does."""
 
-    file: Path
-    stream: BinaryIO
-    size: int
-    process: subprocess.Popen[bytes]
-
-    @classmethod
-    def start(cls, file: Path, stack: ExitStack) -> "Child":
-        """Open the file and start its process; leaving `stack` closes the one and ends the other."""
-        stream = stack.enter_context(open_regular(file))
-        size = stream.seek(0, 2)
-        stream.seek(0)
+    def __init__(self, file: Path):
+        self.file = file
         folder = str(Path(inert.__file__).parent)
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _CHILD, folder, str(size)],
-                stdin=stream,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-        except OSError as error:
-            problem = f"no process could be started to read it ({error.strerror})"
-            raise Place(file).error(problem, "Close other programs") from error
-        stack.enter_context(process)
-        stack.callback(process.kill)
-        return cls(file, stream, size, process)
+        with open_regular(file) as stream:
+            self.size = os.fstat(stream.fileno()).st_size
+            try:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", _CHILD, folder, str(self.size)],
+                    stdin=stream,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
+            except OSError as error:
+                problem = f"no process could be started to read it ({error.strerror})"
+                raise Place(file).error(problem, "Close other programs") from error
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.__exit__(None, None, None)
 
     def value(self) -> Any:
         """What the process found. Raises CorpusError if it refused the file or came to an end."""
         place = Place(self.file)
+        with open_regular(self.file) as stream:
+            data = read_whole(self.file, stream)
         try:
             answer, _ = self.process.communicate(timeout=_PATIENCE + self.size // 1_000_000)
         except subprocess.TimeoutExpired as error:
-            raise place.error("reading it takes too long", _AGAIN) from error
-        if self.process.returncode:
-            raise place.error(f"{_ending(self.process.returncode)}; {self.size} bytes", _AGAIN)
-        self.stream.seek(0)
-        return value_of(answer, read_whole(self.file, self.stream), self.file)
+            raise place.error(f"reading it takes too long; {self.size} bytes", _AGAIN) from error
+        if code := self.process.returncode:
+            raise place.error(f"{_ending(code)}; {self.size} bytes", _AGAIN)
+        return value_of(answer, data, self.file)
 
 
 def value_of(answer: bytes, data: bytes, file: Path) -> Any:
@@ -172,6 +170,8 @@ class Maker:
             return _reconstruct(*arguments, *state)
         if state:
             raise ValueError("a function has no state to set")
+        if function not in _FUNCTIONS:
+            raise ValueError(f"{name} is called")
         return _FUNCTIONS[function](*arguments)
 
 
@@ -272,7 +272,8 @@ def array(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
     if type(raw) is not bytes or len(raw) != count * dtype.itemsize:
         raise ValueError(f"an array of shape {shown(shape)} does not hold as many bytes")
     _check_items(raw, dtype)
-    return np.ndarray(shape, dtype, buffer=raw, order=order)
+    made = np.ndarray(shape, dtype, buffer=raw, order=order)
+    return made.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _check_items(raw: bytes, dtype: np.dtype) -> None:
