@@ -51,7 +51,6 @@ ADMITTED = frozenset(
 _CONSTANTS = {None: "null", True: "true", False: "false"}
 _ESCAPES = {ord('"'): '\\"', ord("\\"): "\\\\"} | {code: f"\\u{code:04x}" for code in range(32)}
 _MEMOIZE, _BATCH = 0x94, 128
-_INT = {int}
 _ABSENT = object()
 
 
@@ -82,16 +81,10 @@ class Writer:
         """The JSON of a value. What is shared is written, and counted, each time."""
         kind = type(value)
         if kind is list:
-            self.spend(4 + len(value))
-            if set(map(type, value)) == _INT:  # most lists of a corpus
-                return str(value)
-            if level > LEVELS:
-                raise RefusedError(f"it is nested more than {LEVELS} levels deep")
-            return f"[{','.join([self.text(item, level + 1) for item in value])}]"
+            return self.list_text(value, level)
         if kind is str:
             self.spend(len(value) // 8)
-            plain = value.isprintable() and '"' not in value and "\\" not in value
-            return f'"{value if plain else value.translate(_ESCAPES)}"'
+            return f'"{value if _is_plain(value) else value.translate(_ESCAPES)}"'
         if kind is dict:
             [(tag, content)] = value.items()
             if tag == "bytes":
@@ -102,10 +95,32 @@ class Writer:
             return repr(value).replace("inf", "Infinity").replace("nan", "NaN")
         return str(value) if kind is int else _CONSTANTS[value]
 
+    def list_text(self, items: list[object], level: int) -> str:
+        """The JSON of a list. Most hold only numbers, rows of numbers or text: short cuts."""
+        self.spend(4 + len(items))
+        if level > LEVELS:
+            raise RefusedError(f"it is nested more than {LEVELS} levels deep")
+        kinds = set(map(type, items))
+        if kinds == {int}:
+            return str(items)
+        if kinds == {list}:
+            self.spend(4 * len(items) + sum(map(len, items)))
+            if set().union(*[map(type, row) for row in items]) == {int}:
+                return str(items)
+        if kinds == {str} and _is_plain(joined := "".join(items)):
+            self.spend(len(joined) // 8)
+            return '["' + '","'.join(items) + '"]'
+        return f"[{','.join([self.text(item, level + 1) for item in items])}]"
+
     def spend(self, units: int) -> None:
         self.units -= units
         if self.units < 0:
             raise RefusedError("shared parts make it too large when they are written out")
+
+
+def _is_plain(text: str) -> bool:
+    """Whether JSON writes the text as it is."""
+    return text.isprintable() and '"' not in text and "\\" not in text
 
 
 class Machine:
@@ -180,7 +195,7 @@ class Machine:
         del self.stack[start:]
         return items
 
-    def container(self, tag: str, content: list[object]) -> None:
+    def container(self, tag: str, content: object) -> None:
         """Push a record, or a list if the tag is "list"."""
         self.room -= 1
         if self.room < 0:

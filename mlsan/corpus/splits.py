@@ -10,7 +10,7 @@ from mlsan.corpus.errors import Place
 from mlsan.vocabulary import Benchmark
 
 # MELD's dev dialogues in the published files, if the utterance ids do not say.
-_MELD_DEV = frozenset(map(str, range(1039, 1153)))
+_MELD_DEV = set(map(str, range(1039, 1153)))
 # IEMOCAP has no official dev split; this is one in common use.
 _IEMOCAP_DEV = {
     "Ses01M_impro01",

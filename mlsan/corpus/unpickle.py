@@ -45,7 +45,8 @@ def load_pickles(files: Iterable[Path]) -> dict[Path, Any]:
     """
     with ExitStack() as stack:
         children = [stack.enter_context(Child(file)) for file in files]
-        return {child.file: child.value() for child in children}
+        # The last first: what is large but simple is made while a complicated file is still read.
+        return {child.file: child.value() for child in reversed(children)}
 
 
 def load_pickle(file: Path) -> Any:
