@@ -161,8 +161,8 @@ class Machine:
             raise RefusedError("it ends in the middle of a value")
         return self.data[start : self.position]
 
-    def size(self, format: str) -> int:
-        """A number of 1, 4 or 8 bytes, by the format of `struct`."""
+    def number(self, format: str) -> int | float:
+        """A number of fixed size, by the format of `struct`."""
         return struct.unpack(format, self.take(struct.calcsize(format)))[0]
 
     def line(self) -> bytes:
@@ -234,7 +234,7 @@ class Machine:
         self.push(_int(self.line().rstrip(b"L")))
 
     def long(self, format: str) -> None:
-        count = self.size(format)
+        count = self.number(format)
         if not 0 <= count <= DIGITS // 3:
             raise RefusedError(f"a number has {count} bytes")
         self.push(int.from_bytes(self.take(count), "little", signed=True))
@@ -258,11 +258,11 @@ class Machine:
             self.position = end + 1
 
     def text(self, format: str) -> None:
-        self.push(self.take(self.size(format)).decode())
+        self.push(self.take(self.number(format)).decode())
 
     def latin1(self, format: str) -> None:
         """Text or bytes of Python 2."""
-        self.push(self.take(self.size(format)).decode("latin1"))
+        self.push(self.take(self.number(format)).decode("latin1"))
 
     def text_line(self) -> None:
         text = self.line().decode("raw-unicode-escape")
@@ -276,7 +276,7 @@ class Machine:
         self.push(codecs.escape_decode(line[1:-1])[0].decode("latin1"))
 
     def raw(self, format: str) -> None:
-        count = self.size(format)
+        count = self.number(format)
         start = self.position
         if not 0 <= count <= len(self.data) - start:
             raise RefusedError("it ends in the middle of a value")
@@ -432,13 +432,13 @@ for _code, _opcode in {
     b"\x89": lambda m: m.push(False),
     b"I": Machine.int_line,
     b"L": Machine.long_line,
-    b"J": lambda m: m.push(m.size("<i")),
+    b"J": lambda m: m.push(m.number("<i")),
     b"K": Machine.binint1,
-    b"M": lambda m: m.push(m.size("<H")),
+    b"M": lambda m: m.push(m.number("<H")),
     b"\x8a": lambda m: m.long("<B"),
     b"\x8b": lambda m: m.long("<i"),
     b"F": Machine.float_line,
-    b"G": lambda m: m.push(m.size(">d")),
+    b"G": lambda m: m.push(m.number(">d")),
     b"S": Machine.latin1_line,
     b"T": lambda m: m.latin1("<I"),
     b"U": lambda m: m.latin1("<B"),
@@ -473,11 +473,11 @@ for _code, _opcode in {
     b"b": Machine.build,
     b"\x94": Machine.memoize,
     b"p": lambda m: m.put(_int(m.line())),
-    b"q": lambda m: m.put(m.size("<B")),
-    b"r": lambda m: m.put(m.size("<I")),
+    b"q": lambda m: m.put(m.number("<B")),
+    b"r": lambda m: m.put(m.number("<I")),
     b"g": lambda m: m.get(_int(m.line())),
-    b"h": lambda m: m.get(m.size("<B")),
-    b"j": lambda m: m.get(m.size("<I")),
+    b"h": lambda m: m.get(m.number("<B")),
+    b"j": lambda m: m.get(m.number("<I")),
 }.items():
     OPCODES[_code[0]] = _opcode
 
