@@ -19,6 +19,8 @@ Every loop ends with the file, and the limits below bound what shared parts can 
 """
 
 import codecs
+import gc
+import mmap
 import struct
 import sys
 
@@ -50,7 +52,7 @@ ADMITTED = frozenset(
 )
 _CONSTANTS = {None: "null", True: "true", False: "false"}
 _ESCAPES = {ord('"'): '\\"', ord("\\"): "\\\\"} | {code: f"\\u{code:04x}" for code in range(32)}
-_MEMOIZE, _BATCH = 0x94, 128
+_MEMOIZE, _ROW = 0x94, 128
 _ABSENT = object()
 
 
@@ -62,7 +64,7 @@ class ForbiddenError(RefusedError):
     """The pickle names a function that is not admitted."""
 
 
-def read(data: bytes) -> str:
+def read(data: bytes | mmap.mmap) -> str:
     """The value pickled in `data` as JSON, as described at the top of this module.
 
     Raises RefusedError, or another ValueError, for everything else than a complete pickle of
@@ -126,7 +128,7 @@ def _is_plain(text: str) -> bool:
 class Machine:
     """The stack machine: `position` is that of the next opcode in `data`."""
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes | mmap.mmap):
         self.data = data
         self.position = 0
         self.stack: list[object] = []
@@ -215,16 +217,7 @@ class Machine:
         self.marks.append(len(self.stack))
 
     def binint1(self) -> None:
-        self.position -= 1
-        self.stack.extend(self.small_numbers() or self.take(2)[1:])
-
-    def small_numbers(self) -> bytes:
-        """The small numbers that follow, many at once: each is a K and its byte."""
-        start = self.position
-        opcodes = self.data[start : start + _BATCH : 2]
-        count = min(len(opcodes) - len(opcodes.lstrip(b"K")), (len(self.data) - start) // 2)
-        self.position = start + 2 * count
-        return self.data[start + 1 : self.position : 2]
+        self.stack.append(self.take(1)[0])
 
     def int_line(self) -> None:
         line = self.line()
@@ -286,17 +279,16 @@ class Machine:
     def empty_list(self) -> None:
         items: list[object] = []
         self.container("list", items)
-        # Most lists are memoized and filled with small numbers: do it without a step for each.
+        # Most lists are memoized and filled with small numbers (a K and a byte each) up to an e:
+        # do it without a step for each.
         start = self.position
         if self.data[start : start + 3] == b"\x94(K":
-            self.position += 2
-            items += self.small_numbers()
-            if self.data[self.position : self.position + 1] == b"e":
-                self.position += 1
+            end = self.data.find(b"e", start, start + _ROW)
+            numbers = self.data[start + 2 : max(end, 0)]
+            if numbers and 2 * numbers[::2].count(b"K") == len(numbers):
+                items += numbers[1::2]
                 self.memo.append(items)
-            else:
-                self.position = start
-                items.clear()
+                self.position = end + 1
 
     def extend_list(self, items: list[object]) -> None:
         target = self.top()
@@ -482,7 +474,7 @@ for _code, _opcode in {
     OPCODES[_code[0]] = _opcode
 
 
-def answer(data: bytes) -> bytes:
+def answer(data: bytes | mmap.mmap) -> bytes:
     """The length of the data, then one line: "value", "forbidden" or "refused", then the rest."""
     try:
         kind, text = "value", read(data)
@@ -515,8 +507,11 @@ def limit(size: int) -> None:
 def main(size: int) -> None:
     """Answer for the pickle on standard input, a file of `size` bytes."""
     limit(size)
+    gc.disable()  # nothing that it could free is made before the process ends
     try:
-        found = answer(sys.stdin.buffer.read(size + 1))
-    except MemoryError:
+        # Mapped, so that the content of arrays, which is most of a file, is not even read here.
+        data = mmap.mmap(sys.stdin.fileno(), size, access=mmap.ACCESS_READ) if size else b""
+        found = answer(data)
+    except (MemoryError, OSError):
         sys.exit(NO_MEMORY)
     sys.stdout.buffer.write(found)
