@@ -512,6 +512,6 @@ def main(size: int) -> None:
         # Mapped, so that the content of arrays, which is most of a file, is not even read here.
         data = mmap.mmap(sys.stdin.fileno(), size, access=mmap.ACCESS_READ) if size else b""
         found = answer(data)
-    except (MemoryError, OSError):
+    except MemoryError:
         sys.exit(NO_MEMORY)
     sys.stdout.buffer.write(found)
