@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-_LONGEST_ID, _LONGEST_PROBLEM = 80, 400
-
 from mlsan.corpus.types import CorpusError
+
+_LONGEST_ID, _LONGEST_PROBLEM = 80, 400
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ Files can come from strangers. Threat model:
 2. Only regular files are opened, and links to them: no pipes, devices or folders.
 3. A pickle is read by a process of its own that imports neither numpy nor this package.
 4. That process makes numbers, text and inert records; arrays are made here, from checked records.
-5. A file of n bytes takes at most 256 MiB + 256 n of memory and 5 s + n / (1 MB/s) of computing.
-   The system enforces both on Linux; elsewhere only limits on depth, count and size do.
+5. For a file of n bytes that process takes at most 256 MiB + 256 n of memory and 5 s + 1 s per MB
+   of computing. Linux enforces this; elsewhere only limits on depth, count and size do. What comes
+   back is bounded by the limits on size.
 6. What cannot be used is one CorpusError of one line; long values are cut, control characters
    escaped. No other exception, no crash of the caller, and no value dropped silently.
 7. Reading writes no file.
