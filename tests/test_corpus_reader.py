@@ -10,6 +10,7 @@ import pytest
 from corpus_files import iemocap, meld, write
 
 from mlsan.corpus import CorpusError, open_corpora, read_corpus, reader
+from mlsan.corpus.simulate import simulation
 from mlsan.vocabulary import EMOTIONS, PARTIES
 
 
@@ -193,13 +194,14 @@ def test_one_training_dialogue_leaves_none_for_dev(tmp_path):
     files = meld()
     *head, _, test, last = files["Speakers.pkl"]
     files["Speakers.pkl"] = (*head, [0], test, last)
-    with pytest.raises(CorpusError, match=r"train split has 1 dialogue.*Give at least two"):
+    with pytest.raises(CorpusError, match=r"Speakers.pkl: the train split has 1 d.*at least two"):
         read_corpus(write(tmp_path, files), "MELD", "tiny")
 
 
 def test_simulation_json_marks_a_simulated_corpus(tmp_path):
     folder = write(tmp_path, meld())
-    (folder / "simulation.json").write_text("{}")
+    settings = simulation("MELD", "smoke", train=6, dev=2, test=2, text=4, audio=3, visual=2)
+    (folder / "simulation.json").write_text(settings.model_dump_json())
     assert read_corpus(folder, "MELD", "tiny").simulated
 
 

@@ -5,11 +5,28 @@ The first three are dicts from dialogue id to one entry per utterance. TextFeatu
 AudioFeatures.pkl and VisualFeatures.pkl are dicts from dialogue id to one row per utterance.
 
 Optional files beside them: identities.json (dialogue id -> names), dev.json (ids of the dev
-dialogues), simulation.json (marks a generated corpus), provenance.json (how the features were
-made; a record that is not read).
+dialogues), simulation.json (the settings of a generated corpus), provenance.json (how the
+features were made; a record that is only checked to be JSON).
+
+Files can come from strangers. Threat model:
+
+1. Reading a corpus executes nothing from its files: no function that a pickle names is called.
+2. Only regular files are opened, and links to them: no pipes, devices or folders.
+3. A pickle is read by a process of its own that imports neither numpy nor this package.
+4. That process makes numbers, text and inert records; arrays are made here, from checked records.
+5. For a file of n bytes that process takes at most 256 MiB + 256 n of memory and 5 s + 1 s per MB
+   of computing. Linux enforces this; elsewhere only limits on depth, count and size do. What comes
+   back is bounded by the limits on size.
+6. What cannot be used is one CorpusError of one line; long values are cut, control characters
+   escaped. No other exception, no crash of the caller, and no value dropped silently.
+7. Reading writes no file.
+8. Not promised: that numbers are right. Features, labels and names that fit the layout are
+   believed, and so is a simulation.json that fits them.
+9. Not promised: protection from who can write the files, the package or its environment while
+   they are read, or from flaws in Python's JSON parser or in numpy's array constructor.
+10. Not covered: model checkpoints, notebooks and build/, which are the user's own.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +35,14 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from pydantic import ValidationError
 
 from mlsan.corpus import validate
-from mlsan.corpus.errors import CorpusError, Place
-from mlsan.corpus.splits import choose_dev
+from mlsan.corpus.errors import CorpusError, Place, shown
+from mlsan.corpus.regular import read_json
+from mlsan.corpus.splits import choose_dev, listed_dev
 from mlsan.corpus.types import Corpus, Dialogue
-from mlsan.corpus.unpickle import load_pickle
+from mlsan.corpus.unpickle import load_pickles
 from mlsan.vocabulary import BENCHMARKS, MODALITIES, Benchmark, Modality
 
 SPEAKERS = "Speakers.pkl"
@@ -54,18 +73,30 @@ def read_corpus(folder: Path, benchmark: str, name: str) -> Corpus:
     if benchmark not in BENCHMARKS:
         allowed = ", ".join(BENCHMARKS)
         raise CorpusError(f"benchmark {benchmark!r} is unknown. Use one of {allowed}.")
-    files = read_files(folder)
-    talk = read_conversations(folder / SPEAKERS, files[SPEAKERS], benchmark)
-    feature = {
-        modality: read_features(folder / file, files[file], talk.label)
-        for modality, file in FEATURES.items()
-        if file in files
-    }
-    speaker = read_names(folder / IDENTITIES, files.get(IDENTITIES), talk, benchmark)
-    listed = read_json(folder / DEV, files[DEV]) if DEV in files else None
-    dev_ids, dev_note = choose_dev(
-        Place(folder / DEV), talk.train, talk.utterances, listed, benchmark
+    present = files_of(folder)
+    table = load_pickles(
+        folder / file for file in (SPEAKERS, *FEATURES.values()) if file in present
     )
+    json = {
+        file: read_json(folder / file)
+        for file in (IDENTITIES, DEV, SIMULATION, PROVENANCE)
+        if file in present
+    }
+    talk = read_conversations(folder / SPEAKERS, table[folder / SPEAKERS], benchmark)
+    feature = {
+        modality: read_features(folder / file, table[folder / file], talk.label)
+        for modality, file in FEATURES.items()
+        if file in present
+    }
+    if IDENTITIES in json:
+        speaker = read_names(folder / IDENTITIES, json[IDENTITIES], talk)
+    else:
+        speaker = actors(talk, benchmark)
+    if DEV in json:
+        dev_ids, dev_note = listed_dev(Place(folder / DEV), talk.train, json[DEV]), None
+    else:
+        place = Place(folder / SPEAKERS)
+        dev_ids, dev_note = choose_dev(place, talk.train, talk.utterances, benchmark)
 
     def dialogues(ids: list[str]) -> tuple[Dialogue, ...]:
         return tuple(
@@ -79,58 +110,51 @@ def read_corpus(folder: Path, benchmark: str, name: str) -> Corpus:
             for key in ids
         )
 
-    return Corpus(
+    corpus = Corpus(
         name=name,
         benchmark=benchmark,
         train=dialogues([key for key in talk.train if key not in dev_ids]),
         dev=dialogues([key for key in talk.train if key in dev_ids]),
         test=dialogues(talk.test),
         sizes={modality: next(iter(rows.values())).shape[1] for modality, rows in feature.items()},
-        simulated=(folder / SIMULATION).exists(),
+        simulated=SIMULATION in json,
         notes=tuple(
             f"{modality}: {file} is missing; the models run on {' and '.join(feature)}"
             for modality, file in FEATURES.items()
-            if file not in files
+            if file not in present
         )
         + tuple([dev_note] if dev_note else [])
         + unused_note(talk),
     )
+    if corpus.simulated:
+        check_simulation(Place(folder / SIMULATION), json[SIMULATION], corpus)
+    return corpus
 
 
-def read_files(folder: Path) -> dict[str, bytes]:
-    """The bytes of the layout's files, by name; missing files are left out.
+def files_of(folder: Path) -> set[str]:
+    """The names of what is in the folder.
 
-    Raises CorpusError if a file cannot be read, and if Speakers.pkl or all feature files are
-    missing.
+    Raises CorpusError if it cannot be read, and if Speakers.pkl or all feature files are missing.
     """
-    files = {}
     try:
         present = {path.name for path in folder.iterdir()}
-    except OSError as error:
-        problem = f"cannot be read as a folder ({error.strerror})"
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read as a folder ({getattr(error, 'strerror', error)})"
         raise Place(folder).error(problem, f"Give the folder that holds {SPEAKERS}") from error
-    for file in (SPEAKERS, *FEATURES.values(), IDENTITIES, DEV):
-        if file not in present:
-            continue
-        try:
-            files[file] = (folder / file).read_bytes()
-        except OSError as error:
-            problem = f"cannot be read ({error.strerror})"
-            raise Place(folder / file).error(problem, "Change its permissions") from error
-    if SPEAKERS not in files:
+    if SPEAKERS not in present:
         raise Place(folder / SPEAKERS).error("the file is missing", "Put the published file there")
-    if not set(files) & set(FEATURES.values()):
+    if not present & set(FEATURES.values()):
         fix = f"Put at least one of {', '.join(FEATURES.values())} there"
         raise Place(folder).error("the folder has no feature file", fix)
-    return files
+    return present
 
 
-def read_conversations(file: Path, data: bytes, benchmark: Benchmark) -> Conversations:
-    """Read and check Speakers.pkl: its first three dicts and its two lists of ids."""
+def read_conversations(file: Path, value: Any, benchmark: Benchmark) -> Conversations:
+    """Check the content of Speakers.pkl: its first three dicts and its two lists of ids."""
     place = Place(file)
-    value = load_pickle(data, file)
     if not isinstance(value, tuple | list) or len(value) < 9:
-        kind = f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else value
+        sized = isinstance(value, tuple | list | dict | set | frozenset | str | bytes)
+        kind = f"{type(value).__name__} of {len(value)}" if sized else shown(value)
         problem = f"the file holds a {kind}"
         raise place.error(problem, "Store a tuple of 9 or 10 entries, as MultiEMO's files do")
     raw_labels = validate.table(place, value[2], "labels")
@@ -156,10 +180,10 @@ def read_conversations(file: Path, data: bytes, benchmark: Benchmark) -> Convers
 
 
 def read_features(
-    file: Path, data: bytes, label: Mapping[str, Int[np.ndarray, "_turn"]]
+    file: Path, value: Any, label: Mapping[str, Int[np.ndarray, "_turn"]]
 ) -> dict[str, Float[np.ndarray, "_turn _feature"]]:
-    """Read and check one modality's features, by dialogue."""
-    raw = validate.table(Place(file), load_pickle(data, file), "features")
+    """Check the content of one modality's file: its features, by dialogue."""
+    raw = validate.table(Place(file), value, "features")
     validate.same_dialogues(Place(file), raw, label)
     feature: dict[str, Float[np.ndarray, "_turn _feature"]] = {}
     for key, rows in raw.items():
@@ -170,20 +194,20 @@ def read_features(
     return feature
 
 
-def read_names(
-    file: Path, data: bytes | None, talk: Conversations, benchmark: Benchmark
-) -> dict[str, tuple[str, ...]]:
-    """Speakers' names by dialogue: from identities.json, else IEMOCAP's actors, else none.
+def read_names(file: Path, value: Any, talk: Conversations) -> dict[str, tuple[str, ...]]:
+    """Check the content of identities.json: the speakers' names by dialogue."""
+    raw = validate.table(Place(file), value, "names")
+    validate.same_dialogues(Place(file), raw, talk.label)
+    return {
+        key: validate.names(Place(file, key), row, len(talk.label[key])) for key, row in raw.items()
+    }
+
+
+def actors(talk: Conversations, benchmark: Benchmark) -> dict[str, tuple[str, ...]]:
+    """IEMOCAP's actors by dialogue; nobody for other ids and other benchmarks.
 
     An actor follows from the session in the dialogue's id and from M or F.
     """
-    if data is not None:
-        raw = validate.table(Place(file), read_json(file, data), "names")
-        validate.same_dialogues(Place(file), raw, talk.label)
-        return {
-            key: validate.names(Place(file, key), row, len(talk.label[key]))
-            for key, row in raw.items()
-        }
     if benchmark != "IEMOCAP" or not all(_ACTOR.match(key) for key in talk.label):
         return {}
     return {
@@ -196,12 +220,26 @@ def actor(dialogue: str, party: int) -> str:
     return f"{dialogue[:5]}_{'MF'[party]}"
 
 
-def read_json(file: Path, data: bytes) -> Any:
-    """The value of a JSON file."""
+def check_simulation(place: Place, value: Any, corpus: Corpus) -> None:
+    """Raise CorpusError unless simulation.json has the settings of a corpus of this size."""
+    # The simulator reads its corpora with this module.
+    from mlsan.corpus.simulate.settings import Simulation
+
+    fix = "Remove it, or generate the corpus again"
     try:
-        return json.loads(data)
-    except ValueError as error:
-        raise Place(file).error(f"the file is not JSON ({error})", "Fix or remove it") from error
+        settings = Simulation.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(map(str, first["loc"])) or "the file"
+        problem = f"not the settings of a simulated corpus ({field}: {first['msg']})"
+        raise place.error(problem, fix) from error
+    for what, stated, found in (
+        ("benchmark", settings.benchmark, corpus.benchmark),
+        *((s, getattr(settings, s), len(getattr(corpus, s))) for s in ("train", "dev", "test")),
+        *((modality, settings.sizes[modality], size) for modality, size in corpus.sizes.items()),
+    ):
+        if stated != found:
+            raise place.error(f"{what} is {stated}, but the corpus has {found}", fix)
 
 
 def unused_note(talk: Conversations) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from mlsan.corpus.errors import Place
 from mlsan.vocabulary import Benchmark
 
 # MELD's dev dialogues in the published files, if the utterance ids do not say.
-_MELD_DEV = range(1039, 1153)
+_MELD_DEV = set(map(str, range(1039, 1153)))
 # IEMOCAP has no official dev split; this is one in common use.
 _IEMOCAP_DEV = {
     "Ses01M_impro01",
@@ -34,26 +34,25 @@ def choose_dev(
     place: Place,
     train: list[str],
     utterances: Mapping[str, list[Any]],
-    listed: Any,
     benchmark: Benchmark,
 ) -> tuple[set[str], str | None]:
     """The dev dialogues among `train`, and a note if they had to be drawn at random.
 
-    They are those of dev.json, else the benchmark's usual ones, else a fixed random choice. (A
-    run with `dev="random"` draws its own by its seed.) `listed` is the content of dev.json at
-    `place`, None if there is no such file. Raises CorpusError if dev.json lists other dialogues,
-    or if nothing would be left to train on.
+    They are the benchmark's usual ones, else a fixed random choice. (A run with `dev="random"`
+    draws its own by its seed.) Raises CorpusError if nothing would be left to train on.
     """
-    if listed is not None:
-        return listed_dev(place, train, listed), None
     found = meld_dev(train, utterances) if benchmark == "MELD" else _IEMOCAP_DEV & set(train)
     return (found, None) if found and found != set(train) else random_dev(place, train)
 
 
 def listed_dev(place: Place, train: list[str], listed: Any) -> set[str]:
-    """The dialogues of dev.json."""
-    found = set(validate.split(place, listed, train, "dev", "is not a training dialogue"))
-    if found == set(train):
+    """The dialogues of dev.json, whose content is `listed`.
+
+    Raises CorpusError if it lists other dialogues than those of `train`, or all of them.
+    """
+    known = set(train)
+    found = set(validate.split(place, listed, known, "dev", "is not a training dialogue"))
+    if found == known:
         problem = "the file lists every training dialogue"
         raise place.error(problem, "Leave some of them to train on")
     return found
@@ -62,14 +61,14 @@ def listed_dev(place: Place, train: list[str], listed: Any) -> set[str]:
 def meld_dev(train: list[str], utterances: Mapping[str, list[Any]]) -> set[str]:
     """MELD's own dev split, by its utterance ids or else by the published dialogue ids."""
     named = {key for key in train if str(utterances[key][0]).startswith("dev_")}
-    return named or {key for key in train if key.isdecimal() and int(key) in _MELD_DEV}
+    return named or _MELD_DEV & set(train)
 
 
 def random_dev(place: Place, train: list[str]) -> tuple[set[str], str]:
     """A fixed random 5 % of the training dialogues, as in the published code."""
     if len(train) < 2:
         problem = f"the train split has {len(train)} dialogue and no dev split can be taken from it"
-        raise Place(place.file.parent).error(problem, "Give at least two training dialogues")
+        raise place.error(problem, "Give at least two training dialogues")
     count = max(1, round(_RANDOM_SHARE * len(train)))
     generator = np.random.default_rng(_RANDOM_SEED)
     chosen = generator.choice(sorted(train), size=count, replace=False)

@@ -1,165 +1,287 @@
 """Read pickles from untrusted sources: plain values and numpy arrays, nothing else.
 
-A pickle is a program; the table `ADMITTED` lists everything that it may call. Every other global
-is refused by name before it is looked up, so that nothing of it is imported or run. numpy's own
-reconstruction is replaced as well, since a forged dtype or object array could make it read memory
-that does not belong to it.
+A separate process reads the file (`mlsan.corpus.inert`) under limits of memory and time and
+answers with inert records. Only here do they become arrays: from a buffer that is exactly bytes,
+an item type on a list, and a shape that fits both.
 """
 
-import io
+import json
 import math
-import pickle
+import os
 import re
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from mlsan.corpus.errors import CorpusError, Place
+from mlsan.corpus import inert
+from mlsan.corpus.errors import Place, shown
+from mlsan.corpus.regular import open_regular, read_whole
 
-# Kind and item size of a dtype: bool, int, unsigned, float, complex, bytes, text, object.
-_DTYPE = re.compile(r"[|<>=]?(b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SU]\d{1,6}|O8?)")
+# Kind and item size of a dtype: bool, int, unsigned, float, bytes, text, object.
+_DTYPE = re.compile(r"[|<>=]?(b1|[iu][1248]|f[248]|[SU][1-9]\d{0,5}|O8?)")
+_DIMENSIONS, _EMPTY = 8, 1 << 16
+_KEYS = (str, int, float, bytes, type(None), np.bool_, np.integer, np.floating)
 _RESAVE = "Save it again as numbers, strings, lists, dicts and numpy arrays"
+_AGAIN = f"Copy the file again. {_RESAVE}"
+# The child imports only its own module, and from this folder only after the standard library.
+_CHILD = "import sys; sys.path.append(sys.argv[1]); import inert; inert.main(int(sys.argv[2]))"
+# The child's own limit on computing time ends it much earlier, unless it has to wait.
+_PATIENCE = 60
 
 
-class _Call:
-    """A function that a pickle may call but whose attributes it cannot set."""
+def load_pickles(files: Iterable[Path]) -> dict[Path, Any]:
+    """The value in each pickle. The files are read at the same time, each by its own process.
 
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable[..., Any]):
-        self._function = function
-
-    def __call__(self, *args: Any) -> Any:
-        return self._function(*args)
-
-    def __setstate__(self, state: Any) -> NoReturn:
-        raise ValueError("a function has no state to set")
+    Pickles of Python 2 are read as latin1. Raises CorpusError for a file that is not a complete
+    pickle or not a regular file, for a function that is not admitted, and for a file that would
+    take more memory or time than its size allows.
+    """
+    with ExitStack() as stack:
+        children = [stack.enter_context(Child(file)) for file in files]
+        # The last first: what is large but simple is made while a complicated file is still read.
+        return {child.file: child.value() for child in reversed(children)}
 
 
-class _Dtype:
-    """Replaces `numpy.dtype`: an item type whose fields, subarrays and flags cannot be forged."""
-
-    def __init__(self, code: str, align: Any = False, copy: Any = True):
-        if not isinstance(code, str) or not _DTYPE.fullmatch(code):
-            raise ValueError(f"arrays of type {code!r} are not admitted")
-        self.numpy = np.dtype(code)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        order, *structure = state[1:5]
-        if order not in ("<", ">", "|", "=") or any(part is not None for part in structure):
-            raise ValueError("structured arrays are not admitted")
-        self.numpy = self.numpy.newbyteorder(order)
+def load_pickle(file: Path) -> Any:
+    """The value in one pickle, as `load_pickles` reads it."""
+    return load_pickles([file])[file]
 
 
-def _array(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+class Child:
+    """A process that reads `file`. It ends when the `with` block does."""
+
+    def __init__(self, file: Path):
+        self.file = file
+        folder = str(Path(inert.__file__).parent)
+        with open_regular(file) as stream:
+            self.size = os.fstat(stream.fileno()).st_size
+            try:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", _CHILD, folder, str(self.size)],
+                    stdin=stream,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
+            except OSError as error:
+                problem = f"no process could be started to read it ({error.strerror})"
+                raise Place(file).error(problem, "Close other programs") from error
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.__exit__(None, None, None)
+
+    def value(self) -> Any:
+        """What the process found. Raises CorpusError if it refused the file or came to an end."""
+        place = Place(self.file)
+        with open_regular(self.file) as stream:
+            data = read_whole(self.file, stream)
+        try:
+            answer, _ = self.process.communicate(timeout=_PATIENCE + self.size // 1_000_000)
+        except subprocess.TimeoutExpired as error:
+            raise place.error(f"reading it takes too long; {self.size} bytes", _AGAIN) from error
+        if code := self.process.returncode:
+            raise place.error(f"{_ending(code)}; {self.size} bytes", _AGAIN)
+        return value_of(answer, data, self.file)
+
+
+def value_of(answer: bytes, data: bytes, file: Path) -> Any:
+    """The value in an answer of `inert.answer` about `data`, the content of `file`."""
+    place = Place(file)
+    head, _, text = answer.partition(b"\n")
+    size, kind = head.decode().split()
+    if int(size) != len(data):
+        raise place.error("it changed while it was read", "Run the command again")
+    if data.startswith(b"version https://git-lfs"):
+        raise place.error("a Git LFS pointer, not the file", "Download it with git lfs pull")
+    if kind == "forbidden":
+        raise place.error(f"the pickle calls {text.decode()}, which is refused", _RESAVE)
+    try:
+        if kind == "refused":
+            raise ValueError(text.decode())
+        return json.loads(text, object_hook=Maker(data))
+    # A forged record can fail in any way.
+    except Exception as error:
+        problem = f"not a complete pickle ({error}); {len(data)} bytes"
+        raise place.error(problem, _AGAIN) from error
+
+
+def _ending(code: int) -> str:
+    """Why a process ended that gave no answer."""
+    if code in (inert.NO_MEMORY, -signal.SIGKILL):
+        return "reading it takes too much memory for its size"
+    if code == -getattr(signal, "SIGXCPU", 0):
+        return "reading it takes too much time for its size"
+    return f"not a complete pickle (its reader ended with {code})"
+
+
+class Maker:
+    """Makes the values of the records of a pickle whose content is `data`."""
+
+    def __init__(self, data: bytes):
+        self.data = data
+
+    def __call__(self, record: dict[str, Any]) -> Any:
+        [(tag, content)] = record.items()
+        return getattr(self, f"make_{tag}")(content)
+
+    def make_tuple(self, items: list[Any]) -> tuple[Any, ...]:
+        return tuple(items)
+
+    def make_set(self, items: list[Any]) -> set[Any]:
+        return set(map(_key, items))
+
+    def make_frozenset(self, items: list[Any]) -> frozenset[Any]:
+        return frozenset(map(_key, items))
+
+    def make_dict(self, items: list[Any]) -> dict[Any, Any]:
+        """A dict from keys and values in turn."""
+        table = dict(zip(map(_key, items[::2]), items[1::2], strict=True))
+        if 2 * len(table) < len(items):
+            raise ValueError("a dict has a key twice")
+        return table
+
+    def make_bytes(self, place: list[int]) -> bytes:
+        start, count = place
+        return self.data[start : start + count]
+
+    def make_dtype(self, item: list[str]) -> np.dtype:
+        code, order = item
+        if not _DTYPE.fullmatch(code):
+            raise ValueError(f"arrays of type {shown(code)} are not admitted")
+        return np.dtype(code) if order == "=" else np.dtype(code).newbyteorder(order)
+
+    def make_global(self, name: str) -> "Name":
+        return Name(name)
+
+    def make_call(self, call: list[Any]) -> Any:
+        """What an admitted function would return."""
+        name, arguments, *state = call
+        function = name.rpartition(".")[2]
+        if function == "_reconstruct":
+            return _reconstruct(*arguments, *state)
+        if state:
+            raise ValueError("a function has no state to set")
+        if function not in _FUNCTIONS:
+            raise ValueError(f"{name} is called")
+        return _FUNCTIONS[function](*arguments)
+
+
+@dataclass(frozen=True)
+class Name:
+    """The name of a function that the pickle passes on, e.g. the type of an array."""
+
+    name: str
+
+
+def _reconstruct(subtype: Any, shape: Any, code: Any, state: Any = None) -> np.ndarray:
+    """An array as most versions of numpy pickle it: an empty one whose state is set."""
+    if subtype != Name("numpy.ndarray") or shape != (0,):
+        raise ValueError("an array is not made as numpy makes it")
+    if state is None or len(state) not in (4, 5):
+        raise ValueError("an array has no content")
+    shape, dtype, fortran, raw = state[-4:]
+    return array(raw, dtype, shape, "F" if fortran is True else "C")
+
+
+def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    return array(raw, dtype, shape, "F" if order == "F" else "C")
+
+
+def _scalar(dtype: Any, raw: Any) -> Any:
+    if isinstance(dtype, np.dtype) and dtype.hasobject:
+        raise ValueError("object scalars are not admitted")
+    return array(raw, dtype, (1,), "C")[0]
+
+
+def _encode(text: Any, encoding: Any = "") -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise ValueError("a codec other than latin1 is not admitted")
+    return text.encode("latin1")
+
+
+def _items(function: Callable[[Iterable[Any]], Any]) -> Callable[..., Any]:
+    """`function` of nothing or of one list or tuple."""
+
+    def make(items: Any = ()) -> Any:
+        if not isinstance(items, list | tuple):
+            raise ValueError("a list or set is not made from a list")
+        return function(items)
+
+    return make
+
+
+def _complex(real: Any = 0.0, imaginary: Any = 0.0) -> complex:
+    if not isinstance(real, float) or not isinstance(imaginary, float):
+        raise ValueError("a complex number is not made from floats")
+    return complex(real, imaginary)
+
+
+def _nothing() -> bytes:
+    """Empty bytes, as protocol 2 writes them."""
+    return b""
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "list": _items(list),
+    "tuple": _items(tuple),
+    "dict": _items(lambda pairs: {_key(key): value for key, value in pairs}),
+    "set": _items(lambda items: set(map(_key, items))),
+    "frozenset": _items(lambda items: frozenset(map(_key, items))),
+    "bytes": _nothing,
+    "complex": _complex,
+    "encode": _encode,
+    "scalar": _scalar,
+    "_frombuffer": _frombuffer,
+}
+
+
+def _key(key: Any) -> Any:
+    """A key of a dict or set: what hashes in constant time, and rarely like another key."""
+    if not isinstance(key, _KEYS) or (isinstance(key, int) and not -(2**63) <= key < 2**64):
+        raise ValueError(f"a key of type {type(key).__name__} is not admitted")
+    return key
+
+
+def array(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
     """An array from its bytes or, if its items are objects, from their list."""
-    if not isinstance(dtype, _Dtype):
+    if not isinstance(dtype, np.dtype):
         raise ValueError("an array names no item type")
-    if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        raise ValueError(f"an array has the shape {shape!r}")
-    if dtype.numpy.hasobject:
-        if not isinstance(raw, list) or len(raw) != math.prod(shape):
+    if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"an array has the shape {shown(shape)}")
+    count = math.prod(shape)
+    if len(shape) > _DIMENSIONS or (not count and math.prod(n or 1 for n in shape) > _EMPTY):
+        raise ValueError(f"an array has the shape {shown(shape)}")
+    if dtype.hasobject:
+        if type(raw) is not list or len(raw) != count:
             raise ValueError("an object array does not list its items")
         flat = np.empty(len(raw), dtype=object)
         for position, item in enumerate(raw):
             flat[position] = item
         return flat.reshape(shape, order=order)
     # Python 2 kept bytes as text; numpy reads them as latin1.
-    raw = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
-    if len(raw) != math.prod(shape) * dtype.numpy.itemsize:
-        raise ValueError(f"an array of shape {shape} holds {len(raw)} bytes")
-    return np.frombuffer(raw, dtype.numpy).reshape(shape, order=order)
+    raw = raw.encode("latin1") if type(raw) is str else raw
+    if type(raw) is not bytes or len(raw) != count * dtype.itemsize:
+        raise ValueError(f"an array of shape {shown(shape)} does not hold as many bytes")
+    _check_items(raw, dtype)
+    made = np.ndarray(shape, dtype, buffer=raw, order=order)
+    return made.astype(dtype.newbyteorder("="), copy=False)
 
 
-class _PendingArray(np.ndarray):
-    """The empty array that numpy's pickles first create and then fill by `__setstate__`."""
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        shape, dtype, fortran, raw = state[-4:]
-        array = _array(raw, dtype, shape, "F" if fortran else "C")
-        super().__setstate__((1, array.shape, array.dtype, False, _payload(array)))
-
-
-def _payload(array: np.ndarray) -> Any:
-    return array.ravel().tolist() if array.dtype.hasobject else array.tobytes()
-
-
-def _pending(subtype: Any, shape: Any, code: Any) -> np.ndarray:
-    if shape != (0,):
-        raise ValueError(f"an array starts with the shape {shape!r}")
-    return np.empty(0, np.int8).view(_PendingArray)
-
-
-def _scalar(dtype: Any, raw: Any) -> Any:
-    if isinstance(dtype, _Dtype) and dtype.numpy.hasobject:
-        raise ValueError("object scalars are not admitted")
-    return _array(raw, dtype, (1,), "C")[0]
-
-
-def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    return _array(raw, dtype, shape, "F" if order == "F" else "C")
-
-
-def _encode(text: str, encoding: str = "") -> bytes:
-    if encoding not in ("latin1", "latin-1"):
-        raise ValueError(f"the codec {encoding!r} is not admitted")
-    return text.encode("latin1")
-
-
-def _mapping(*args: Any) -> dict[Any, Any]:
-    """An OrderedDict or defaultdict as a plain dict."""
-    return dict(args[0]) if args and not callable(args[0]) else {}
-
-
-_CONTAINERS = {kind.__name__: kind for kind in (list, tuple, dict, set, frozenset, complex)}
-ADMITTED: dict[str, Any] = {
-    **{f"{m}.{name}": k for m in ("builtins", "__builtin__") for name, k in _CONTAINERS.items()},
-    # Empty bytes, as protocol 2 writes them.
-    **{f"{m}.bytes": _Call(lambda: b"") for m in ("builtins", "__builtin__")},
-    "collections.OrderedDict": _Call(_mapping),
-    "collections.defaultdict": _Call(_mapping),
-    "_codecs.encode": _Call(_encode),
-    "numpy.ndarray": "numpy.ndarray",  # only passed to _reconstruct, never called
-    "numpy.dtype": _Call(_Dtype),
-    **{
-        f"numpy.{core}.{name}": _Call(function)
-        for core in ("core", "_core")
-        for name, function in (
-            ("multiarray._reconstruct", _pending),
-            ("multiarray.scalar", _scalar),
-            ("numeric._frombuffer", _frombuffer),
-        )
-    },
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, place: Place):
-        super().__init__(io.BytesIO(data), encoding="latin1")
-        self._place = place
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (found := ADMITTED.get(f"{module}.{name}")) is None:
-            raise self._place.error(f"the pickle calls {module}.{name}, which is refused", _RESAVE)
-        return found
-
-
-def load_pickle(data: bytes, file: Path) -> Any:
-    """The value pickled in `data`, the content of `file`.
-
-    Pickles of Python 2 are read as latin1. Raises CorpusError for a refused global, a truncated
-    file, and a file that is not a pickle.
-    """
-    place = Place(file)
-    if data.startswith(b"version https://git-lfs"):
-        raise place.error("a Git LFS pointer, not the file", "Download it with git lfs pull")
-    try:
-        return _Unpickler(data, place).load()
-    except CorpusError:
-        raise
-    # A damaged pickle can fail in any way.
-    except Exception as error:
-        problem = f"not a complete pickle ({type(error).__name__}: {error}); {len(data)} bytes"
-        raise place.error(problem, f"Copy the file again. {_RESAVE}") from error
+def _check_items(raw: bytes, dtype: np.dtype) -> None:
+    """Raise ValueError for bytes that are no truth values or no characters."""
+    if dtype.kind == "b" and raw.translate(None, b"\0\1"):
+        raise ValueError("an array of truth values holds other values")
+    if dtype.kind == "U":
+        codes = np.frombuffer(raw, np.dtype("u4").newbyteorder(dtype.byteorder))
+        if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():
+            raise ValueError("an array of text holds what is no character")

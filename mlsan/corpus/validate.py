@@ -3,22 +3,24 @@
 The error names the file, dialogue, utterance, value and fix.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sized
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from mlsan.corpus.errors import Place
+from mlsan.corpus.errors import Place, shorten, shown
 from mlsan.vocabulary import EMOTIONS, PARTIES, Benchmark
 
 Party = {"M": 0, "F": 1}
+_NUMBERS = (int, float, np.bool_, np.integer, np.floating)
 
 
 def sequence(place: Place, value: Any, what: str) -> list[Any]:
     """The items of a list, tuple or array."""
     if isinstance(value, np.ndarray) and value.ndim:
-        return list(value)
+        return value.tolist() if value.ndim == 1 else list(value)
     if isinstance(value, list | tuple):
         return list(value)
     raise place.error(
@@ -44,7 +46,7 @@ def same_dialogues(place: Place, found: Collection[str], expected: Collection[st
         (set(found) - set(expected), "have no labels in Speakers.pkl"),
     ):
         if ids:
-            some = ", ".join(sorted(ids)[:5])
+            some = ", ".join(map(shorten, sorted(ids)[:5]))
             raise place.error(
                 f"{len(ids)} dialogues {problem} ({some}{', …' if len(ids) > 5 else ''})",
                 "Make all files from the same list of dialogues",
@@ -67,10 +69,12 @@ def labels(place: Place, value: Any, benchmark: Benchmark) -> Int[np.ndarray, "t
         raise place.error("the dialogue is empty", "Remove it from every file and from the splits")
     classes = EMOTIONS[benchmark]
     for position, label in enumerate(given):
-        whole = isinstance(label, int | float | np.integer | np.floating) and label == label // 1
+        whole = isinstance(label, int | np.integer) or (
+            isinstance(label, float | np.floating) and float(label).is_integer()
+        )
         if not whole or not 0 <= label < len(classes):
             fix = f"Use 0 to {len(classes) - 1}: {', '.join(classes)}"
-            raise place.error(f"label {label!r} is not an emotion", fix, position)
+            raise place.error(f"label {shown(label)} is not an emotion", fix, position)
     return np.array(given, dtype=np.int64)
 
 
@@ -89,21 +93,31 @@ def _party(place: Place, row: Any, size: int, position: int) -> int:
     if isinstance(row, str):
         if row not in Party or size != len(Party):
             fix = "Use M or F" if size == len(Party) else f"Use one-hot rows of {size}"
-            raise place.error(f"speaker {row!r} is not a party", fix, position)
+            raise place.error(f"speaker {shown(row)} is not a party", fix, position)
         return Party[row]
-    given = np.asarray(row).tolist()
-    one_hot = isinstance(given, list) and sorted(given) == [0] * (size - 1) + [1]
-    if not one_hot:
+    given = row.tolist() if isinstance(row, np.ndarray) and row.shape == (size,) else row
+    numbers = isinstance(given, list | tuple) and not _odd(given)
+    if not numbers or len(given) != size or (given.count(0), given.count(1)) != (size - 1, 1):
         fix = f"Put a single 1 among {size} numbers, all others 0"
-        raise place.error(f"speaker row {given} is not one-hot", fix, position)
+        raise place.error(f"speaker row {shown(given)} is not one-hot", fix, position)
     return given.index(1)
+
+
+def _odd(values: Iterable[Any]) -> list[type]:
+    """The types of the values that are no numbers."""
+    kinds = set(map(type, values)) - {int, float}
+    return [kind for kind in kinds if not issubclass(kind, _NUMBERS)] if kinds else []
 
 
 def features(place: Place, value: Any, turns: int) -> Float[np.ndarray, "turn feature"]:
     """Features as float32: one row per utterance, all of the same length and finite."""
-    given = sequence(place, value, "features")
-    rows = [_row(place, row, position) for position, row in enumerate(given)]
-    same_count(place, rows, turns, "feature rows")
+    matrix = isinstance(value, np.ndarray) and value.ndim > 1
+    given = value if matrix else sequence(place, value, "features")
+    same_count(place, given, turns, "feature rows")
+    # One look at the first row is enough if all are rows of one array.
+    rows = [
+        _row(place, row, position) for position, row in enumerate(given[: 1 if matrix else None])
+    ]
     for position, row in enumerate(rows):
         if row.ndim != 1 or row.shape != rows[0].shape or not row.size:
             raise place.error(
@@ -112,19 +126,22 @@ def features(place: Place, value: Any, turns: int) -> Float[np.ndarray, "turn fe
                 position,
             )
     # A float64 that overflows float32 becomes Inf, which `finite` finds.
-    with np.errstate(over="ignore"):
-        return finite(place, np.array(rows, dtype=np.float32))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return finite(place, np.array(given if matrix else rows, dtype=np.float32))
 
 
 def _row(place: Place, value: Any, position: int) -> np.ndarray:
-    try:
-        row = np.asarray(value)
-    except ValueError as error:
-        fix = "Give every utterance one flat row of numbers"
-        raise place.error("the feature row is ragged", fix, position) from error
+    """A row as an array. Only numbers become one: an array of texts could take any memory."""
+    fix = "Give every utterance one flat row of numbers"
+    if not isinstance(value, np.ndarray):
+        odd = _odd(value if isinstance(value, list | tuple) else [value])
+        if any(issubclass(kind, list | tuple | np.ndarray) for kind in odd):
+            raise place.error("the feature row is ragged or nested", fix, position)
+        if odd:
+            raise place.error(f"features have type {odd[0].__name__}", fix, position)
+    row = np.asarray(value)
     if row.dtype.kind not in "biuf":
-        problem = f"features have type {row.dtype}"
-        raise place.error(problem, "Store integers or floats", position)
+        raise place.error(f"features have type {row.dtype}", fix, position)
     return row
 
 
@@ -146,7 +163,7 @@ def same_size(place: Place, size: int, first: int, other: str) -> None:
     """Raise unless all dialogues of a modality have the same number of features."""
     if size != first:
         raise place.error(
-            f"{size} features per utterance, but dialogue {other} has {first}",
+            f"{size} features per utterance, but dialogue {shorten(other)} has {first}",
             "Give every dialogue features of the same size",
         )
 
@@ -156,24 +173,30 @@ def split(
 ) -> list[str]:
     """Dialogue ids of a split, each known and listed once; sets are sorted."""
     if isinstance(value, set | frozenset):
-        value = sorted(value)
+        try:
+            value = sorted(value)
+        except TypeError as error:
+            problem = f"the {what} ids mix numbers and text"
+            raise place.error(problem, "Store them as a list, or all as text") from error
     ids = [str(key) for key in sequence(place, value, f"{what} ids")]
     if not ids:
         raise place.error(f"the {what} split is empty", "List at least one dialogue")
     for key in ids:
         if key not in known:
-            problem = f"{what} lists dialogue {key}, which {otherwise}"
+            problem = f"{what} lists dialogue {shorten(key)}, which {otherwise}"
             raise place.error(problem, "Fix the list of ids")
-    if twice := sorted({key for key in ids if ids.count(key) > 1}):
-        raise place.error(f"{what} lists dialogue {twice[0]} twice", "List each dialogue once")
+    if twice := sorted(key for key, count in Counter(ids).items() if count > 1):
+        problem = f"{what} lists dialogue {shorten(twice[0])} twice"
+        raise place.error(problem, "List each dialogue once")
     return ids
 
 
 def disjoint(place: Place, train: Iterable[str], test: Iterable[str]) -> None:
     """Raise if a dialogue is in train and in test."""
     if shared := sorted(set(train) & set(test)):
+        some = ", ".join(map(shorten, shared[:5]))
         raise place.error(
-            f"{len(shared)} dialogues are in both train and test ({', '.join(shared[:5])})",
+            f"{len(shared)} dialogues are in both train and test ({some})",
             "Remove them from one of the two lists",
         )
 
@@ -185,5 +208,5 @@ def names(place: Place, value: Any, turns: int) -> tuple[str, ...]:
     for position, name in enumerate(given):
         if not isinstance(name, str | None):
             fix = "Give a name as text, or null for no known person"
-            raise place.error(f"name {name!r} is not text", fix, position)
+            raise place.error(f"name {shown(name)} is not text", fix, position)
     return tuple(name or "" for name in given)
