@@ -221,13 +221,13 @@ print(f"L_spk {counted.item():.4f}, with or without the unknown speaker's uttera
 # %% [markdown]
 # ## Training meets what testing will meet
 #
-# A test speaker may be known from training, may be a stranger with a few utterances, or a stranger with none. So one trained model has to serve every amount of *enrolment*. In training, each speaker of each dialogue is therefore calibrated from a random number of their own training utterances (0, 1, 3, 10, 30 or all), drawn anew in each epoch. Who is enrolled with nothing also comes without an identity, as the *unknown* speaker, so that this entry is trained too.
+# A test speaker may be known from training, may be a stranger with a few utterances, or a stranger with none. So one trained model has to serve every amount of *enrolment*. In training, each speaker of each dialogue is therefore calibrated from a random number of their own training utterances (0, 1, 3, 10, 30 or all), drawn anew in each epoch. Half of the speakers of a dialogue are trained as *strangers*: they come without an identity, and in a voice drawn from the population of training speakers. Such a voice scales and shifts their features, $ax + c$, so that the model meets more voices than the corpus has. Every second stranger is enrolled with nothing.
 #
 # **Predict:** in how many different styles does one speaker come in one epoch?
 
 # %%
 enrolment = enrolment_of(run, corpus)
-speakers = enrolment.training(np.random.default_rng(0), random=True, unknown_rate=0.0)
+speakers = enrolment.training(np.random.default_rng(0), random=True, unknown_rate=0.5)
 batch = collate(corpus.train, speakers)
 hidden = withhold_identities(batch)
 assert torch.equal(hidden.speaker == 0, (batch.speaker == 0) | batch.withheld)
@@ -244,7 +244,7 @@ def styles_of_one(speakers):
 
 if enrolment.population:
     drawn = styles_of_one(speakers)
-    again = enrolment.training(np.random.default_rng(1), random=True, unknown_rate=0.0)
+    again = enrolment.training(np.random.default_rng(1), random=True, unknown_rate=0.5)
     assert len(drawn) > 1
     assert drawn != styles_of_one(again), "each epoch draws other utterances"
     assert len(styles_of_one(enrolment.evaluation(corpus.train))) == 1

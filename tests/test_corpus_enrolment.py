@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlsan.corpus.enrolment import Enrolment
+from mlsan.corpus.enrolment import CHANCE, DRAWN, Enrolment
 from mlsan.corpus.speakers import SpeakerCode
+from mlsan.corpus.style import Population
 from mlsan.corpus.types import Corpus, Dialogue
 
 SIZE = 4
@@ -101,26 +102,56 @@ def test_labels_are_never_used(corpus):
             np.testing.assert_array_equal(a["audio"], b["audio"])
 
 
-def test_training_draws_amounts_anew_and_withholds_who_is_enrolled_with_nothing(corpus):
+def test_training_draws_amounts_anew(corpus):
     found = enrolment(corpus)
-    population = found.population["audio"]
-    nothing = np.stack([population.mu_0, population.sigma_0]).astype(np.float32)
     draws = [found.training(np.random.default_rng(epoch), True, 0.0) for epoch in range(40)]
-    withheld = np.concatenate([np.concatenate(d.withheld) for d in draws if d.withheld])
-    assert 0.08 < withheld.mean() < 0.22
-    kinds = set()
-    for drawn in draws:
-        for i, part in enumerate(drawn.style):
-            kinds.add(part["audio"][0].tobytes())
-            if drawn.withheld:
-                same = (part["audio"] == nothing).all(axis=(1, 2))
-                np.testing.assert_array_equal(same, drawn.withheld[i])
+    assert not any(drawn.withheld for drawn in draws)
+    kinds = {part["audio"][0].tobytes() for drawn in draws for part in drawn.style}
     assert len(kinds) > 50
     again = found.training(np.random.default_rng(3), True, 0.0)
     assert all(
         np.array_equal(a["audio"], b["audio"])
         for a, b in zip(again.style, draws[3].style, strict=True)
     )
+
+
+def test_unknown_speakers_have_a_new_voice_in_every_dialogue(corpus):
+    """What FiLM makes of them scatters between dialogues as strangers do, not as one speaker."""
+    found = enrolment(corpus)
+    population = found.population["audio"]
+    calibrated = []
+    for epoch in range(100):
+        drawn = found.training(np.random.default_rng(epoch), True, 0.5)
+        for d, part, withheld in zip(corpus.train, drawn.style, drawn.withheld, strict=True):
+            mu, sigma = part["audio"].swapaxes(0, 1)
+            x = population.mu_0 + population.sigma_0 / sigma * (d.feature["audio"] - mu)
+            for turn in (0, 1):  # the two speakers
+                calibrated.append((withheld[turn], x[turn::2].mean(axis=0)))
+    spread = {
+        unknown: np.var([mean for w, mean in calibrated if w == unknown], axis=0).mean()
+        for unknown in (False, True)
+    }
+    assert 0.4 < np.mean([w for w, _ in calibrated]) < 0.6
+    # Half of them are enrolled with nothing and keep all of their voice.
+    assert spread[True] > 0.4 * population.b.mean()
+    assert spread[False] < 0.3 * population.b.mean()
+
+
+@pytest.mark.parametrize("amount", ["nothing", "all"])
+def test_a_new_voice_is_calibrated_as_if_it_were_in_the_files(corpus, monkeypatch, amount):
+    chance = np.eye(len(DRAWN))[0 if amount == "nothing" else -1]
+    monkeypatch.setitem(CHANCE, "unknown", chance)
+    found = enrolment(corpus)
+    population = found.population["audio"]
+    a, c = np.array([2.0, 0.5, 1.0, 3.0]), np.array([1.0, -2.0, 0.0, 5.0])
+    monkeypatch.setattr(Population, "new_voice", lambda self, mu, sigma, draw: np.stack([a, c]))
+    drawn = found.training(np.random.default_rng(0), True, 1 - 1e-9)
+    own = [d.feature["audio"][[n == "Ada" for n in d.speaker]] for d in corpus.train]
+    heard = a * np.concatenate(own) + c
+    mu, sigma = population.style(heard if amount == "all" else heard[:0])
+    mu_x, sigma_x = style(drawn, 0, 0)
+    x = corpus.train[0].feature["audio"][0]
+    np.testing.assert_allclose((x - mu_x) / sigma_x, (a * x + c - mu) / sigma, rtol=1e-4)
 
 
 def test_without_random_enrolment_everyone_is_fully_known(corpus):

@@ -77,6 +77,18 @@ def test_more_utterances_are_never_worse_on_average(population):
     assert errors == sorted(errors, reverse=True)
 
 
+def test_new_voices_are_those_of_the_population(population):
+    draw = np.random.default_rng(0)
+    mu, sigma = np.linspace(-1, 1, FEATURES), np.linspace(0.5, 2, FEATURES)
+    voices = np.stack([population.new_voice(mu, sigma, draw) for _ in range(400)])
+    mean = voices[:, 0] * mu + voices[:, 1]
+    log_variance = 2 * np.log(voices[:, 0] * sigma)
+    np.testing.assert_allclose(mean.mean(axis=0), population.mu_0, atol=0.25)
+    np.testing.assert_allclose(log_variance.mean(axis=0), population.log_0, atol=0.2)
+    assert mean.var(axis=0).mean() == pytest.approx(population.b.mean(), rel=0.05)
+    assert log_variance.var(axis=0).mean() == pytest.approx(population.v.mean(), rel=0.05)
+
+
 def test_a_constant_feature_stays_as_it_is():
     features, name, *_ = speakers(8, 12)
     features[:, 0] = 4.0

@@ -104,5 +104,5 @@ def test_as_printed_has_nothing_of_ours():
     assert (printed.train.enrolment, printed.train.unknown_rate) == ("all", 0.1)
     ours = run_settings("MELD", "small", "ML-SAN", 0)
     assert (ours.model.film_start, ours.model.gate_start) == ("statistics", "open")
-    assert (ours.train.enrolment, ours.train.unknown_rate) == ("random", 0.0)
+    assert (ours.train.enrolment, ours.train.unknown_rate) == ("random", 0.5)
     assert system_of(printed.model) == AS_PRINTED

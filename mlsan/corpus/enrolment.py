@@ -18,6 +18,8 @@ from mlsan.corpus.style import Population, moments
 from mlsan.corpus.types import Corpus, Dialogue, Speakers
 from mlsan.vocabulary import Modality
 
+Voice = dict[Modality, Float[np.ndarray, "2 feature"]]
+"""Scale a and shift c of each feature, by modality."""
 Amount = int | Literal["past", "dialogue", "all"]
 """Utterances that a stranger is enrolled with: a number of them from other dialogues, those of
 the dialogue so far, those of the dialogue, or all there are."""
@@ -25,7 +27,7 @@ the dialogue so far, those of the dialogue, or all there are."""
 # Training draws the amount for each speaker of each dialogue, anew in every epoch, so that one
 # model meets every amount that testing may bring. The last stands for all utterances.
 DRAWN = (0, 1, 3, 10, 30, None)
-CHANCE = (0.15, 0.1, 0.1, 0.15, 0.2, 0.3)
+CHANCE = {"known": (0, 0.1, 0.1, 0.15, 0.25, 0.4), "unknown": (0.5, 0.1, 0.1, 0.1, 0.1, 0.1)}
 
 
 class Enrolment:
@@ -42,28 +44,39 @@ class Enrolment:
             modality: Population.fit(features, self.train.name)
             for modality, features in self.train.features.items()
         }
+        own = self.train.rows_by_name()
+        self.row = {name: row for row, name in enumerate(own)}
+        self.style = {
+            modality: population.estimate(*moments(self.train.features[modality], [*own.values()]))
+            for modality, population in self.population.items()
+        }
 
     def training(
         self, generator: np.random.Generator, random: bool, unknown_rate: float
     ) -> Speakers:
         """For the training dialogues, in order.
 
-        With `random`, each speaker of each dialogue is enrolled with a random amount of their
-        training utterances, and whoever is enrolled with none comes without an identity, as a
-        stranger would. Otherwise everyone is enrolled with all of them, and identities are
-        withheld at `unknown_rate`.
+        Speakers are trained as unknown at `unknown_rate`, drawn for each dialogue: without an
+        identity. With `random`, speakers are enrolled with a random amount of their training
+        utterances, and unknown ones get a voice drawn from the population, as strangers have:
+        their utterances count as a x + c (`Population.new_voice`), and so does their enrolment.
+        Otherwise everyone is enrolled with all of them.
         """
         own = self.train.rows_by_name()
         groups = _Groups(len(self.train.name))
         withheld = np.zeros(len(self.train.name), dtype=bool)
         for name, _, at in self.train.appearances():
-            amount = DRAWN[generator.choice(len(DRAWN), p=CHANCE)] if random else None
             rows = own.get(name, _NONE)
-            if amount is None or len(rows) <= amount:
-                groups.enrol(at, rows, key=name)
+            withheld[at] = unknown = generator.random() < unknown_rate
+            chance = CHANCE["unknown" if unknown else "known"]
+            amount = DRAWN[generator.choice(len(DRAWN), p=chance)] if random else None
+            every = amount is None or len(rows) <= amount
+            if not every:
+                rows = generator.choice(rows, amount, replace=False, shuffle=False)
+            if random and unknown and name:
+                groups.enrol(at, rows, voice=self._new_voice(name, generator))
             else:
-                groups.enrol(at, generator.choice(rows, amount, replace=False, shuffle=False))
-            withheld[at] = amount == 0 if random else generator.random() < unknown_rate
+                groups.enrol(at, rows, key=name if every else "")
         return Speakers(
             self.code.encode(self.dialogues),
             self._styles(self.train, self.train, groups),
@@ -105,14 +118,24 @@ class Enrolment:
         everyone = self.train.followed_by(utterances)
         return Speakers(self.code.encode(dialogues), self._styles(utterances, everyone, groups))
 
+    def _new_voice(self, name: str, generator: np.random.Generator) -> Voice:
+        at = self.row[name]
+        return {
+            modality: population.new_voice(*(x[at] for x in self.style[modality]), generator)
+            for modality, population in self.population.items()
+        }
+
     def _styles(
         self, utterances: "_Utterances", source: "_Utterances", groups: "_Groups"
     ) -> list[dict[Modality, Float[np.ndarray, "_turn 2 _feature"]]]:
         """By dialogue. The groups are rows of `source`."""
         styles: list[dict[Modality, np.ndarray]] = [{} for _ in range(utterances.dialogue[-1] + 1)]
         for modality, population in self.population.items():
-            found = population.estimate(*moments(source.features[modality], groups.rows))
-            style = np.stack(found, axis=1)[groups.of].astype(np.float32)
+            n, mean, scatter = moments(source.features[modality], groups.rows)
+            # To take a x + c from (mu, sigma) is to take x from ((mu - c) / a, sigma / a).
+            a, c = groups.scales_and_shifts(modality, mean.shape)
+            mu, sigma = population.estimate(n, a * mean + c, a**2 * scatter)
+            style = np.stack([(mu - c) / a, sigma / a], axis=1)[groups.of].astype(np.float32)
             for own, part in zip(styles, utterances.by_dialogue(style), strict=True):
                 own[modality] = part
         return styles
@@ -126,17 +149,37 @@ class _Groups:
 
     def __init__(self, utterances: int):
         self.rows: list[np.ndarray] = []
+        self.voices: dict[int, Voice] = {}
         self.of = np.empty(utterances, dtype=int)
         self._place: dict[str, int] = {}
 
     def enrol(
-        self, at: Int[np.ndarray, "_"] | np.integer, rows: Int[np.ndarray, "_"], key: str = ""
+        self,
+        at: Int[np.ndarray, "_"] | np.integer,
+        rows: Int[np.ndarray, "_"],
+        key: str = "",
+        voice: Voice | None = None,
     ) -> None:
-        """Give the utterances `at` the style of `rows`. Equal keys share one group."""
+        """Give the utterances `at` the style of `rows`, both in another voice if there is one.
+
+        Equal keys share one group.
+        """
         if not key or key not in self._place:
             self._place[key] = len(self.rows)
+            if voice is not None:
+                self.voices[len(self.rows)] = voice
             self.rows.append(rows)
         self.of[at] = self._place[key]
+
+    def scales_and_shifts(
+        self, modality: Modality, shape: tuple[int, int]
+    ) -> Float[np.ndarray, "2 style feature"]:
+        """a and c of each group's voice: 1 and 0 for those with their own."""
+        found = np.zeros((2, *shape))
+        found[0] = 1
+        for group, voice in self.voices.items():
+            found[:, group] = voice[modality]
+        return found
 
 
 @dataclass(frozen=True)

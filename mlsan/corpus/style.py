@@ -106,6 +106,21 @@ class Population:
         limit = 2 * np.log(WIDEST)
         return mu, np.exp((self.log_0 + np.clip(q * away, -limit, limit)) / 2)
 
+    def new_voice(
+        self,
+        mu: Float[np.ndarray, "feature"],
+        sigma: Float[np.ndarray, "feature"],
+        generator: np.random.Generator,
+    ) -> Float[np.ndarray, "2 feature"]:
+        """Scale a and shift c that give a speaker of this style the voice of someone else.
+
+        a x + c has mean mu_0 + sqrt(b) z and log variance log_0 + sqrt(v) z', where z and z' are
+        standard normal: a style drawn from the population.
+        """
+        z = generator.standard_normal((2, len(self.b)))
+        a = np.exp((self.log_0 + np.sqrt(self.v) * z[1]) / 2) / sigma
+        return np.stack([a, self.mu_0 + np.sqrt(self.b) * z[0] - a * mu])
+
     def style(
         self, features: Float[np.ndarray, "utterance feature"]
     ) -> tuple[Float[np.ndarray, "feature"], Float[np.ndarray, "feature"]]:

@@ -32,8 +32,8 @@ class TrainSettings(Frozen):
         0.0,
         ge=0,
         lt=1,
-        description="share of a dialogue's speakers that are trained as unknown; random enrolment "
-        "withholds the identity of those who are enrolled with nothing instead",
+        description="share of a dialogue's speakers that are trained as unknown; with random "
+        "enrolment in a voice drawn from the population, as strangers",
     )
     modality_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of a dialogue's modalities that are trained as absent"

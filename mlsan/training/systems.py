@@ -82,7 +82,10 @@ SYSTEMS: dict[str, dict[str, object]] = {
         "film_rate": 1.0,
         "unknown_rate": 0.1,
     },
-    **{cell: {"name": "ML-SAN", "enrolment": "random", **parts} for cell, parts in CELLS.items()},
+    **{
+        cell: {"name": "ML-SAN", "enrolment": "random", "unknown_rate": 0.5, **parts}
+        for cell, parts in CELLS.items()
+    },
 }
 
 
