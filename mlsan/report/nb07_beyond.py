@@ -1,6 +1,6 @@
 """Notebook 7: strangers enrolled (Table 5, Fig. 11), and absent or noisy modalities (Fig. 10)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -177,7 +177,8 @@ def robustness_table(
 
     `predictions` are `degraded_predictions` of each run, with benchmark, system, dropout (the rate
     of modality dropout in training) and seed added; `emotions` are those of each benchmark.
-    Returns one row per benchmark, system, dropout and condition: absent, noise, wf1_mean, low, high, seeds.
+    Returns one row per benchmark, system, dropout and condition: absent, noise, wf1_mean, low,
+    high, seeds.
     """
     keys = ["benchmark", "system", "dropout", "condition", "absent", "noise"]
     rows = []
