@@ -5,10 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlsan.corpus.declaration import BUILT_IN
 from mlsan.evaluation.counts import Counts, dialogue_counts
 from mlsan.evaluation.factorial import SWITCHES, cell_name
 from mlsan.evaluation.significance import compare_all, difference
 from mlsan.report import paper
+from mlsan.report.nb02_baseline import main_table
 from mlsan.report.nb03_mlsan import (
     classes_table,
     seen_unseen_table,
@@ -17,9 +19,11 @@ from mlsan.report.nb03_mlsan import (
     significance_table,
 )
 from mlsan.report.nb04_ablations import ALONE, ablation_table, factorial_table
+from mlsan.report.nb05_sensitivity import lambda_figure, lambda_table
 from mlsan.report.tables import ENROLLED, PROBE, STANDARDISED
 from mlsan.scores import class_f1, class_recall
-from mlsan.vocabulary import EMOTIONS
+
+EMOTIONS = {name: declared.emotions for name, declared in BUILT_IN.items()}
 
 
 def counts(right, benchmark="MELD", seeds=range(3), asked=3, salt=0, dialogues=30):
@@ -98,7 +102,7 @@ def test_table4_has_the_tail_first_and_the_papers_utterances():
         b: {"MultiEMO": counts(0.4, b), "ML-SAN": counts(0.6, b, salt=1)}
         for b in ("MELD", "IEMOCAP")
     }
-    table = classes_table(both)
+    table = classes_table(both, EMOTIONS)
     assert len(table.data) == 13
     for benchmark, part in table.data.groupby("benchmark"):
         assert part["support"].is_monotonic_increasing
@@ -124,9 +128,38 @@ def test_table4_has_the_tail_first_and_the_papers_utterances():
     assert smallest < 1 / 13
 
 
+def test_the_papers_numbers_are_absent_for_other_corpora():
+    pair = {"MultiEMO": counts(0.4), "ML-SAN": counts(0.6, salt=1)}
+    ablated = {name: counts(0.4, salt=salt) for salt, name in enumerate(paper.TABLE2)}
+    emotions = EMOTIONS | {"lessons": EMOTIONS["MELD"]}
+
+    def tables(*benchmarks):
+        runs = pd.DataFrame(
+            {"corpus": b, "benchmark": b, "system": s, "speaker": "", "seed": 0, "run": s + b}
+            for b in benchmarks
+            for s in ablated
+        ).assign(test_wf1=50.0, best_test_wf1=50.0)
+        return (
+            main_table(runs),
+            significance_table(compare_all(dict.fromkeys(benchmarks, pair), "MultiEMO")),
+            ablation_table(runs, dict.fromkeys(benchmarks, ablated)),
+            classes_table(dict.fromkeys(benchmarks, pair), emotions),
+        )
+
+    for table in tables("lessons"):
+        assert not [name for frame in table for name in frame if "paper" in name]
+    alone, *_ = tables("lessons")
+    assert "UniMSE" not in alone.data["system"].tolist()
+    for table in tables("MELD", "lessons"):
+        assert all([name for name in frame if "paper" in name] for frame in table)
+        assert not [name for name in table.shown if "paper" in name and "lessons" in name]
+    curve = lambda_table({"lessons": {0.2: pair["ML-SAN"], 0.5: pair["MultiEMO"]}})
+    assert len(lambda_figure(curve).axes[0].texts) == 0
+
+
 def test_table4_survives_a_system_without_runs():
     pair = {"MultiEMO": counts(0.4), "ML-SAN": dialogue_counts({}, 7, asked=3)}
-    shown = classes_table({"MELD": pair}).shown
+    shown = classes_table({"MELD": pair}, EMOTIONS).shown
     assert (shown["seeds"] == "0 of 3").all()
     assert (shown["Δ F1 [95 %]"] == "–").all()
 
