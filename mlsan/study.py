@@ -66,8 +66,13 @@ class Study:
 
     @property
     def corpora(self) -> dict[Benchmark, Corpus]:
-        """The corpora by benchmark: MELD, IEMOCAP or both."""
+        """The corpora by benchmark, the name that each declares."""
         return self.source.open()
+
+    @property
+    def emotions(self) -> dict[Benchmark, tuple[str, ...]]:
+        """The emotions of each corpus, in the order of its labels."""
+        return {name: corpus.declaration.emotions for name, corpus in self.corpora.items()}
 
     @property
     def simulated(self) -> bool:

@@ -1,4 +1,4 @@
-"""The words that every module shares: modalities, benchmarks, emotions, speakers.
+"""The words that every module shares: modalities, benchmarks, speakers.
 
 - **utterance**: what one person says in one **turn**; a **dialogue** is a sequence of turns.
 - **modality**: text, audio or visual; each has one feature vector per utterance.
@@ -6,7 +6,8 @@
 - **role**: the speaker's place within one dialogue (MELD: order of appearance; IEMOCAP: M, F).
   The files call it *party*, and so does the code that reads them.
 - **unknown speaker**: one shared entry, `UNKNOWN`, for everyone without an identity in training.
-- **benchmark**: MELD or IEMOCAP, whose conventions (emotions, roles) a corpus follows.
+- **benchmark**: the name under which a corpus declares its emotions and roles: MELD, IEMOCAP, or
+  the name of a corpus of your own.
 """
 
 from typing import Literal, get_args
@@ -14,24 +15,17 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict
 
 Modality = Literal["text", "audio", "visual"]
-Benchmark = Literal["MELD", "IEMOCAP"]
+Benchmark = str  # the name in a corpus's declaration
 SpeakerKind = Literal["identity", "role", "shuffled", "constant"]
 Profile = Literal["smoke", "small", "paper"]
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
-BENCHMARKS: tuple[Benchmark, ...] = get_args(Benchmark)
+# The paper's, whose declarations are built in and which can be simulated.
+BENCHMARKS: tuple[Benchmark, ...] = ("MELD", "IEMOCAP")
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 # Code of the unknown speaker, and the first row of every speaker table.
 UNKNOWN = 0
-
-# Label order of the published feature files.
-EMOTIONS: dict[Benchmark, tuple[str, ...]] = {
-    "MELD": ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"),
-    "IEMOCAP": ("happy", "sad", "neutral", "angry", "excited", "frustrated"),
-}
-# Columns of the one-hot party rows: MELD's order of first appearance, IEMOCAP's M and F.
-PARTIES: dict[Benchmark, int] = {"MELD": 9, "IEMOCAP": 2}
 
 
 class Frozen(BaseModel):

@@ -55,18 +55,18 @@ from mlsan.evaluation.heterogeneity import (
 )
 from mlsan.report import use_style
 from mlsan.report.nb01_data import corpora_table, heterogeneity_figure
-from mlsan.vocabulary import EMOTIONS, PARTIES
 
 use_style()
 
 # %% [markdown]
 # ## Two benchmarks, one layout
 #
-# MELD is taken from the series *Friends*: many short scenes with many speakers, six of whom do most of the talking. IEMOCAP has ten actors, who talk in pairs in five sessions; its dialogues are long. The published feature files number the emotions like this:
+# MELD is taken from the series *Friends*: many short scenes with many speakers, six of whom do most of the talking. IEMOCAP has ten actors, who talk in pairs in five sessions; its dialogues are long. A corpus *declares* its emotions and roles; those of MELD and IEMOCAP are built in, in the order of the published feature files. A label is the number of an emotion:
 
 # %%
-for benchmark, emotions in EMOTIONS.items():
-    print(f"{benchmark}, up to {PARTIES[benchmark]} roles:", dict(enumerate(emotions)))
+for benchmark, corpus in study.corpora.items():
+    declared = corpus.declaration
+    print(f"{benchmark}, up to {len(declared.roles)} roles:", dict(enumerate(declared.emotions)))
 
 # %% [markdown]
 # Both corpora are read from the same layout on disk, MultiEMO's: four pickles, with the speakers, the labels and one block of features for each dialogue and modality. Opening a pickle can run code, so these files are read by an unpickler that accepts numbers, containers and arrays and rejects everything else by name.
@@ -87,7 +87,7 @@ for benchmark, corpus in study.corpora.items():
     ids = [d.id for d in corpus.train + corpus.dev + corpus.test]
     assert len(ids) == len(set(ids)), f"{benchmark}: a dialogue is in two splits"
     labels = np.concatenate([d.label for d in corpus.train + corpus.dev + corpus.test])
-    assert set(labels) <= set(range(len(EMOTIONS[benchmark])))
+    assert set(labels) <= set(range(len(corpus.declaration.emotions)))
     assert all(np.isfinite(x).all() for d in corpus.test for x in d.feature.values())
 print("splits are disjoint, labels are named, features are finite")
 
@@ -111,7 +111,7 @@ pd.DataFrame(
     {
         "role": dialogue.party,
         "speaker": speaker_names(corpus, dialogue),
-        "emotion": np.array(EMOTIONS[corpus.benchmark])[dialogue.label],
+        "emotion": np.array(corpus.declaration.emotions)[dialogue.label],
     }
 ).head(8)
 
@@ -153,7 +153,8 @@ for benchmark, shares in repeated.iterrows():
 rows = {}
 for benchmark, corpus in study.corpora.items():
     every = corpus.modalities
-    row = {"text alone": emotion_probe(corpus, ("text",)), "all, raw": emotion_probe(corpus, every)}
+    row = {"text alone": emotion_probe(corpus, ("text",))} if "text" in every else {}
+    row["all, raw"] = emotion_probe(corpus, every)
     row["all, standardised by speaker"] = emotion_probe(corpus, every, standardise_by_speaker)
     if corpus.simulated:
         row["all, oracle"] = emotion_probe(study.oracle(benchmark), every)
@@ -219,7 +220,7 @@ if corpus.simulated:
     spaces["style removed exactly"] = training_features(study.oracle(benchmark), modality)
 plane = emotion_plane(spaces, corpus, leading_speakers(corpus, 2))
 gap = speaker_gap(plane)
-figure1 = heterogeneity_figure(plane, gap)
+figure1 = heterogeneity_figure(plane, gap, corpus.declaration.emotions)
 
 # %% tags=["nbval-ignore-output"]
 note = f"{benchmark}, {modality} features."

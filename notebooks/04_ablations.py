@@ -100,12 +100,12 @@ print(f"{failed} runs failed")
 plan = study.plan("ablation", "controls")
 enrolled = study.reader(plan, "all")
 one_out = cells[cells["system"].isin(TABLE2)]
-table2 = ablation_table(one_out, gathered(one_out, enrolled))
+table2 = ablation_table(one_out, gathered(one_out, enrolled, study.emotions))
 text = study.save_table(table2, "table2_ablation", one_out, study.caveats)
 display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
-all_cells = gathered(cells, enrolled)
+all_cells = gathered(cells, enrolled, study.emotions)
 figure, axes = plt.subplots(1, len(study.corpora), figsize=(7, 2.4), squeeze=False)
 for axis, (benchmark, part) in zip(axes[0], cells.groupby("benchmark", sort=False), strict=True):
     for place, system in enumerate(part["system"].unique()):
@@ -141,9 +141,9 @@ print("Δ is the difference of the means, for", ", ".join(out["system"].unique()
 controls = study.sweep(study.plan("controls"))
 runs = pd.concat([cells, controls]).drop_duplicates("run")
 keys = ["film", "gate", "aux", "speaker"]
-counts = gathered(runs, enrolled, keys)
+counts = gathered(runs, enrolled, study.emotions, keys)
 strange = [name for name, who in study.strangers.items() if who]
-alone = gathered(cells[cells["benchmark"].isin(strange)], study.predictions, keys)
+alone = gathered(cells[cells["benchmark"].isin(strange)], study.predictions, study.emotions, keys)
 factorial = factorial_table(counts, alone)
 by = ["benchmark", "system", "speaker"]
 text = study.save_table(factorial, "table2_factorial", runs, study.caveats, by)

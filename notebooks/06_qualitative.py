@@ -73,7 +73,6 @@ from mlsan.report.nb06_qualitative import (
 )
 from mlsan.report.paper import FIG3_WEIGHTS, FIG4_RECOGNISED
 from mlsan.training import AS_PRINTED
-from mlsan.vocabulary import EMOTIONS
 
 use_style()
 
@@ -126,8 +125,9 @@ seen = study.stages(pair["ML-SAN"], "test", "all")
 number = np.repeat(np.arange(len(corpus.test)), [len(d) for d in corpus.test])
 modality = next(m for m in ("audio", "visual", "text") if m in corpus.modalities)
 places = before_and_after(seen, number, place, modality)
-places["emotion"] = np.array(EMOTIONS[benchmark])[places["label"]]
-figure3 = gate_figure(weights, places, case, f"{corpus.name}, test dialogue {chosen}")
+places["emotion"] = np.array(corpus.declaration.emotions)[places["label"]]
+title = f"{corpus.name}, test dialogue {chosen}"
+figure3 = gate_figure(weights, places, case, title, corpus.declaration.emotions)
 
 # %% tags=["nbval-ignore-output"]
 runs = [study.result(run).key for run in pair.values()]
@@ -141,7 +141,7 @@ display(Markdown(study.save_figure(figure3, data, "fig3_gate", runs, note)))
 # %%
 shares = case.filter(like="weight_")
 assert np.allclose(shares.sum(axis=1), 1)
-assert (case["emotion"] == np.array(EMOTIONS[benchmark])[dialogue.label]).all()
+assert (case["emotion"] == np.array(corpus.declaration.emotions)[dialogue.label]).all()
 assert case["speaker"].nunique() > 1
 print("each turn's shares sum to 1 over", [name.removeprefix("weight_") for name in shares])
 
@@ -176,7 +176,7 @@ for name in study.corpora:
     for system in pair:
         runs = [r for r in both if r.benchmark == name and study.system(r) == system]
         predicted = [read(study.result(run).key) for run in runs]
-        cells = summed_confusion(predicted, EMOTIONS[name])
+        cells = summed_confusion(predicted, study.emotions[name])
         found.append(cells.assign(benchmark=name, system=system))
 table = pd.concat(found, ignore_index=True)
 figure4 = confusion_figure(table)

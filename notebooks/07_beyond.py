@@ -61,7 +61,6 @@ from mlsan.report.nb07_beyond import (
     robustness_table,
 )
 from mlsan.training import AS_PRINTED, MODALITY_DROPOUT
-from mlsan.vocabulary import EMOTIONS
 
 use_style()
 
@@ -112,7 +111,7 @@ else:
 
 # %% tags=["nbval-ignore-output"]
 if strange and film:
-    emotions = np.array(EMOTIONS[benchmark])
+    emotions = np.array(study.emotions[benchmark])
     unknown = predict(run, corpus, model, new, {})
     shown = {"speaker": new.speaker, "emotion": emotions[new.label]}
     shown |= {"not enrolled": emotions[unknown], "enrolled": emotions[found]}
@@ -154,9 +153,13 @@ readers = {amount: study.reader(plan, amount) for amount in (*AMOUNTS, *CURVE, *
 
 def ways(seen=None):
     """Counts of every row of Table 5, on all, seen or unseen test speakers."""
-    found = gathered(table[table["system"] != "ML-SAN"], study.predictions, seen=seen)
+    found = gathered(
+        table[table["system"] != "ML-SAN"], study.predictions, study.emotions, seen=seen
+    )
     for amount, way in AMOUNTS.items():
-        for name, systems in gathered(ours.assign(system=way), readers[amount], seen=seen).items():
+        for name, systems in gathered(
+            ours.assign(system=way), readers[amount], study.emotions, seen=seen
+        ).items():
             found[name] |= systems
     return found
 
@@ -207,15 +210,17 @@ display(Markdown("\n".join(lines) or "No finished runs to compare: see the table
 amounts, lines = {}, {}
 unseen = ours[ours["benchmark"].isin(strange)]
 for amount in (*CURVE, *MARKS) if strange else ():
-    for name, systems in gathered(unseen, readers[amount], seen=False).items():
+    for name, systems in gathered(unseen, readers[amount], study.emotions, seen=False).items():
         amounts.setdefault(name, {})[amount] = systems["ML-SAN"]
 if strange:
     rest = table[(table["system"] != "ML-SAN") & table["benchmark"].isin(strange)]
-    lines = gathered(rest, study.predictions, seen=False)
+    lines = gathered(rest, study.predictions, study.emotions, seen=False)
     alike = study.doses().get(0.0)
     if alike is not None:
         base = [r for r in alike.dose_plan() if study.system(r) == "MultiEMO"]
-        for name, systems in gathered(alike.sweep(base), alike.predictions, seen=False).items():
+        for name, systems in gathered(
+            alike.sweep(base), alike.predictions, study.emotions, seen=False
+        ).items():
             if name in lines:
                 lines[name][ORACLE] = systems["MultiEMO"]
 curve = enrolment_curve(amounts, lines) if strange else None
@@ -274,7 +279,7 @@ for run in plan:
     scored = degraded_predictions(run, study.model(run), degraded[run.benchmark])
     names = {"benchmark": run.benchmark, "system": study.system(run), "seed": run.seed}
     found.append(scored.assign(**names, dropout=run.train.modality_dropout))
-robust = robustness_table(pd.concat(found, ignore_index=True))
+robust = robustness_table(pd.concat(found, ignore_index=True), study.emotions)
 
 # %%
 clean = robust[robust["condition"] == "clean"].set_index(["benchmark", "system", "dropout"])

@@ -274,7 +274,7 @@ def test_placed_transcripts_need_no_server(tmp_path):
 def test_the_command_downloads_and_shows_progress(tmp_path, server, monkeypatch, capsys):
     monkeypatch.setattr(published, "BLOBS", KNOWN)
     monkeypatch.setattr(obtain, "add_identities", lambda folder: None)
-    monkeypatch.setattr(obtain, "read_folder", lambda folder: {})
+    monkeypatch.setattr(obtain, "read_any", lambda folder: {})
     command = ["data", "--corpus", "multiemo", "--data", str(tmp_path), "--url", server.url]
     assert main(command) == 0
     said = capsys.readouterr().out

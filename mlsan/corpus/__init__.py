@@ -9,8 +9,8 @@ from mlsan.corpus.batch import batches, collate, drop_modalities
 from mlsan.corpus.catalogue import DATA, OPENERS, open_corpora, read_any
 from mlsan.corpus.errors import CorpusError
 from mlsan.corpus.reader import read_corpus
-from mlsan.corpus.speakers import SpeakerCode, role_names
-from mlsan.corpus.types import Batch, Corpus, Dialogue
+from mlsan.corpus.speakers import SpeakerCode
+from mlsan.corpus.types import Batch, Corpus, Declaration, Dialogue
 from mlsan.corpus.write import write_layout
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Batch",
     "Corpus",
     "CorpusError",
+    "Declaration",
     "Dialogue",
     "SpeakerCode",
     "batches",
@@ -27,6 +28,5 @@ __all__ = [
     "open_corpora",
     "read_any",
     "read_corpus",
-    "role_names",
     "write_layout",
 ]

@@ -1,11 +1,13 @@
 """Which corpora there are: each name has one opener."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from mlsan.corpus.crosscheck import check_published
-from mlsan.corpus.errors import CorpusError
+from mlsan.corpus.declaration import BUILT_IN, DECLARATION, read_declaration
+from mlsan.corpus.errors import CorpusError, Place
 from mlsan.corpus.reader import PROVENANCE, SPEAKERS, read_corpus
 from mlsan.corpus.simulate import simulated_folder, simulation
 from mlsan.corpus.transcripts import TRANSCRIPTS, holds_transcripts
@@ -35,18 +37,18 @@ def open_simulated(
 def open_multiemo(
     profile: str, data: Path | None, cache: Path, heterogeneity: float
 ) -> dict[Benchmark, Corpus]:
-    """Feature files in MultiEMO's layout: `data` holds MELD/, IEMOCAP/ or both.
+    """Feature files in MultiEMO's layout: `data` is a corpus or holds several (`read_any`).
 
-    If `data` also holds MELD's transcripts, in transcripts/, the files must be the published
-    ones: labels, roles and split sizes are checked.
+    If `data` also holds MELD's transcripts, in transcripts/, MELD/ and IEMOCAP/ must be the
+    published files: labels, roles and split sizes are checked.
     """
     folder = data or DATA / "multiemo"
     if data is None and not folder.is_dir():
         raise CorpusError(
-            "CORPUS=multiemo needs DATA, the folder that holds MELD/ or IEMOCAP/. Set it, or run "
+            "CORPUS=multiemo needs DATA, the folder of a corpus or of several. Set it, or run "
             "`make data CORPUS=multiemo` to download the published files."
         )
-    corpora = read_folder(folder)
+    corpora = read_any(folder)
     if holds_transcripts(folder / TRANSCRIPTS):
         check_published(corpora, folder)
     return corpora
@@ -93,27 +95,46 @@ def open_corpora(
     return OPENERS[corpus](profile, data, cache, heterogeneity)
 
 
-def read_folder(folder: Path) -> dict[Benchmark, Corpus]:
-    """The corpora in a folder that holds MELD/, IEMOCAP/ or both."""
+def read_any(folder: Path) -> dict[Benchmark, Corpus]:
+    """The corpora of a folder, by the names that they declare.
+
+    The folder is itself a corpus, or has a folder for each: MELD/, IEMOCAP/, or one with a
+    corpus.json. MELD and IEMOCAP come first, then the others by the names of their folders.
+    """
     if not folder.is_dir():
         raise CorpusError(
-            f"{folder}: there is no such folder. Set DATA to the folder that holds MELD/."
+            f"{folder}: there is no such folder. Set DATA to a corpus, or to the folder of several."
         )
-    found = [benchmark for benchmark in BENCHMARKS if (folder / benchmark).is_dir()]
+    found: dict[Benchmark, Corpus] = {}
+    where: dict[Benchmark, Path] = {}
+    for place in corpus_folders(folder):
+        name = read_declaration(place).name
+        if name in found:
+            raise Place(place / DECLARATION).error(
+                f"{where[name]} has the name {name} too", "Give each corpus a name of its own"
+            )
+        found[name], where[name] = read_corpus(place), place
+    return {name: found[name] for name in (*BENCHMARKS, *found) if name in found}
+
+
+def corpus_folders(folder: Path) -> list[Path]:
+    """The folder if it is a corpus itself, else those in it that are. Raises CorpusError if none.
+
+    A corpus has a corpus.json or a Speakers.pkl, or is named MELD or IEMOCAP.
+    """
+    signs = (DECLARATION, SPEAKERS)
+    if any(os.path.lexists(folder / sign) for sign in signs):
+        return [folder]
+    found = [
+        place
+        for place in sorted(folder.iterdir())
+        if place.is_dir()
+        and not place.name.startswith(".")  # a corpus that is being written
+        and (place.name in BUILT_IN or any(os.path.lexists(place / sign) for sign in signs))
+    ]
     if not found:
         raise CorpusError(
-            f"{folder}: holds neither MELD/ nor IEMOCAP/. Set DATA to the folder that does."
+            f"{folder}: holds neither MELD/ nor IEMOCAP/, nor a folder with a {DECLARATION}. Set "
+            "DATA to the folder that does."
         )
-    return {b: read_corpus(folder / b, b, b) for b in found}
-
-
-def read_any(folder: Path) -> dict[Benchmark, Corpus]:
-    """Like `read_folder`, for a folder that may also be MELD/ or IEMOCAP/ itself."""
-    if not (folder / SPEAKERS).exists():
-        return read_folder(folder)
-    if folder.name not in BENCHMARKS:
-        allowed = " or ".join(BENCHMARKS)
-        raise CorpusError(
-            f"{folder}: the folder's name does not say which benchmark it is. Name it {allowed}."
-        )
-    return {folder.name: read_corpus(folder, folder.name, folder.name)}
+    return found

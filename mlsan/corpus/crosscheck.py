@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from mlsan.corpus.declaration import BUILT_IN
 from mlsan.corpus.errors import CorpusError, Place
 from mlsan.corpus.reader import SPEAKERS
 from mlsan.corpus.transcripts import SHA256, TRANSCRIPTS, read_transcripts, roles
 from mlsan.corpus.types import Corpus
-from mlsan.vocabulary import EMOTIONS, Benchmark
+from mlsan.vocabulary import Benchmark
 
 # Dialogues and utterances. IEMOCAP's dev dialogues are taken from its train split.
 SIZES: dict[Benchmark, dict[str, tuple[int, int]]] = {
@@ -25,12 +26,13 @@ SIZES: dict[Benchmark, dict[str, tuple[int, int]]] = {
 def check_published(corpora: Mapping[Benchmark, Corpus], folder: Path) -> None:
     """Raise CorpusError if labels, roles or split sizes are not those of the published files.
 
-    `folder` holds MELD/, IEMOCAP/ and transcripts/.
+    `folder` holds MELD/, IEMOCAP/ and transcripts/. Other corpora are not checked.
     """
     if "MELD" in corpora:
         check_meld(corpora["MELD"], folder)
-    for benchmark, corpus in corpora.items():
-        check_sizes(corpus, folder / benchmark)
+    for benchmark in SIZES:
+        if benchmark in corpora:
+            check_sizes(corpora[benchmark], folder / benchmark)
 
 
 def check_meld(corpus: Corpus, folder: Path, digests: Mapping[str, str] = SHA256) -> None:
@@ -54,7 +56,7 @@ def check_conversations(
 
     `label` and `party` give them by dialogue id; `table` is what `read_transcripts` returns.
     """
-    number = {emotion: index for index, emotion in enumerate(EMOTIONS["MELD"])}
+    number = {emotion: index for index, emotion in enumerate(BUILT_IN["MELD"].emotions)}
     spoken = {str(key): rows for key, rows in table.groupby("dialogue", sort=False)}
     if odd := sorted(set(spoken) ^ set(label)):
         problem = (

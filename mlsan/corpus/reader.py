@@ -4,9 +4,10 @@ Speakers.pkl is a tuple (utterance ids, speakers, labels, _, _, _, _, train ids,
 The first three are dicts from dialogue id to one entry per utterance. TextFeatures.pkl,
 AudioFeatures.pkl and VisualFeatures.pkl are dicts from dialogue id to one row per utterance.
 
-Optional files beside them: identities.json (dialogue id -> names), dev.json (ids of the dev
-dialogues), simulation.json (the settings of a generated corpus), provenance.json (how the
-features were made; a record that is only checked to be JSON).
+Files beside them: corpus.json (name, emotions and roles; `mlsan.corpus.declaration`), and optional
+ones: identities.json (dialogue id -> names), dev.json (ids of the dev dialogues), simulation.json
+(the settings of a generated corpus), provenance.json (how the features were made; a record that is
+only checked to be JSON).
 
 Files can come from strangers. Threat model:
 
@@ -38,12 +39,13 @@ from jaxtyping import Float, Int
 from pydantic import ValidationError
 
 from mlsan.corpus import validate
-from mlsan.corpus.errors import CorpusError, Place, shown
+from mlsan.corpus.declaration import read_declaration
+from mlsan.corpus.errors import Place, shown
 from mlsan.corpus.regular import read_json
 from mlsan.corpus.splits import choose_dev, listed_dev
-from mlsan.corpus.types import Corpus, Dialogue
+from mlsan.corpus.types import Corpus, Declaration, Dialogue
 from mlsan.corpus.unpickle import load_pickles
-from mlsan.vocabulary import BENCHMARKS, MODALITIES, Benchmark, Modality
+from mlsan.vocabulary import MODALITIES, Benchmark, Modality
 
 SPEAKERS = "Speakers.pkl"
 FEATURES: dict[Modality, str] = {m: f"{m.capitalize()}Features.pkl" for m in MODALITIES}
@@ -64,16 +66,17 @@ class Conversations:
     test: list[str]
 
 
-def read_corpus(folder: Path, benchmark: str, name: str) -> Corpus:
+def read_corpus(folder: Path, benchmark: str | None = None, name: str | None = None) -> Corpus:
     """Read and check the corpus in `folder`; features become float32.
 
-    A missing feature file drops its modality and adds a note. Raises CorpusError if anything
-    cannot be used; the message names the file, dialogue, utterance and fix.
+    `benchmark` is the name that the folder must declare, and the built-in declaration of a folder
+    without corpus.json whose own name is not MELD or IEMOCAP. `name` is the corpus's name in
+    tables; without it, it is the declared one. A missing feature file drops its modality and adds
+    a note. Raises CorpusError if anything cannot be used; the message names the file, dialogue,
+    utterance and fix.
     """
-    if benchmark not in BENCHMARKS:
-        allowed = ", ".join(BENCHMARKS)
-        raise CorpusError(f"benchmark {benchmark!r} is unknown. Use one of {allowed}.")
     present = files_of(folder)
+    declared = read_declaration(folder, benchmark)
     table = load_pickles(
         folder / file for file in (SPEAKERS, *FEATURES.values()) if file in present
     )
@@ -82,7 +85,7 @@ def read_corpus(folder: Path, benchmark: str, name: str) -> Corpus:
         for file in (IDENTITIES, DEV, SIMULATION, PROVENANCE)
         if file in present
     }
-    talk = read_conversations(folder / SPEAKERS, table[folder / SPEAKERS], benchmark)
+    talk = read_conversations(folder / SPEAKERS, table[folder / SPEAKERS], declared)
     feature = {
         modality: read_features(folder / file, table[folder / file], talk.label)
         for modality, file in FEATURES.items()
@@ -91,12 +94,12 @@ def read_corpus(folder: Path, benchmark: str, name: str) -> Corpus:
     if IDENTITIES in json:
         speaker = read_names(folder / IDENTITIES, json[IDENTITIES], talk)
     else:
-        speaker = actors(talk, benchmark)
+        speaker = actors(talk, declared.name)
     if DEV in json:
         dev_ids, dev_note = listed_dev(Place(folder / DEV), talk.train, json[DEV]), None
     else:
         place = Place(folder / SPEAKERS)
-        dev_ids, dev_note = choose_dev(place, talk.train, talk.utterances, benchmark)
+        dev_ids, dev_note = choose_dev(place, talk.train, talk.utterances, declared.name)
 
     def dialogues(ids: list[str]) -> tuple[Dialogue, ...]:
         return tuple(
@@ -111,8 +114,8 @@ def read_corpus(folder: Path, benchmark: str, name: str) -> Corpus:
         )
 
     corpus = Corpus(
-        name=name,
-        benchmark=benchmark,
+        name=name or declared.name,
+        declaration=declared,
         train=dialogues([key for key in talk.train if key not in dev_ids]),
         dev=dialogues([key for key in talk.train if key in dev_ids]),
         test=dialogues(talk.test),
@@ -149,7 +152,7 @@ def files_of(folder: Path) -> set[str]:
     return present
 
 
-def read_conversations(file: Path, value: Any, benchmark: Benchmark) -> Conversations:
+def read_conversations(file: Path, value: Any, declared: Declaration) -> Conversations:
     """Check the content of Speakers.pkl: its first three dicts and its two lists of ids."""
     place = Place(file)
     if not isinstance(value, tuple | list) or len(value) < 9:
@@ -159,7 +162,8 @@ def read_conversations(file: Path, value: Any, benchmark: Benchmark) -> Conversa
         raise place.error(problem, "Store a tuple of 9 or 10 entries, as MultiEMO's files do")
     raw_labels = validate.table(place, value[2], "labels")
     label = {
-        key: validate.labels(Place(file, key), row, benchmark) for key, row in raw_labels.items()
+        key: validate.labels(Place(file, key), row, declared.emotions)
+        for key, row in raw_labels.items()
     }
     tables = {}
     for index, what in ((0, "utterance ids"), (1, "speakers")):
@@ -173,7 +177,7 @@ def read_conversations(file: Path, value: Any, benchmark: Benchmark) -> Conversa
     test = validate.split(place, value[8], label, "test")
     validate.disjoint(place, train, test)
     party = {
-        key: validate.parties(Place(file, key), row, benchmark)
+        key: validate.parties(Place(file, key), row, declared.roles)
         for key, row in tables["speakers"].items()
     }
     return Conversations(tables["utterance ids"], label, party, train, test)

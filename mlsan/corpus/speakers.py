@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from mlsan.corpus.types import Corpus, CorpusError, Dialogue
-from mlsan.vocabulary import PARTIES, UNKNOWN, Benchmark, SpeakerKind
+from mlsan.vocabulary import UNKNOWN, SpeakerKind
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class SpeakerCode:
             known = frequent_names(corpus.train, min_utterances)
             return cls(kind, ("unknown", *known), identities)
         if kind == "role":
-            known = role_names(corpus.benchmark)
+            known = corpus.declaration.roles
             return cls(kind, ("unknown", *known), partial(roles, known), by_role=True)
         if kind == "constant":
             return cls(kind, ("unknown", "everybody"), everybody)
@@ -94,13 +94,6 @@ def roles(names: Sequence[str], dialogue: Dialogue) -> list[str]:
 def everybody(dialogue: Dialogue) -> list[str]:
     """The same speaker for each utterance."""
     return ["everybody"] * len(dialogue)
-
-
-def role_names(benchmark: Benchmark) -> tuple[str, ...]:
-    """Names of the roles, in the order of the columns of the published speaker rows."""
-    if benchmark == "IEMOCAP":
-        return ("M", "F")
-    return tuple(f"role {role}" for role in range(PARTIES[benchmark]))
 
 
 def frequent_names(dialogues: Sequence[Dialogue], min_utterances: int) -> tuple[str, ...]:

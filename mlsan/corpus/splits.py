@@ -38,10 +38,14 @@ def choose_dev(
 ) -> tuple[set[str], str | None]:
     """The dev dialogues among `train`, and a note if they had to be drawn at random.
 
-    They are the benchmark's usual ones, else a fixed random choice. (A run with `dev="random"`
-    draws its own by its seed.) Raises CorpusError if nothing would be left to train on.
+    They are the usual ones of MELD and IEMOCAP, else a fixed random choice. (A run with
+    `dev="random"` draws its own by its seed.) Raises CorpusError if nothing would be left to train on.
     """
-    found = meld_dev(train, utterances) if benchmark == "MELD" else _IEMOCAP_DEV & set(train)
+    found: set[str] = set()
+    if benchmark == "MELD":
+        found = meld_dev(train, utterances)
+    elif benchmark == "IEMOCAP":
+        found = _IEMOCAP_DEV & set(train)
     return (found, None) if found and found != set(train) else random_dev(place, train)
 
 

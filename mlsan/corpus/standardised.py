@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from mlsan.corpus.speakers import role_names
 from mlsan.corpus.types import Corpus, Dialogue
 from mlsan.vocabulary import Modality
 
@@ -15,7 +14,7 @@ STANDARDISED: tuple[Modality, ...] = ("audio", "visual")
 
 def speaker_names(corpus: Corpus, dialogue: Dialogue) -> tuple[str, ...]:
     """The speaker of each utterance: names where the corpus has them, else roles."""
-    roles = role_names(corpus.benchmark)
+    roles = corpus.declaration.roles
     return dialogue.speaker or tuple(roles[party] for party in dialogue.party)
 
 

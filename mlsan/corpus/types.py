@@ -5,26 +5,52 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import AfterValidator, Field, StringConstraints
 from torch import Tensor
 
-from mlsan.vocabulary import EMOTIONS, PARTIES, Benchmark, Modality
+from mlsan.vocabulary import Benchmark, Frozen, Modality
 
 
 class CorpusError(ValueError):
     """A corpus cannot be used as it is. The message names the file, the value and the fix."""
 
 
+LONGEST, MOST = 40, 100  # characters of a declared word, words in a list
+# Words come into tables, figures and names of folders, so they have no marks of any of these.
+Word = Annotated[str, StringConstraints(pattern=r"^[^\W_]([\w -]{0,38}[^\W_])?$")]
+
+
+def _different(words: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(words)) < len(words):
+        raise ValueError("a name is there twice")
+    return words
+
+
+Words = Annotated[tuple[Word, ...], Field(max_length=MOST), AfterValidator(_different)]
+
+
+class Declaration(Frozen):
+    """What a corpus says about itself.
+
+    `emotions` are in the order of the labels, `roles` in that of the speakers' one-hot rows.
+    """
+
+    name: Word
+    emotions: Annotated[Words, Field(min_length=2)]
+    roles: Annotated[Words, Field(min_length=1)]
+
+
 @dataclass(frozen=True)
 class Dialogue:
     """One conversation, utterance by utterance.
 
-    `label` indexes EMOTIONS of the benchmark. `party` is the role (MELD: order of first
-    appearance; IEMOCAP: M 0, F 1). `speaker` has the names, "" for no known person; it is None
-    if the corpus does not name its speakers.
+    `label` indexes the declared emotions, `party` the declared roles. `speaker` has the names, ""
+    for no known person; it is None if the corpus does not name its speakers.
     """
 
     id: str
@@ -41,17 +67,23 @@ class Dialogue:
 class Corpus:
     """Dialogues in their three splits.
 
-    `sizes` is the number of features per modality; `notes` are what a reader of results must know.
+    `name` is the corpus's name in tables. `sizes` is the number of features per modality; `notes`
+    are what a reader of results must know.
     """
 
     name: str
-    benchmark: Benchmark
+    declaration: Declaration
     train: tuple[Dialogue, ...]
     dev: tuple[Dialogue, ...]
     test: tuple[Dialogue, ...]
     sizes: dict[Modality, int]
     simulated: bool
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """The declared name, under which corpora and their runs are kept."""
+        return self.declaration.name
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -67,13 +99,12 @@ class Corpus:
     def fingerprint(self) -> str:
         """SHA-256 (hex) of everything that a run can see of the corpus.
 
-        That is the benchmark, its emotions and number of roles, and each split's dialogues in
-        order: id, labels, roles, speakers and features. The corpus's name, its notes and the
-        format of its files do not count. Computed once per object; arrays must not change after.
+        That is the declaration, and each split's dialogues in order: id, labels, roles, speakers
+        and features. The corpus's name in tables, its notes and the format of its files do not
+        count. Computed once per object; arrays must not change after.
         """
         digest = hashlib.sha256()
-        emotions, parties = EMOTIONS[self.benchmark], PARTIES[self.benchmark]
-        digest.update(json.dumps([self.benchmark, emotions, parties, self.sizes]).encode())
+        digest.update(json.dumps([self.declaration.model_dump(), self.sizes]).encode())
         for split in (self.train, self.dev, self.test):
             digest.update(json.dumps(len(split)).encode())
             for d in split:

@@ -4,16 +4,14 @@ The error names the file, dialogue, utterance, value and fix.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sized
+from collections.abc import Collection, Iterable, Sequence, Sized
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from mlsan.corpus.errors import Place, shorten, shown
-from mlsan.vocabulary import EMOTIONS, PARTIES, Benchmark
 
-Party = {"M": 0, "F": 1}
 _NUMBERS = (int, float, np.bool_, np.integer, np.floating)
 
 
@@ -62,39 +60,39 @@ def same_count(place: Place, found: Sized, expected: int, what: str) -> None:
         )
 
 
-def labels(place: Place, value: Any, benchmark: Benchmark) -> Int[np.ndarray, "turn"]:
-    """Labels as indices into EMOTIONS."""
+def labels(place: Place, value: Any, emotions: Sequence[str]) -> Int[np.ndarray, "turn"]:
+    """Labels as indices into the emotions."""
     given = sequence(place, value, "labels")
     if not given:
         raise place.error("the dialogue is empty", "Remove it from every file and from the splits")
-    classes = EMOTIONS[benchmark]
     for position, label in enumerate(given):
         whole = isinstance(label, int | np.integer) or (
             isinstance(label, float | np.floating) and float(label).is_integer()
         )
-        if not whole or not 0 <= label < len(classes):
-            fix = f"Use 0 to {len(classes) - 1}: {', '.join(classes)}"
+        if not whole or not 0 <= label < len(emotions):
+            fix = f"Use 0 to {len(emotions) - 1}: {', '.join(emotions)}"
             raise place.error(f"label {shown(label)} is not an emotion", fix, position)
     return np.array(given, dtype=np.int64)
 
 
-def parties(place: Place, value: Any, benchmark: Benchmark) -> Int[np.ndarray, "turn"]:
-    """Parties as numbers, from one-hot rows or from the letters M and F."""
+def parties(place: Place, value: Any, roles: Sequence[str]) -> Int[np.ndarray, "turn"]:
+    """Parties as indices into the roles, from one-hot rows or from names of roles."""
     return np.array(
         [
-            _party(place, row, PARTIES[benchmark], position)
+            _party(place, row, roles, position)
             for position, row in enumerate(sequence(place, value, "speakers"))
         ],
         dtype=np.int64,
     )
 
 
-def _party(place: Place, row: Any, size: int, position: int) -> int:
+def _party(place: Place, row: Any, roles: Sequence[str], position: int) -> int:
+    size = len(roles)
     if isinstance(row, str):
-        if row not in Party or size != len(Party):
-            fix = "Use M or F" if size == len(Party) else f"Use one-hot rows of {size}"
-            raise place.error(f"speaker {shown(row)} is not a party", fix, position)
-        return Party[row]
+        if row not in roles:
+            fix = f"Use one-hot rows of {size}, or a name: {', '.join(roles)}"
+            raise place.error(f"speaker {shown(row)} is not a role", fix, position)
+        return roles.index(row)
     given = row.tolist() if isinstance(row, np.ndarray) and row.shape == (size,) else row
     numbers = isinstance(given, list | tuple) and not _odd(given)
     if not numbers or len(given) != size or (given.count(0), given.count(1)) != (size - 1, 1):

@@ -5,7 +5,7 @@ import os
 import pickle
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Num
 
+from mlsan.corpus.declaration import DECLARATION, built_in
 from mlsan.corpus.errors import CorpusError, Place
 from mlsan.corpus.reader import DEV, FEATURES, IDENTITIES, PROVENANCE, SPEAKERS, read_corpus
 from mlsan.corpus.transcripts import person, roles
-from mlsan.corpus.types import Corpus
-from mlsan.vocabulary import EMOTIONS, PARTIES, Benchmark, Modality
+from mlsan.corpus.types import Corpus, Declaration
+from mlsan.vocabulary import Modality
 
 REQUIRED = ("dialogue", "split", "speaker", "emotion")
 SPLITS = ("train", "dev", "test")
@@ -25,7 +26,7 @@ SPLITS = ("train", "dev", "test")
 
 def write_layout(
     folder: Path,
-    benchmark: Benchmark,
+    declared: Declaration | str,
     table: pd.DataFrame,
     features: Mapping[Modality, Num[np.ndarray, "utterance _"]],
     provenance: Mapping[str, Any] | None = None,
@@ -33,14 +34,18 @@ def write_layout(
 ) -> Corpus:
     """Write a corpus of your own to `folder` and return it as the reader reads it.
 
+    `declared` is the corpus's name, emotions and roles, or the name of a built-in declaration: MELD
+    or IEMOCAP. It is written to corpus.json.
+
     `table` has one row per utterance, in the order in which they were said, and these columns:
 
     - `dialogue`;
     - `split`: train, dev or test, the same for a whole dialogue. If no dialogue is dev, 5 % of
       the training dialogues are drawn;
     - `speaker`;
-    - `emotion`: a name from EMOTIONS[benchmark];
-    - `party`: M or F, for IEMOCAP only;
+    - `emotion`: one of the declared emotions;
+    - `party`: one of the declared roles. Without this column, which IEMOCAP needs, roles are in the
+      order in which the speakers of a dialogue first speak;
     - `utterance`: an id, optional.
 
     Each array in `features` has one row per row of `table`. `name_of` turns a speaker into an
@@ -51,7 +56,9 @@ def write_layout(
     there. Raises CorpusError with the row, value and fix.
     """
     place = Place(folder)
-    check_table(place, table, benchmark)
+    if isinstance(declared, str):
+        declared = built_in(folder, declared)
+    check_table(place, table, declared)
     for modality, rows in features.items():
         if len(rows) != len(table):
             problem = f"{len(rows)} rows of {modality} features for {len(table)} utterances"
@@ -60,12 +67,12 @@ def write_layout(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         new = Path(scratch) / folder.name
         new.mkdir()
-        for file, content in contents(table, benchmark, features, name_of).items():
+        for file, content in contents(table, declared, features, name_of).items():
             (new / file).write_bytes(content)
         if provenance is not None:
             (new / PROVENANCE).write_text(json.dumps(provenance, indent=2, sort_keys=True) + "\n")
         try:
-            corpus = read_corpus(new, benchmark, folder.name)
+            corpus = read_corpus(new)
         except CorpusError as error:
             raise CorpusError(str(error).replace(str(new), str(folder))) from error
         shutil.rmtree(folder, ignore_errors=True)
@@ -73,12 +80,13 @@ def write_layout(
     return corpus
 
 
-def check_table(place: Place, table: pd.DataFrame, benchmark: Benchmark) -> None:
+def check_table(place: Place, table: pd.DataFrame, declared: Declaration) -> None:
     """Raise CorpusError for problems that the reader could not locate by row of the table."""
-    columns = (*REQUIRED, "party") if benchmark == "IEMOCAP" else REQUIRED
+    columns = (*REQUIRED, "party") if declared.name == "IEMOCAP" else REQUIRED
     if missing := [name for name in columns if name not in table]:
         raise place.error(f"the table has no column {missing[0]!r}", f"It needs {columns}")
-    for column, allowed in (("split", SPLITS), ("emotion", EMOTIONS[benchmark])):
+    choices = {"split": SPLITS, "emotion": declared.emotions, "party": declared.roles}
+    for column, allowed in ((c, choices[c]) for c in choices if c in table):
         wrong = ~table[column].isin(allowed)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
@@ -94,14 +102,15 @@ def check_table(place: Place, table: pd.DataFrame, benchmark: Benchmark) -> None
         problem = f"dialogue {mixed.idxmax()} is in more than one split"
         raise place.error(problem, "Give all its utterances the same split")
     most = grouped["speaker"].nunique()
-    if benchmark == "MELD" and most.max() > PARTIES["MELD"]:
-        problem = f"dialogue {most.idxmax()} has {most.max()} speakers"
-        raise place.error(problem, f"The layout has room for {PARTIES['MELD']}: split the dialogue")
+    room = len(declared.roles)
+    if "party" not in table and most.max() > room:
+        problem = f"dialogue {most.idxmax()} has {most.max()} speakers, but there are {room} roles"
+        raise place.error(problem, "Declare more roles, or split the dialogue")
 
 
 def contents(
     table: pd.DataFrame,
-    benchmark: Benchmark,
+    declared: Declaration,
     features: Mapping[Modality, Num[np.ndarray, "utterance _"]],
     name_of: Callable[[str], str],
 ) -> dict[str, bytes]:
@@ -112,18 +121,21 @@ def contents(
         for key, rows in table.groupby("dialogue", sort=False)
     }
     split = {key: rows["split"].iloc[0] for key, rows in groups.items()}
-    emotion = {name: index for index, name in enumerate(EMOTIONS[benchmark])}
+    emotion = {name: index for index, name in enumerate(declared.emotions)}
     train = [key for key in groups if split[key] != "test"]
     test = [key for key in groups if split[key] == "test"]
     speakers = (
         {key: utterance_ids(key, rows) for key, rows in groups.items()},
-        {key: parties(rows, benchmark) for key, rows in groups.items()},
+        {key: parties(rows, declared.roles) for key, rows in groups.items()},
         {key: rows["emotion"].map(emotion).tolist() for key, rows in groups.items()},
         *({}, {}, {}, {}),
         train,
         test,
     )
-    files = {SPEAKERS: pickle.dumps(speakers, protocol=4)}
+    files = {
+        DECLARATION: (declared.model_dump_json(indent=2) + "\n").encode(),
+        SPEAKERS: pickle.dumps(speakers, protocol=4),
+    }
     for modality, values in features.items():
         blocks = {key: np.asarray(values)[rows.index] for key, rows in groups.items()}
         files[FEATURES[modality]] = pickle.dumps(blocks, protocol=4)
@@ -141,8 +153,8 @@ def utterance_ids(key: int | str, rows: pd.DataFrame) -> list[str]:
     return [f"{key}_utt{turn}" for turn in range(len(rows))]
 
 
-def parties(rows: pd.DataFrame, benchmark: Benchmark) -> list[Any]:
-    """A dialogue's parties: letters for IEMOCAP, one-hot rows by first appearance for MELD."""
-    if benchmark == "IEMOCAP":
+def parties(rows: pd.DataFrame, names: Sequence[str]) -> list[Any]:
+    """A dialogue's parties: the table's, else one-hot rows by first appearance."""
+    if "party" in rows:
         return rows["party"].tolist()
-    return np.eye(PARTIES["MELD"], dtype=int)[roles(rows["speaker"])].tolist()
+    return np.eye(len(names), dtype=int)[roles(rows["speaker"])].tolist()

@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from mlsan.scores import weighted_f1
-from mlsan.vocabulary import EMOTIONS, Benchmark
+from mlsan.vocabulary import Benchmark
 
 Score = Callable[[np.ndarray], np.ndarray]  # [*many, class, class] -> [*many, *value]
 Tally = Int[np.ndarray, "seed dialogue class class"]
@@ -79,14 +79,16 @@ def dialogue_counts(
 def gathered(
     runs: pd.DataFrame,
     read: Callable[[str], pd.DataFrame],
+    emotions: Mapping[Benchmark, Sequence[str]],
     by: str | Sequence[str] = "system",
     column: str = "predicted",
     seen: bool | None = None,
 ) -> dict[Benchmark, dict]:
     """Count all runs of a sweep: benchmark -> `by` -> `Counts`, in the order of the rows.
 
-    `runs` has one row per run, `read` returns a run's predictions given its key. With a list in
-    `by` the inner keys are tuples. Failed runs count in `asked` and are not among the seeds.
+    `runs` has one row per run, `read` returns a run's predictions given its key, `emotions` are the
+    classes of each benchmark. With a list in `by` the inner keys are tuples. Failed runs count in
+    `asked` and are not among the seeds.
     """
     found: dict[Benchmark, dict] = {}
     keys = by if isinstance(by, str) else list(by)
@@ -98,7 +100,7 @@ def gathered(
                     for seed, run, status in group[["seed", "run", "status"]].to_numpy()
                     if status != "failed"
                 },
-                len(EMOTIONS[benchmark]),
+                len(emotions[benchmark]),
                 column=column,
                 seen=seen,
                 asked=len(group),

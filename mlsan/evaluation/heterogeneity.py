@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.corpus.standardised import speaker_names
 from mlsan.evaluation.probes import STRENGTH, probe
-from mlsan.vocabulary import EMOTIONS, Modality
+from mlsan.vocabulary import Modality
 
 COMPONENTS = 20  # principal components in which the discriminant plane is sought
 
@@ -54,7 +54,7 @@ def emotion_plane(
     counts = [np.bincount(label[speaker == s], minlength=label.max() + 1) for s in speakers]
     shared = np.argsort(-np.min(counts, axis=0), kind="stable")[:emotions]
     shown = np.isin(speaker, list(speakers)) & np.isin(label, shared)
-    names = np.array(EMOTIONS[corpus.benchmark])
+    names = np.array(corpus.declaration.emotions)
     panels = []
     for space, features in spaces.items():
         plane = make_pipeline(

@@ -21,7 +21,7 @@ from mlsan.evaluation.heterogeneity import training_features
 from mlsan.evaluation.stages import Stages, stages_of
 from mlsan.training.loop import divided, enrolment_of
 from mlsan.training.settings import RunSettings
-from mlsan.vocabulary import EMOTIONS, Modality
+from mlsan.vocabulary import Modality
 
 
 @torch.no_grad()
@@ -99,7 +99,7 @@ def case_study(
     ends = np.cumsum([len(d) for d in corpus.test])
     end = ends[[d.id for d in corpus.test].index(dialogue.id)]
     own = slice(end - len(dialogue), end)
-    emotions = np.array(EMOTIONS[corpus.benchmark])
+    emotions = np.array(corpus.declaration.emotions)
     table = pd.DataFrame(
         {
             "turn": range(1, len(dialogue) + 1),
@@ -168,7 +168,7 @@ def feature_map(
     frequent = [name for name, _ in Counter(names.tolist()).most_common(named)]
     order = np.random.default_rng(seed).permutation(len(names))[:most]
     return embed(seen.z[order], seed).assign(
-        emotion=np.array(EMOTIONS[corpus.benchmark])[seen.label[order]],
+        emotion=np.array(corpus.declaration.emotions)[seen.label[order]],
         speaker=np.where(np.isin(names, frequent), names, "others")[order],
     )
 

@@ -1,6 +1,6 @@
 """Notebook 1: the corpora (Table 0) and how speakers differ (Fig. 1)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from mlsan.corpus import Corpus
 from mlsan.report.declaration import Artifact
-from mlsan.report.style import DOUBLE, EMOTION
+from mlsan.report.style import DOUBLE, emotion_colours
 from mlsan.report.tables import Table
-from mlsan.vocabulary import EMOTIONS, Benchmark
+from mlsan.vocabulary import Benchmark
 
 TABLE0 = Artifact(
     "table0_corpora",
@@ -25,7 +25,7 @@ TABLE0 = Artifact(
 def corpora_table(corpora: Mapping[Benchmark, Corpus]) -> Table:
     """Table 0: the size of each split. Speakers are names; a dash where the corpus has none."""
     columns = {}
-    for benchmark, corpus in corpora.items():
+    for corpus in corpora.values():
         trained = {name for d in corpus.train for name in d.speaker or () if name}
         for split in ("train", "dev", "test"):
             dialogues = getattr(corpus, split)
@@ -42,7 +42,7 @@ def corpora_table(corpora: Mapping[Benchmark, Corpus]) -> Table:
                     "speakers unseen in training": len(set(names) - trained),
                     "utterances of unseen speakers": sum(name not in trained for name in names),
                 }
-            emotions = EMOTIONS[benchmark]
+            emotions = corpus.declaration.emotions
             counts = np.bincount(label, minlength=len(emotions))
             column |= {f"label {e}": int(n) for e, n in zip(emotions, counts, strict=True)}
             columns[f"{corpus.name} {split}"] = column
@@ -59,12 +59,13 @@ FIG1 = Artifact(
 )
 
 
-def heterogeneity_figure(plane: pd.DataFrame, gap: pd.Series) -> Figure:
+def heterogeneity_figure(plane: pd.DataFrame, gap: pd.Series, emotions: Sequence[str]) -> Figure:
     """Fig. 1 as data: the same emotions of two speakers in each space of `emotion_plane`.
 
     Dots are utterances, large marks a speaker's mean of an emotion, lines join the two speakers.
-    `gap` is `speaker_gap` of the plane.
+    `gap` is `speaker_gap` of the plane, `emotions` are all of the corpus in label order.
     """
+    colours = emotion_colours(emotions)
     spaces = plane["space"].unique()
     speakers = plane["speaker"].unique()
     markers = dict(zip(speakers, ("o", "s"), strict=False))
@@ -80,7 +81,7 @@ def heterogeneity_figure(plane: pd.DataFrame, gap: pd.Series) -> Figure:
             hue="emotion",
             style="speaker",
             markers=markers,
-            palette=EMOTION,
+            palette=colours,
             s=8,
             alpha=0.35,
             linewidth=0,
@@ -90,14 +91,14 @@ def heterogeneity_figure(plane: pd.DataFrame, gap: pd.Series) -> Figure:
         means = points.groupby(["emotion", "speaker"], sort=False)[["x", "y"]].mean()
         for (emotion, speaker), (x, y) in means.iterrows():
             axis.scatter(
-                x, y, s=55, marker=markers[speaker], color=EMOTION[emotion], edgecolor="black"
+                x, y, s=55, marker=markers[speaker], color=colours[emotion], edgecolor="black"
             )
         for emotion, pair in means.groupby("emotion", sort=False):
-            axis.plot(pair["x"], pair["y"], color=EMOTION[emotion], linewidth=1.5)
+            axis.plot(pair["x"], pair["y"], color=colours[emotion], linewidth=1.5)
         axis.set(title=f"{space}\ndistance {gap[space]:.2f}", xlabel="", ylabel="")
         axis.set(xticks=[], yticks=[])
     handles = [
-        plt.Line2D([], [], marker="o", linestyle="", color=EMOTION[e], label=e)
+        plt.Line2D([], [], marker="o", linestyle="", color=colours[e], label=e)
         for e in plane["emotion"].unique()
     ] + [
         plt.Line2D([], [], marker=markers[s], linestyle="", color="white", mec="black", label=s)

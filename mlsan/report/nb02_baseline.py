@@ -19,9 +19,10 @@ from mlsan.report.tables import (
     UNLABELLED,
     Table,
     means,
+    without_paper,
 )
 from mlsan.training import AS_PRINTED
-from mlsan.vocabulary import Benchmark
+from mlsan.vocabulary import BENCHMARKS, Benchmark
 
 BY = ["corpus", "benchmark", "system", "speaker"]
 SCORES = ("test_wf1", "best_test_wf1")
@@ -46,13 +47,15 @@ def main_table(
     `runs` has one row per run, `more` the counts of rows that have no runs of their own: linear
     probes, and ML-SAN with strangers enrolled. Probes come first, then the systems in the order of
     the registry (`mlsan.model.MODELS`), each followed by its other rows; one that the paper does
-    not have has dashes in its columns. A system of the paper without runs is "quoted".
+    not have has dashes in its columns. A system of the paper without runs is "quoted". Corpora that
+    the paper does not have have no columns of its numbers, and alone no quoted rows.
     """
     more = more or {}
     ours = mean_sd(runs, BY, SCORES).set_index(["benchmark", "system"])
     there = set(runs["system"]).union(*more.values())
-    known = dict.fromkeys((*_in_order(), *runs["system"], *paper.TABLE1))
-    systems = [name for name in known if name in there or name in paper.TABLE1]
+    printed = paper.TABLE1 if runs["benchmark"].isin(BENCHMARKS).any() else {}
+    known = dict.fromkeys((*_in_order(), *runs["system"], *printed))
+    systems = [name for name in known if name in there or name in printed]
     corpora = dict(runs[["benchmark", "corpus"]].drop_duplicates("benchmark").to_numpy())
     data = pd.DataFrame(
         {"corpus": corpus, **_row(ours, more.get(benchmark, {}), benchmark, system)}
@@ -68,10 +71,11 @@ def main_table(
         shown |= {
             f"{corpus}, dev-selected": means(part, "wf1"),
             f"{corpus}, best test epoch": means(part, "best_test_wf1"),
-            f"{benchmark} paper": means(part, "paper"),
         }
+        if benchmark in BENCHMARKS:
+            shown[f"{benchmark} paper"] = means(part, "paper")
     shown["ours"] = [_origin(part) for _, part in data.groupby("system", sort=False)]
-    return Table(data, pd.DataFrame(shown))
+    return Table(without_paper(data, corpora), pd.DataFrame(shown))
 
 
 def _in_order() -> Iterator[str]:

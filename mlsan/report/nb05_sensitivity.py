@@ -53,7 +53,7 @@ def lambda_figure(curve: pd.DataFrame) -> Figure:
         colour = SYSTEM["ML-SAN"]
         axis.plot(place, line["wf1_mean"], marker="o", markersize=4, color=colour)
         axis.fill_between(place, line["low"], line["high"], alpha=0.2, color=colour, linewidth=0)
-        optimum = paper.LAMBDA_OPTIMUM[benchmark]
+        optimum = paper.LAMBDA_OPTIMUM.get(benchmark, np.nan)
         where = np.flatnonzero(np.isclose(line["lam"], optimum))
         for x in where:
             axis.axvline(x, color="black", linestyle=":", linewidth=1)

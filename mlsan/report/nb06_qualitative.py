@@ -1,5 +1,6 @@
 """Notebook 6: inside the trained models (Figs. 3, 4, 5, 9 and Table 7)."""
 
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import matplotlib.pyplot as plt
@@ -15,10 +16,10 @@ from mlsan.evaluation.qualitative import speaker_distance
 from mlsan.report.declaration import Artifact
 from mlsan.report.style import (
     DOUBLE,
-    EMOTION,
     MODALITY,
     SYSTEM,
     dodge,
+    emotion_colours,
     legend_below,
     look_of,
     points,
@@ -26,7 +27,6 @@ from mlsan.report.style import (
 from mlsan.report.tables import FULL, Table
 from mlsan.training import AS_PRINTED, system_of
 from mlsan.training.settings import RunSettings
-from mlsan.vocabulary import EMOTIONS
 
 ADVERSARY = f"{AS_PRINTED} + adversary"
 WITHHELD = "ML-SAN, identity withheld"
@@ -47,12 +47,16 @@ FIG3 = Artifact(
 
 
 def gate_figure(
-    weights: pd.DataFrame, places: pd.DataFrame, case: pd.DataFrame, title: str
+    weights: pd.DataFrame,
+    places: pd.DataFrame,
+    case: pd.DataFrame,
+    title: str,
+    emotions: Sequence[str],
 ) -> Figure:
     """Fig. 3: weights by speaker and modality, and one conversation as a case study.
 
     `weights` is `speaker_weights`, `places` is `before_and_after` with the column emotion, `case`
-    is `case_study`.
+    is `case_study`, `emotions` are those of the corpus in label order.
     """
     figure = plt.figure(figsize=(DOUBLE, 7.8), layout="constrained")
     top, middle, bottom = figure.subfigures(3, 1, height_ratios=(1, 1.1, 1.1))
@@ -74,12 +78,12 @@ def gate_figure(
         )
         axis.set(title=name, xlabel="", ylabel="")
         axis.tick_params(axis="y", rotation=0)
-    _places(middle, places)
+    _places(middle, places, emotion_colours(emotions))
     _case(bottom.subplots(), case, title)
     return figure
 
 
-def _places(figure: SubFigure, places: pd.DataFrame) -> None:
+def _places(figure: SubFigure, places: pd.DataFrame, colours: Mapping[str, str]) -> None:
     """The speakers' utterances in each stage: small dots, and the conversation's turns numbered."""
     speakers = list(places["speaker"].unique())
     shapes = dict(zip(speakers, cycle("osD^vP"), strict=False))
@@ -91,7 +95,7 @@ def _places(figure: SubFigure, places: pd.DataFrame) -> None:
             look = {"marker": shapes[speaker], "linewidths": 0.5}
             axis.scatter(own["x"], own["y"], s=5, color="0.75", **look)
             turns = own[own["turn"] > 0]
-            shades = [EMOTION[name] for name in turns["emotion"]]
+            shades = [colours[name] for name in turns["emotion"]]
             axis.scatter(turns["x"], turns["y"], s=45, c=shades, edgecolors="black", **look)
             for row in turns.itertuples():
                 axis.annotate(str(row.turn), (row.x, row.y), fontsize=5, ha="center", va="center")
@@ -151,7 +155,8 @@ FIG4 = Artifact(
 def confusion_figure(shares: pd.DataFrame) -> Figure:
     """Fig. 4: row-normalised confusion matrices on one scale, with counts.
 
-    `shares` has benchmark, system, emotion, predicted, count, share (of the true emotion).
+    `shares` has benchmark, system, emotion, predicted, count, share (of the true emotion). The
+    emotions stay in the order of its rows.
     """
     benchmarks, systems = shares["benchmark"].unique(), shares["system"].unique()
     figure, axes = plt.subplots(
@@ -162,7 +167,7 @@ def confusion_figure(shares: pd.DataFrame) -> Figure:
         layout="constrained",
     )
     for row, benchmark in zip(axes, benchmarks, strict=True):
-        order = list(EMOTIONS[benchmark])
+        order = list(shares.query("benchmark == @benchmark")["emotion"].unique())
         for axis, system in zip(row, systems, strict=True):
             part = shares.query("benchmark == @benchmark and system == @system")
             share, count = (

@@ -14,7 +14,7 @@ from mlsan.report.declaration import Artifact
 from mlsan.report.style import DOUBLE, SYSTEM, dodge, legend_below, look_of, points
 from mlsan.report.tables import BASE, FULL, Table, change, plus_minus
 from mlsan.training import AS_PRINTED
-from mlsan.vocabulary import EMOTIONS, Benchmark
+from mlsan.vocabulary import Benchmark
 
 # What the rows of Table 5 call an amount of enrolment.
 AMOUNTS: dict[Amount, str] = {
@@ -170,18 +170,20 @@ FIG10 = Artifact(
 )
 
 
-def robustness_table(predictions: pd.DataFrame) -> pd.DataFrame:
+def robustness_table(
+    predictions: pd.DataFrame, emotions: Mapping[Benchmark, Sequence[str]]
+) -> pd.DataFrame:
     """Fig. 10's data: weighted F1 by condition, mean over seeds with its interval.
 
     `predictions` are `degraded_predictions` of each run, with benchmark, system, dropout (the rate
-    of modality dropout in training) and seed added. Returns one row per benchmark, system, dropout
-    and condition: absent, noise, wf1_mean, low, high, seeds.
+    of modality dropout in training) and seed added; `emotions` are those of each benchmark.
+    Returns one row per benchmark, system, dropout and condition: absent, noise, wf1_mean, low, high, seeds.
     """
     keys = ["benchmark", "system", "dropout", "condition", "absent", "noise"]
     rows = []
     for key, part in predictions.groupby(keys, sort=False):
         row = dict(zip(keys, key, strict=True))
-        counts = dialogue_counts(dict(iter(part.groupby("seed"))), len(EMOTIONS[row["benchmark"]]))
+        counts = dialogue_counts(dict(iter(part.groupby("seed"))), len(emotions[row["benchmark"]]))
         value, low, high, seeds = mean_score(counts)
         rows.append(row | {"wf1_mean": value, "low": low, "high": high, "seeds": seeds})
     return pd.DataFrame(rows)

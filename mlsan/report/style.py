@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlsan.vocabulary import EMOTIONS, Benchmark, Modality
+from mlsan.vocabulary import Modality
 
 SINGLE = 3.3  # inches, one column
 DOUBLE = 7.0  # inches, both columns
@@ -20,6 +20,7 @@ EMOTION: dict[str, str] = {
     "neutral": _NEUTRAL,
     "joy": _JOY,
     "happy": _JOY,
+    "happiness": _JOY,
     "sadness": _SADNESS,
     "sad": _SADNESS,
     "anger": _ANGER,
@@ -48,9 +49,20 @@ MARKER = {"MultiEMO": "s", "ML-SAN": "o", "ML-SAN as printed": "^", "w/o Aux": "
 MODALITY: dict[Modality, str] = {"text": "#004488", "audio": "#DDAA33", "visual": "#BB5566"}
 
 
-def emotion_colours(benchmark: Benchmark) -> list[str]:
-    """The colours of the benchmark's emotions, in label order."""
-    return [EMOTION[name] for name in EMOTIONS[benchmark]]
+def emotion_colours(emotions: Sequence[str]) -> dict[str, str]:
+    """A colour of its own for each of a corpus's emotions, given in label order.
+
+    Emotions that are in EMOTION have theirs; the others take what is left of it, then hues from
+    around the circle.
+    """
+    colours: dict[str, str] = {}
+    for name in emotions:
+        if EMOTION.get(name) not in (None, *colours.values()):
+            colours[name] = EMOTION[name]
+    others = [name for name in emotions if name not in colours]
+    hues = sns.husl_palette(len(others)).as_hex()
+    spare = (c for c in dict.fromkeys((*EMOTION.values(), *hues)) if c not in colours.values())
+    return {name: colours.get(name) or next(spare) for name in emotions}
 
 
 def use_style() -> None:

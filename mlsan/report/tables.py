@@ -1,9 +1,12 @@
 """What the tables share: a pair of frames, and how numbers are written."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from mlsan.vocabulary import BENCHMARKS, Benchmark
 
 BASE, FULL = "MultiEMO", "ML-SAN"  # what every comparison is about
 # Rows that are no system of their own: a probe, other features, or another evaluation of ML-SAN.
@@ -12,6 +15,13 @@ STANDARDISED = "MultiEMO, features standardised by speaker"
 ENROLLED = "ML-SAN, strangers enrolled"
 # Which unlabelled test utterances a row has used; every other row has used none.
 UNLABELLED = {STANDARDISED: "every speaker's", ENROLLED: "the strangers'"}
+
+
+def without_paper(frame: pd.DataFrame, benchmarks: Iterable[Benchmark]) -> pd.DataFrame:
+    """The frame; without its columns "paper…" if none of the benchmarks is one of the paper's."""
+    if set(benchmarks) & set(BENCHMARKS):
+        return frame
+    return frame.drop(columns=[column for column in frame if column.startswith("paper")])
 
 
 class Table(NamedTuple):

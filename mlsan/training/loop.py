@@ -23,7 +23,6 @@ from mlsan.model.interface import EmotionModel, Sizes
 from mlsan.model.losses import MultiEMOLoss, class_weights, emotion_loss
 from mlsan.scores import confusion_counts, weighted_f1
 from mlsan.training.settings import RunSettings
-from mlsan.vocabulary import EMOTIONS, PARTIES
 
 SPLITS = ("dev", "test")
 EVALUATED = 64  # dialogues side by side in evaluation
@@ -92,14 +91,15 @@ def enrolment_of(run: RunSettings, corpus: Corpus) -> Enrolment:
 
 def new_model(run: RunSettings, corpus: Corpus, speakers: int) -> EmotionModel:
     """The untrained model of a run, its weights drawn from the run's seed."""
-    sizes = Sizes(corpus.sizes, PARTIES[run.benchmark], len(EMOTIONS[run.benchmark]), speakers)
+    declared = corpus.declaration
+    sizes = Sizes(corpus.sizes, len(declared.roles), len(declared.emotions), speakers)
     return model_class(run.model.name).from_seed(run.model, sizes, run.seed)
 
 
 def label_weights(run: RunSettings, corpus: Corpus) -> Float[Tensor, "class"]:
     """SWFC's class weights from the label counts of the training dialogues; 1 without SWFC."""
     labels = torch.cat([torch.as_tensor(d.label) for d in corpus.train])
-    counts = torch.bincount(labels, minlength=len(EMOTIONS[run.benchmark]))
+    counts = torch.bincount(labels, minlength=len(corpus.declaration.emotions))
     if not isinstance(run.loss, MultiEMOLoss):
         return torch.ones(len(counts))
     return class_weights(counts, run.loss.alpha)
@@ -171,9 +171,8 @@ def epochs(run: RunSettings, corpus: Corpus, state: TrainingState) -> Iterator[T
             loss, label, predicted[split] = evaluate(
                 run, state.model, getattr(corpus, split), speakers[split], weight
             )
-            counts = confusion_counts(
-                label.numpy(), predicted[split].numpy(), len(EMOTIONS[run.benchmark])
-            )
+            classes = len(corpus.declaration.emotions)
+            counts = confusion_counts(label.numpy(), predicted[split].numpy(), classes)
             row |= {f"{split}_loss": loss, f"{split}_wf1": float(weighted_f1(counts))}
         if not all(map(math.isfinite, row.values())):
             raise DivergedError(f"training diverged in epoch {epoch}: {row}")

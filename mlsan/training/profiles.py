@@ -9,6 +9,7 @@ class Scale(Frozen):
     model: dict[str, int] = {}
     """Fields of the models' settings. Each model takes those that it has."""
     train: dict[Benchmark, dict[str, float]] = {}
+    """By benchmark; a corpus of another name has IEMOCAP's."""
     systems: dict[str, dict[str, int]] = {}
     """Fields of single systems."""
     seeds: tuple[int, ...]

@@ -9,6 +9,10 @@ from mlsan.training.profiles import SCALES
 from mlsan.training.settings import RunSettings, TrainSettings
 from mlsan.vocabulary import Benchmark
 
+# Whose settings a corpus of another name has, without the weights of classes: small batches, many
+# epochs and context in both directions, also for text, suit a corpus that is smaller than MELD.
+OTHERS: Benchmark = "IEMOCAP"
+
 # MultiEMO as published. The batch size is ML-SAN's (section 4.1).
 MULTIEMO: dict[Benchmark, dict[str, object]] = {
     "MELD": {"layers": 2, "classifier": 512, "batch": 128, "epochs": 15}
@@ -91,9 +95,10 @@ def run_settings(
 ) -> RunSettings:
     """The settings of a run; `named` says whether the corpus names its speakers.
 
+    A benchmark other than MELD and IEMOCAP has IEMOCAP's settings, without weights of classes.
     `changes` are fields of the model's settings, of the loss or of `TrainSettings`, for example
-    `lam=0.2`, or `speaker`. Raises ValueError for an unknown benchmark, profile, system or field,
-    with the allowed ones.
+    `lam=0.2`, or `speaker`. Raises ValueError for an unknown profile, system or field, with the
+    allowed ones.
     """
     fields = {
         "speaker": "identity" if named else "role",
@@ -122,18 +127,20 @@ def run_settings(
 
 def _default_fields(benchmark: Benchmark, profile: str, system: str) -> dict[str, object]:
     """Published settings, as the profile scales them, with what makes the system."""
-    multiemo = choose(benchmark, MULTIEMO, "benchmark")
     scale = choose(profile, SCALES, "profile")
     parts = choose(system, SYSTEMS, "system")
-    published = BASELINE_TRAINING | PUBLISHED.get(system, {}).get(benchmark, {})
+    usual = benchmark if benchmark in MULTIEMO else OTHERS
+    published = BASELINE_TRAINING | PUBLISHED.get(system, {}).get(usual, {})
+    if usual != benchmark:
+        published.pop("class_weight", None)
     return {
-        **(published if system in BASELINES else multiemo),
+        **(published if system in BASELINES else MULTIEMO[usual]),
         **scale.model,
-        **scale.train.get(benchmark, {}),
+        **scale.train.get(usual, {}),
         **scale.systems.get(system, {}),
         "device": default_device(profile),
         **parts,
-        **({"lam": LAMBDA[benchmark]} if system == AS_PRINTED else {}),
+        **({"lam": LAMBDA[usual]} if system == AS_PRINTED else {}),
     }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from mlsan.corpus.catalogue import DATA, read_folder
+from mlsan.corpus.catalogue import DATA, read_any
 from mlsan.corpus.crosscheck import check_published
 from mlsan.corpus.errors import CorpusError
 from mlsan.corpus.fetch.meld_text import build_meld_text, model_folder
@@ -61,7 +61,7 @@ def obtain_multiemo(data: Path | None, url: str | None, say: Say) -> Path:
         missing = fetch_features(folder, url or FEATURES_URL, bars)
     say(f"{len(missing)} files downloaded, all verified")
     add_identities(folder)
-    corpora = read_folder(folder)
+    corpora = read_any(folder)
     check_published(corpora, folder)
     for corpus in corpora.values():
         describe(corpus, folder, say)

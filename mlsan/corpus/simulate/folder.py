@@ -15,13 +15,14 @@ import numpy as np
 from filelock import FileLock
 from jaxtyping import Float, Int
 
+from mlsan.corpus.declaration import BUILT_IN
 from mlsan.corpus.errors import Place
 from mlsan.corpus.reader import DEV, FEATURES, IDENTITIES, SIMULATION, SPEAKERS, read_corpus
 from mlsan.corpus.simulate.conversations import Person, Talk, conversations, people
 from mlsan.corpus.simulate.expression import Expression, express
 from mlsan.corpus.simulate.settings import Simulation
 from mlsan.corpus.types import Corpus, Dialogue
-from mlsan.vocabulary import MODALITIES, PARTIES, Modality
+from mlsan.vocabulary import MODALITIES, Modality
 
 TRUTH = "truth.npz"
 
@@ -97,7 +98,8 @@ def speakers_tuple(
 def one_hot(speaker: Int[np.ndarray, "turn"]) -> Int[np.ndarray, "turn party"]:
     """MELD's speaker rows: parties numbered by first appearance."""
     order = {person: party for party, person in enumerate(dict.fromkeys(speaker.tolist()))}
-    return np.eye(PARTIES["MELD"], dtype=np.int64)[[order[person] for person in speaker.tolist()]]
+    rows = np.eye(len(BUILT_IN["MELD"].roles), dtype=np.int64)
+    return rows[[order[person] for person in speaker.tolist()]]
 
 
 @dataclass(frozen=True)

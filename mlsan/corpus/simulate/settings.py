@@ -1,12 +1,14 @@
 """What a simulated corpus is: every number that its generator uses, and three sizes of it."""
 
 import zlib
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
+from mlsan.corpus.declaration import BUILT_IN
 from mlsan.corpus.errors import CorpusError
-from mlsan.vocabulary import BENCHMARKS, EMOTIONS, PROFILES, Benchmark, Frozen, Modality, Profile
+from mlsan.vocabulary import BENCHMARKS, PROFILES, Benchmark, Frozen, Modality, Profile
 
 # How often each emotion occurs: MELD's training utterances, IEMOCAP's test utterances.
 COUNTS: dict[Benchmark, dict[str, int]] = {
@@ -50,7 +52,7 @@ class Simulation(Frozen):
     0 to 6, not by ML-SAN's. The default seed is another one.
     """
 
-    benchmark: Benchmark
+    benchmark: Literal["MELD", "IEMOCAP"]
     seed: int = Field(26, ge=0)
     heterogeneity: float = Field(1.0, ge=0, le=1)
     # -- size --
@@ -99,7 +101,7 @@ class Simulation(Frozen):
     @property
     def prior(self) -> np.ndarray:
         """How probable each emotion is, in label order."""
-        counts = np.array([COUNTS[self.benchmark][e] for e in EMOTIONS[self.benchmark]])
+        counts = np.array([COUNTS[self.benchmark][e] for e in BUILT_IN[self.benchmark].emotions])
         return counts / counts.sum()
 
     def generator(self, purpose: str) -> np.random.Generator:
