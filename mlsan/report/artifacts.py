@@ -155,7 +155,8 @@ def _declared(name: str, kind: Kind, provenance: Provenance) -> Artifact:
 
 
 def _caption(artifact: Artifact, provenance: Provenance, note: str) -> str:
-    corpora = " and ".join(provenance.fingerprints)
+    *most, last = provenance.fingerprints
+    corpora = f"{', '.join(most)} and {last}" if most else last
     origin = (
         f"Simulated conversations modelled on {corpora}, profile {provenance.profile}."
         if provenance.simulated
