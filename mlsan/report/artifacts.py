@@ -26,6 +26,7 @@ from mlsan.report import (
     nb05_sensitivity,
     nb06_qualitative,
     nb07_beyond,
+    nb09_voices,
 )
 from mlsan.report.declaration import Artifact, Kind
 
@@ -39,6 +40,7 @@ MODULES = (
     nb05_sensitivity,
     nb06_qualitative,
     nb07_beyond,
+    nb09_voices,
 )
 ARTIFACTS: dict[str, Artifact] = {
     declared.name: declared
