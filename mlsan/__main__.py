@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("paper", help="regenerate every table and figure")
     run.add_argument("--profile", default="small", help=" | ".join(PROFILES))
     run.add_argument("--corpus", default="sim", help=" | ".join(OPENERS))
-    run.add_argument("--data", type=Path, help="folder with MELD/, IEMOCAP/ or both")
+    run.add_argument("--data", type=Path, help="folder of a corpus or of several")
     run.add_argument("--jobs", help="processes, or a Dask scheduler's address; default: every core")
     run.add_argument("--device", help=f"{' | '.join(DEVICES)}; default: cuda for profile paper")
     fetch = commands.add_parser("data", help="download real data, verify it and put it in place")
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--data", type=Path, help=f"target folder; default: one in {DATA.name}/")
     fetch.add_argument("--url", help="another address for the same files")
     look = commands.add_parser("check-data", help="check whether a folder can be used, and how")
-    look.add_argument("--data", type=Path, required=True, help="MELD/, IEMOCAP/ or their parent")
+    look.add_argument("--data", type=Path, required=True, help="folder of a corpus or of several")
     return parser
 
 

@@ -106,7 +106,7 @@ for benchmark, corpus in study.corpora.items():
 
 # %% tags=["nbval-ignore-output"]
 corpus = next(iter(study.corpora.values()))
-dialogue = next(d for d in corpus.dev if len(d) >= 6)
+dialogue = next((d for d in corpus.dev if len(d) >= 6), corpus.dev[0])
 pd.DataFrame(
     {
         "role": dialogue.party,
@@ -120,10 +120,11 @@ pd.DataFrame(
 
 # %%
 code = SpeakerCode.fit("role", corpus, min_utterances=1, seed=0)
-batch = collate(corpus.dev[:3], code.encode(corpus.dev[:3]))
+few = corpus.dev[:3]
+batch = collate(few, code.encode(few))
 turns, dialogues = batch.mask.shape
-assert turns == max(map(len, corpus.dev[:3]))
-assert dialogues == 3
+assert turns == max(map(len, few))
+assert dialogues == len(few)
 assert (batch.label[~batch.mask] == -1).all()
 assert (batch.speaker[batch.mask] == batch.party[batch.mask] + 1).all()
 print(f"entries of the speaker code: {code.size}, of which 0 is {code.names[0]!r}")

@@ -80,7 +80,8 @@ figure2 = architecture_figure(run, corpus.sizes)
 # %% tags=["nbval-ignore-output"]
 settings = run.model.model_dump(mode="json")
 plain = pd.DataFrame({"setting": settings.keys(), "value": map(str, settings.values())})
-note = f"As run on {benchmark}; the other benchmark differs in depth and context."
+note = f"As run on {benchmark}"
+note += "; the other benchmark differs in depth and context." if len(study.corpora) == 2 else "."
 display(Markdown(study.save_figure(figure2, plain, "fig2_architecture", note=note)))
 
 # %%
@@ -260,7 +261,8 @@ else:
 dialogues = corpus.train[:8]
 code = SpeakerCode.fit("role", corpus, 1, 0)
 batch = collate(dialogues, code.encode(dialogues))
-sizes = Sizes(corpus.sizes, 9, 7, code.size)
+declared = corpus.declaration
+sizes = Sizes(corpus.sizes, len(declared.roles), len(declared.emotions), code.size)
 full = run_settings(corpus.benchmark, "smoke", "ML-SAN", 0).model
 none = full.model_copy(update={"film": False, "gate": False, "aux": False})
 base = run_settings(corpus.benchmark, "smoke", "MultiEMO", 0).model

@@ -219,7 +219,7 @@ maps = pd.concat(
     for name in study.corpora
     for system in ("MultiEMO", "ML-SAN")
 )
-figure5 = feature_figure(maps)
+figure5 = feature_figure(maps, study.emotions)
 
 # %% tags=["nbval-ignore-output"]
 runs = [study.result(study.config(b, s)).key for b in study.corpora for s in ("MultiEMO", "ML-SAN")]

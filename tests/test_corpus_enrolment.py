@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mlsan.corpus.declaration import BUILT_IN
 from mlsan.corpus.enrolment import Enrolment
 from mlsan.corpus.speakers import SpeakerCode
 from mlsan.corpus.types import Corpus, Dialogue
@@ -33,7 +34,9 @@ def corpus():
         dialogue("e1", ["Eve", "Fay"] * 5, draw, level),
     ]
     sizes = {"text": SIZE, "audio": SIZE}
-    return Corpus("toy", "IEMOCAP", tuple(train), tuple(train[:2]), tuple(test), sizes, False)
+    return Corpus(
+        "toy", BUILT_IN["IEMOCAP"], tuple(train), tuple(train[:2]), tuple(test), sizes, False
+    )
 
 
 def enrolment(corpus, kind="identity", modalities=("audio",)):

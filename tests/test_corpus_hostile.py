@@ -233,7 +233,7 @@ def test_json_that_cannot_be_used_is_refused(tmp_path, case):
 
 
 @pytest.mark.parametrize(
-    "name", ["Speakers.pkl", "TextFeatures.pkl", "dev.json", "simulation.json"]
+    "name", ["Speakers.pkl", "TextFeatures.pkl", "corpus.json", "dev.json", "simulation.json"]
 )
 @pytest.mark.parametrize(
     ("make", "message"),

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mlsan.corpus import Corpus, CorpusError, Dialogue, SpeakerCode
-from mlsan.vocabulary import PARTIES, SpeakerKind
+from mlsan.corpus.declaration import BUILT_IN
+from mlsan.vocabulary import SpeakerKind
 
 
 def dialogue(speaker, party):
@@ -27,7 +28,7 @@ def corpus(named=True, benchmark="MELD"):
         dialogue(("Bo", "Cy", "Bo") if named else None, [0, 1, 0]),
     )
     test = (dialogue(("Di", "Ann", "Bo", "Cy") if named else None, [0, 1, 2, 3]),)
-    return Corpus("tiny", benchmark, train, train[:1], test, {"text": 1}, False)
+    return Corpus("tiny", BUILT_IN[benchmark], train, train[:1], test, {"text": 1}, False)
 
 
 def encoded(code, dialogues):
@@ -58,9 +59,10 @@ def test_identity_needs_names():
 def test_roles_are_parties_from_1(benchmark, names):
     code = SpeakerCode.fit("role", corpus(benchmark=benchmark), 1, seed=0)
     assert code.names[:3] == ("unknown", *names)
-    assert code.size == PARTIES[benchmark] + 1
-    last = [dialogue(None, [0, PARTIES[benchmark] - 1, 0])]
-    assert encoded(code, last) == [[1, PARTIES[benchmark], 1]]
+    roles = {"MELD": 9, "IEMOCAP": 2}[benchmark]
+    assert code.size == roles + 1
+    last = [dialogue(None, [0, roles - 1, 0])]
+    assert encoded(code, last) == [[1, roles, 1]]
     assert encoded(code, corpus().train[1:]) == [[1, 2, 1]]
 
 
@@ -73,7 +75,7 @@ def test_constant_is_1_everywhere():
 @pytest.mark.parametrize("named", [True, False])
 def test_shuffled_deals_the_same_codes_out_anew(named):
     long = tuple(dialogue(("Ann", "Bo") * 20 if named else None, [0, 1] * 20) for _ in range(2))
-    whole = Corpus("tiny", "MELD", long, long, long, {"text": 1}, False)
+    whole = Corpus("tiny", BUILT_IN["MELD"], long, long, long, {"text": 1}, False)
     true = SpeakerCode.fit("identity" if named else "role", whole, 1, seed=0).encode(long)
     code = SpeakerCode.fit("shuffled", whole, 1, seed=0)
     dealt = code.encode(long)

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from mlsan.__main__ import main
-from mlsan.corpus import CorpusError, read_any, read_corpus, write_layout
+from mlsan.corpus import CorpusError, Declaration, read_any, read_corpus, write_layout
 from mlsan.corpus.reader import PROVENANCE
 
 EMOTIONS = ["joy", "anger", "neutral"]
+MOODS = Declaration(name="lessons", emotions=("joy", "anger", "neutral"), roles=("a", "b", "c"))
 
 
 def table() -> pd.DataFrame:
@@ -94,7 +95,7 @@ def _with(column: str, row: int, value: object) -> pd.DataFrame:
         (_with("speaker", 3, np.nan), "row 3 of the table has speaker nan"),
         (
             table().assign(dialogue="x", split="train", speaker=list(map(str, range(30)))),
-            "dialogue x has 30 speakers",
+            "dialogue x has 30 speakers, but there are 9 roles",
         ),
         (table().query("split != 'test'"), "30 rows of audio features for 24 utterances"),
     ],
@@ -133,7 +134,43 @@ def test_check_data_names_what_is_wrong(tmp_path, capsys):
     assert "TextFeatures.pkl: not a complete pickle" in capsys.readouterr().err
 
 
-def test_a_folder_must_say_its_benchmark(tmp_path: Path):
+def test_a_folder_must_say_its_name(tmp_path: Path):
     write_layout(tmp_path / "mine", "MELD", table(), features())
-    with pytest.raises(CorpusError, match="does not say which benchmark it is"):
-        read_any(tmp_path / "mine")
+    assert list(read_any(tmp_path / "mine")) == ["MELD"]
+    (tmp_path / "mine" / "corpus.json").unlink()
+    message = r"mine: corpus\.json is missing, and 'mine' is neither MELD nor IEMOCAP\. Write"
+    for folder in (tmp_path, tmp_path / "mine"):
+        with pytest.raises(CorpusError, match=message):
+            read_any(folder)
+
+
+def test_a_declared_corpus_is_read_back(tmp_path):
+    corpus = write_layout(tmp_path / "a folder", MOODS, table(), features())
+    assert corpus.declaration == MOODS
+    assert (corpus.name, corpus.benchmark) == ("lessons", "lessons")
+    assert corpus.train[1].label.tolist() == [0, 1, 2]
+    assert corpus.train[1].party.tolist() == [0, 1, 2]
+    assert read_any(tmp_path)["lessons"].fingerprint == corpus.fingerprint
+
+
+def test_roles_of_its_own_come_from_the_table(tmp_path):
+    own = table().assign(party=["c", "a", "b"] * 10)
+    corpus = write_layout(tmp_path / "lessons", MOODS, own, features())
+    assert corpus.train[0].party.tolist() == [2, 0, 1]
+    with pytest.raises(CorpusError, match=r"row 0 of the table has party 'd'\. Use one of a, b, c"):
+        write_layout(tmp_path / "lessons", MOODS, own.replace({"party": {"c": "d"}}), features())
+
+
+def test_more_speakers_than_roles_are_refused(tmp_path):
+    two = MOODS.model_copy(update={"roles": ("a", "b")})
+    with pytest.raises(CorpusError, match=r"has 3 speakers, but there are 2 roles\. Declare more"):
+        write_layout(tmp_path / "lessons", two, table(), features())
+
+
+def test_a_built_in_name_needs_the_built_in_declaration(tmp_path):
+    false = MOODS.model_copy(update={"name": "MELD"})
+    with pytest.raises(CorpusError, match=r"corpus\.json: the name is MELD, but the emotions are"):
+        write_layout(tmp_path / "lessons", false, table(), features())
+    with pytest.raises(CorpusError, match="'lessons' is neither MELD nor IEMOCAP"):
+        write_layout(tmp_path / "lessons", "lessons", table(), features())
+    assert list(tmp_path.iterdir()) == []

@@ -139,13 +139,14 @@ def test_gathering_counts_what_was_asked_for():
     rows = [("MELD", "ML-SAN", s, f"k{s}", "trained") for s in range(2)]
     rows += [("MELD", "ML-SAN", 2, "k2", "failed"), ("MELD", "MultiEMO", 0, "k0", "failed")]
     runs = pd.DataFrame(rows, columns=["benchmark", "system", "seed", "run", "status"])
-    found = gathered(runs, tables.__getitem__)["MELD"]
+    emotions = {"MELD": tuple("abcdefg")}
+    found = gathered(runs, tables.__getitem__, emotions)["MELD"]
     assert list(found) == ["ML-SAN", "MultiEMO"]
     assert found["ML-SAN"].seeds == (0, 1)
     assert (found["ML-SAN"].asked, found["MultiEMO"].asked) == (3, 1)
     assert found["MultiEMO"].seeds == ()
     assert found["ML-SAN"].table.shape == (2, 3, 7, 7)
-    assert list(gathered(runs, tables.__getitem__, ["system", "status"])["MELD"]) == [
+    assert list(gathered(runs, tables.__getitem__, emotions, ["system", "status"])["MELD"]) == [
         ("ML-SAN", "trained"),
         ("ML-SAN", "failed"),
         ("MultiEMO", "failed"),

@@ -7,9 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import jupytext
+import numpy as np
 import pytest
 
 from mlsan.training import PLANS, SCALES, dose_runs, standardised_runs
@@ -135,6 +137,45 @@ def test_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(((?!https?:|#)[^)]+)\)", README)
     assert len(links) > 20
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_a_corpus_of_your_own_trains(scratch: Path) -> None:
+    title = "A corpus of your own"
+    (table,) = blocks(title, "csv")
+    (scratch / "utterances.csv").write_text(table)
+    rows = len(table.splitlines()) - 1
+    np.save(scratch / "audio.npy", np.random.default_rng(0).normal(size=(rows, 5)))
+    make, use = blocks(title, "python")
+    run(make, scratch)
+    check, paper = re.findall(r"^make (\S+) (.+)$", section(title), re.MULTILINE)
+    assert check == ("check-data", "DATA=data/lessons")
+    assert paper == ("paper", "CORPUS=multiemo DATA=data/lessons")
+    said = run(
+        "from mlsan.__main__ import main; main(['check-data', '--data', 'data/lessons'])", scratch
+    )
+    assert "modalities: audio (5)" in said
+    assert "a speaker is: identity" in said
+    assert re.search(r"label calm +\| +2 +\| +1 +\| +0 +\|", said), said
+    assert re.findall(r"label (\w+)", said) == ["calm", "bored", "cheerful", "cross"]
+    shown = run(use, scratch)
+    header, _, *lines = shown.splitlines()
+    assert "paper" not in header
+    systems = [line.split("|")[1].strip() for line in lines]
+    assert systems == ["MultiEMO", "ML-SAN"]
+    assert all(re.search(r"\| +[\d.]+ \|.* 1 seed", line) for line in lines), lines
+
+
+def test_the_error_of_a_corpus_of_your_own_is_the_real_one(scratch: Path) -> None:
+    title = "A corpus of your own"
+    (table,) = blocks(title, "csv")
+    (scratch / "utterances.csv").write_text(table.replace("Cem,cross", "Cem,angry"))
+    np.save(scratch / "audio.npy", np.zeros((9, 5)))
+    code = blocks(title, "python")[0].replace("corpus = ", "")
+    wrapped = (
+        f"try:\n{textwrap.indent(code, '    ')}\nexcept ValueError as error:\n    print(error)"
+    )
+    assert run(wrapped, scratch).strip() in section(title).splitlines()
+    assert not (scratch / "data/lessons").exists()
 
 
 def test_a_model_of_your_own_is_a_row_of_table_1(scratch: Path) -> None:

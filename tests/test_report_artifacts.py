@@ -15,6 +15,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from mlsan.corpus.declaration import BUILT_IN
 from mlsan.report import (
     ARTIFACTS,
     EMOTION,
@@ -34,7 +35,6 @@ from mlsan.report import (
     use_style,
 )
 from mlsan.report.artifacts import MODULES, PACKAGES, runs_by_row
-from mlsan.vocabulary import BENCHMARKS, EMOTIONS
 
 ORIGIN = Provenance(
     notebook="04_ablations",
@@ -360,8 +360,15 @@ def test_colours_are_distinct(colours: dict[str, str], vision: np.ndarray) -> No
 
 
 def test_an_emotion_has_one_colour_in_both_corpora() -> None:
-    for benchmark in BENCHMARKS:
-        assert len({*emotion_colours(benchmark)}) == len(EMOTIONS[benchmark])
+    for declared in BUILT_IN.values():
+        colours = emotion_colours(declared.emotions)
+        assert colours == {name: EMOTION[name] for name in declared.emotions}
+        assert len({*colours.values()}) == len(declared.emotions)
+    own = ("bored", "happy", "joy", "cross", *(f"mood {n}" for n in range(20)))
+    colours = emotion_colours(own)
+    assert tuple(colours) == own
+    assert colours["happy"] == EMOTION["happy"]
+    assert len({*colours.values()}) == len(own)
     for one, other in (("joy", "happy"), ("sadness", "sad"), ("anger", "angry")):
         assert EMOTION[one] == EMOTION[other]
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlsan.corpus.declaration import BUILT_IN
 from mlsan.evaluation import mean_score, score_predictions
 from mlsan.evaluation.counts import Counts, dialogue_counts
 from mlsan.evaluation.neutrality import STAGES
@@ -35,7 +36,8 @@ from mlsan.report.nb07_beyond import (
     robustness_table,
 )
 from mlsan.training import run_settings
-from mlsan.vocabulary import EMOTIONS
+
+EMOTIONS = {name: declared.emotions for name, declared in BUILT_IN.items()}
 
 DOSES = (0.0, 0.5, 1.0)
 SYSTEMS = ("MultiEMO", "ML-SAN as printed", ADVERSARY, "ML-SAN", WITHHELD)
@@ -183,7 +185,7 @@ def robustness_rows(conditions=CONDITIONS):
 
 
 def test_robustness_has_absent_modalities_left_and_noise_right():
-    table = robustness_table(robustness_rows())
+    table = robustness_table(robustness_rows(), EMOTIONS)
     assert len(table) == 2 * 2 * 2 * len(CONDITIONS)
     row = table.query("dropout == 0.2 and condition == 'no text'").iloc[0]
     assert row["wf1_mean"] == pytest.approx(61 - 16, abs=0.1)
@@ -203,7 +205,7 @@ def test_robustness_has_absent_modalities_left_and_noise_right():
 
 def test_one_modality_leaves_nothing_but_clean_and_noise():
     kept = {name: c for name, c in CONDITIONS.items() if not c[0]}
-    left, right, *_ = panels(robustness_figure(robustness_table(robustness_rows(kept))))
+    left, right, *_ = panels(robustness_figure(robustness_table(robustness_rows(kept), EMOTIONS)))
     assert [t.get_text() for t in left.get_xticklabels()] == ["clean"]
     assert len(right.containers[0].lines[0].get_xdata()) == 3
 
@@ -437,13 +439,16 @@ def test_the_case_study_has_its_speakers_before_and_after():
         ],
         columns=["stage", "speaker", "emotion", "turn", "x", "y"],
     )
-    titles = [axis.get_title() for axis in panels(gate_figure(weights, places, case, "a case"))]
+    titles = [
+        axis.get_title()
+        for axis in panels(gate_figure(weights, places, case, "a case", EMOTIONS["MELD"]))
+    ]
     assert "raw: distance of the speakers' centres 3.00" in titles
     assert "calibrated: distance of the speakers' centres 0.00" in titles
     assert "a case" in titles
 
 
 def test_seeds_that_agree_to_the_last_bit_are_drawn():
-    table = robustness_table(robustness_rows())
+    table = robustness_table(robustness_rows(), EMOTIONS)
     table = table.assign(wf1_mean=40.370589, low=40.370587, high=40.370588)
     assert len(panels(robustness_figure(table))) == 4

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from mlsan.corpus import open_corpora
+from mlsan.corpus.declaration import BUILT_IN
 from mlsan.evaluation import Counts, difference, mean_score
 from mlsan.model import MODELS
 from mlsan.report import paper
@@ -22,7 +23,6 @@ from mlsan.report.tables import (
     plus_minus,
 )
 from mlsan.training import run_settings
-from mlsan.vocabulary import EMOTIONS
 
 
 def runs(systems, benchmark="MELD", scores=(60.0, 62.0), lam=0.5):
@@ -51,7 +51,7 @@ def test_table0_counts_what_the_reader_read(tmp_path):
     counts = table.data.set_index("count")
     corpus = corpora["MELD"]
     assert counts.loc["utterances", "sim-meld train"] == sum(map(len, corpus.train))
-    labels = [f"label {e}" for e in EMOTIONS["MELD"]]
+    labels = [f"label {e}" for e in BUILT_IN["MELD"].emotions]
     assert counts.loc[labels, "sim-meld test"].sum() == counts.loc["utterances", "sim-meld test"]
     # the held-out session has two actors of its own
     assert counts.loc["speakers unseen in training", "sim-iemocap test"] == 2
@@ -147,7 +147,7 @@ def test_table1_counts_failed_runs():
 
 def counts(right, benchmark="MELD", seeds=(0, 1), dialogues=30):
     """Runs of which each utterance is right with probability `right`."""
-    classes = len(EMOTIONS[benchmark])
+    classes = len(BUILT_IN[benchmark].emotions)
     label = np.random.default_rng(7).integers(0, classes, (dialogues, 5))
     tables = np.zeros((len(seeds), dialogues, classes, classes), dtype=int)
     for table, seed in zip(tables, seeds, strict=True):

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from mlsan.corpus import CorpusError, open_corpora
+from mlsan.corpus.declaration import BUILT_IN
 from mlsan.corpus.simulate import (
     oracle_calibrated,
     read_simulated,
@@ -25,7 +26,7 @@ from mlsan.corpus.simulate.conversations import conversations, people
 from mlsan.corpus.simulate.expression import express, prominence, style
 from mlsan.corpus.simulate.folder import write
 from mlsan.evaluation.heterogeneity import speaker_probe, variance_shares
-from mlsan.vocabulary import BENCHMARKS, EMOTIONS, MODALITIES
+from mlsan.vocabulary import BENCHMARKS, MODALITIES
 
 # Sizes at which a probe's score is steady, with few features so that probes are quick.
 STEADY = {
@@ -295,7 +296,7 @@ def test_the_profiles_are_read_back_by_the_common_reader(cache, profile):
         sizes = [len(corpus.train), len(corpus.dev), len(corpus.test)]
         assert sizes == [settings.train, settings.dev, settings.test]
         assert {int(y) for d in corpus.train for y in d.label} == set(
-            range(len(EMOTIONS[benchmark]))
+            range(len(BUILT_IN[benchmark].emotions))
         )
 
 

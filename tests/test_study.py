@@ -70,7 +70,7 @@ def test_all_metrics_come_from_the_same_predictions():
     test = result.predictions.query("split == 'test'")
     assert len(test) == sum(map(len, study.corpora["MELD"].test))
     assert scores["accuracy"] == pytest.approx(100 * (test["label"] == test["predicted"]).mean())
-    (counts,) = gathered(study.sweep([run]), study.predictions)["MELD"].values()
+    (counts,) = gathered(study.sweep([run]), study.predictions, study.emotions)["MELD"].values()
     assert counts.scores()[0] == scores["wf1"]
 
 

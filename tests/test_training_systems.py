@@ -91,6 +91,17 @@ def test_profile_paper_runs_the_baselines_as_published(system, benchmark):
     assert run.train.epochs == epochs.get(system, {}).get(benchmark, 60)
 
 
+@pytest.mark.parametrize("system", [*BASELINES, "MultiEMO", AS_PRINTED, "ML-SAN"])
+@pytest.mark.parametrize("profile", ["smoke", "small", "paper"])
+def test_another_corpus_has_the_settings_of_iemocap_without_its_weights(profile, system):
+    usual = run_settings("IEMOCAP", profile, system, 0)
+    run = run_settings("lessons", profile, system, 0)
+    assert run.benchmark == "lessons"
+    assert (run.model, run.train) == (usual.model, usual.train)
+    unweighted = {"class_weight": ()} if hasattr(usual.loss, "class_weight") else {}
+    assert run.loss == usual.loss.model_copy(update=unweighted)
+
+
 def test_only_profile_paper_looks_for_a_gpu(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert run_settings("MELD", "paper", "ML-SAN", 0).train.device == "cuda"

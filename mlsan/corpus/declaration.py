@@ -4,6 +4,7 @@ The declaration is in the corpus's folder, in corpus.json. MELD's and IEMOCAP's 
 their published folders need none.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def read_declaration(folder: Path, benchmark: str | None = None) -> Declaration:
     one and says something else, or if it has another name than `benchmark`.
     """
     place = Place(folder / DECLARATION)
-    if not place.file.exists() and not place.file.is_symlink():
+    if not os.path.lexists(place.file):
         return built_in(folder, benchmark or folder.name)
     value = read_json(place.file)
     if not isinstance(value, dict):

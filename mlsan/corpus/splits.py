@@ -39,7 +39,8 @@ def choose_dev(
     """The dev dialogues among `train`, and a note if they had to be drawn at random.
 
     They are the usual ones of MELD and IEMOCAP, else a fixed random choice. (A run with
-    `dev="random"` draws its own by its seed.) Raises CorpusError if nothing would be left to train on.
+    `dev="random"` draws its own by its seed.) Raises CorpusError if nothing would be left to train
+    on.
     """
     found: set[str] = set()
     if benchmark == "MELD":

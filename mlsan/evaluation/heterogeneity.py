@@ -45,7 +45,8 @@ def emotion_plane(
     """Two speakers' training utterances in the plane of each space that best separates emotions.
 
     `spaces` maps a panel's name to features of all training utterances, in order. The plane is
-    spanned by the first two discriminants of emotion over all speakers. Returns one row per
+    spanned by the first two discriminants of emotion over all speakers; two emotions have only one,
+    and the first principal component is the other axis. Returns one row per
     utterance of the `speakers` with their most frequent shared emotions: space, speaker, emotion,
     x, y.
     """
@@ -60,9 +61,12 @@ def emotion_plane(
         plane = make_pipeline(
             StandardScaler(),
             PCA(min(COMPONENTS, *features.shape), random_state=0),
-            LinearDiscriminantAnalysis(n_components=2),
+            LinearDiscriminantAnalysis(),
         )
-        x, y = plane.fit(features, label).transform(features)[shown].T
+        found = plane.fit(features, label).transform(features)
+        if found.shape[1] == 1:
+            found = np.column_stack([found, plane[:-1].transform(features)[:, 0]])
+        x, y = found[shown, :2].T
         panels.append(
             pd.DataFrame(
                 {

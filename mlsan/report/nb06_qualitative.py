@@ -27,6 +27,7 @@ from mlsan.report.style import (
 from mlsan.report.tables import FULL, Table
 from mlsan.training import AS_PRINTED, system_of
 from mlsan.training.settings import RunSettings
+from mlsan.vocabulary import Benchmark
 
 ADVERSARY = f"{AS_PRINTED} + adversary"
 WITHHELD = "ML-SAN, identity withheld"
@@ -205,11 +206,11 @@ FIG5 = Artifact(
 )
 
 
-def feature_figure(points: pd.DataFrame) -> Figure:
+def feature_figure(points: pd.DataFrame, emotions: Mapping[Benchmark, Sequence[str]]) -> Figure:
     """Fig. 5: 2-D maps of z, one row per system, coloured by emotion and by speaker.
 
     `points` has benchmark, system, emotion, speaker (the most frequent, "others" for the rest),
-    x, y.
+    x, y; `emotions` are those of each benchmark in label order.
     """
     benchmarks, systems = points["benchmark"].unique(), points["system"].unique()
     figure, axes = plt.subplots(
@@ -226,7 +227,7 @@ def feature_figure(points: pd.DataFrame) -> Figure:
             shades = sns.color_palette("colorblind", len(speakers))
             by_speaker = dict(zip(speakers, shades, strict=True)) | {"others": "0.8"}
             for axis, hue, palette in (
-                (row[2 * column], "emotion", EMOTION),
+                (row[2 * column], "emotion", emotion_colours(emotions[benchmark])),
                 (row[2 * column + 1], "speaker", by_speaker),
             ):
                 sns.scatterplot(

@@ -178,7 +178,8 @@ def robustness_table(
 
     `predictions` are `degraded_predictions` of each run, with benchmark, system, dropout (the rate
     of modality dropout in training) and seed added; `emotions` are those of each benchmark.
-    Returns one row per benchmark, system, dropout and condition: absent, noise, wf1_mean, low, high, seeds.
+    Returns one row per benchmark, system, dropout and condition: absent, noise, wf1_mean, low,
+    high, seeds.
     """
     keys = ["benchmark", "system", "dropout", "condition", "absent", "noise"]
     rows = []
