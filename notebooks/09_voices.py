@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 9 · Real voices
 #
-# **Question.** Does calibration by speaker help on real voices: for people whom training has heard, and for strangers of whom there are 0, 1, 10 or all *unlabelled* utterances?
+# **Question.** Does calibration by speaker help on real voices: for people who are in training, and for strangers of whom there are 0, 1, 10 or all *unlabelled* utterances?
 #
 # **Produces.** Table 8 (`table8_voices`) and Fig. 12 a–f (`fig12_voices_…`), in `figures/nemo/`. The paper has none of them.
 #
@@ -106,17 +106,17 @@ print(
 
 # %% tags=["nbval-ignore-output"]
 voices = {"IC0": "woman IC0", "TP0": "man TP0"}
-heard = {
+files = {
     f"{who}, {emotion}": CLIPS / f"{actor}_{emotion}_14.wav"
     for actor, who in voices.items()
     for emotion in ("neutral", "anger")
 }
-for name, file in heard.items():
+for name, file in files.items():
     if file.exists():
         display(Markdown(name), Audio(filename=file))
 
 # %% tags=["nbval-ignore-output"]
-sounds = {name: read_clip(file) for name, file in heard.items() if file.exists()}
+sounds = {name: read_clip(file) for name, file in files.items() if file.exists()}
 if sounds:
     frames = sound_table(sounds)
     figure12a = sound_figure(sounds, frames)
@@ -127,7 +127,7 @@ else:
 # %%
 place = {name: clips.names.tolist().index(name) for name in (PITCH, LEVEL)}
 row = {name: i for i, name in enumerate(clips.clip.tolist())}
-for name, file in heard.items():
+for name, file in files.items():
     pitch, level = (clips.features[row[file.stem], place[part]] for part in (PITCH, LEVEL))
     print(f"{name}: mean pitch {hertz(pitch):.0f} Hz, level {level:.1f} dB")
 low, high = (clips.features[row[c], place[PITCH]] for c in ("TP0_anger_14", "IC0_neutral_14"))
@@ -444,8 +444,8 @@ display(Markdown("\n".join(lines)))
 
 # %%
 me = study.strangers[fold][0]
-mine = clips.speaker == me
-my_features = clips.features[mine][:30]  # openSMILE's numbers, in their own units
+mine = np.random.default_rng(0).permutation(np.flatnonzero(clips.speaker == me))[:30]
+my_features = clips.features[mine]  # openSMILE's numbers, in their own units
 
 mean, sd = scaling(fold)
 x = ((my_features - mean) / sd).astype(np.float32)
@@ -463,7 +463,7 @@ assert style.mu_sigma["audio"].shape == (2, 88)
 print(f"enrolled {me} with {len(x)} utterances")
 
 # %% tags=["nbval-ignore-output"]
-truth = clips.emotion[mine][:30]
+truth = clips.emotion[mine]
 shown = {"said as": truth, "not enrolled": np.array(EMOTIONS)[before]}
 display(pd.DataFrame({**shown, "enrolled": np.array(EMOTIONS)[after]}).head(10))
 for name, predicted in (("not enrolled", before), ("enrolled", after)):

@@ -56,11 +56,12 @@ def moves(
 ) -> pd.DataFrame:
     """How far calibration moves each feature of each speaker: speaker, feature and move.
 
-    A move is a root mean square over the speaker's utterances, in the features' own unit.
+    A move is the median absolute change over the speaker's utterances, in the features' own unit:
+    some features, such as ratios to a mean, have outliers that would rule a mean.
     """
-    change = seen.at["calibrated"][modality] - seen.at["raw"][modality]
-    squares = pd.DataFrame(change.astype(float) ** 2, columns=names).groupby(seen.speaker).mean()
-    rows = np.sqrt(squares).rename_axis("speaker").reset_index()
+    change = np.abs(seen.at["calibrated"][modality] - seen.at["raw"][modality])
+    medians = pd.DataFrame(change, columns=names).groupby(seen.speaker).median()
+    rows = medians.rename_axis("speaker").reset_index()
     return rows.melt("speaker", var_name="feature", value_name="move")
 
 

@@ -34,10 +34,12 @@ TABLE8 = Artifact(
     "Table 8",
     "nEMO: weighted F1 (points), mean ± sd over seeds, and differences to MultiEMO with 95 % "
     "intervals over seeds and test sessions. Seen: all nine actors, test sentences that training "
-    "lacks. Unseen: five folds whose test actors training lacks, pooled into one test set of all "
-    "nine actors, by the number of unlabelled utterances of other test sessions that each of them "
-    '("all": of all their test utterances) is enrolled with. Rows on standardised features use all '
-    "utterances of every speaker, those of test included; the others use no test utterance.",
+    "lacks. Unseen: folds whose test actors training lacks, pooled into one test set (five folds "
+    "with all nine actors; two in profile smoke), by the number of unlabelled utterances of other "
+    'test sessions that each of them is enrolled with ("all": all of their test utterances). Rows '
+    "on standardised features use all utterances of every speaker, those of test included; the "
+    "others use no test utterance. p is that of the paired t-test over seeds with Holm's "
+    "correction. A linear probe is the same for every seed.",
     needs="voices",
 )
 SECOND = f"{FULL} − {STANDARDISED}"
@@ -190,7 +192,7 @@ CURVES = Artifact(
     "fig12_voices_enrolment",
     NOTEBOOKS,
     "Fig. 12c",
-    "Weighted F1 (points) on unseen actors, five folds pooled, against the number of their "
+    "Weighted F1 (points) on unseen actors, folds pooled, against the number of their "
     'unlabelled utterances of other test sessions that calibrate them; "all" are all of their test '
     "utterances. One trained ML-SAN per seed and fold serves every number. MultiEMO on features "
     "standardised by speaker uses all utterances of every speaker, MultiEMO and ML-SAN as printed "
@@ -261,7 +263,7 @@ INSIDE = Artifact(
     "fig12_voices_inside",
     NOTEBOOKS,
     "Fig. 12e",
-    "Left: the features that FiLM moves most, with eGeMAPS' names: root mean square change of each "
+    "Left: the features that FiLM moves most, with eGeMAPS' names: median absolute change of each "
     "unseen actor's utterances, in standard deviations over the training clips, enrolled with all "
     "unlabelled test utterances, mean over seeds; bars are means over actors. Right: the gate of "
     "each seen actor, mean over channels, one dot per seed.",
@@ -310,7 +312,7 @@ CONFUSION = Artifact(
     "fig12_voices_confusion",
     NOTEBOOKS,
     "Fig. 12f",
-    "Confusion of emotions on unseen actors, five folds pooled: MultiEMO, and ML-SAN with all of "
+    "Confusion of emotions on unseen actors, folds pooled: MultiEMO, and ML-SAN with all of "
     "the actors' unlabelled test utterances. Row percentages, with counts summed over seeds.",
     needs="voices",
 )
