@@ -121,6 +121,17 @@ def test_undoing_style_brings_two_speakers_together(corpora):
     assert speaker_gap(plane).gt(0).all()
 
 
+def test_two_emotions_have_a_plane_too(corpora):
+    corpus = corpora["MELD"]
+    binary = tuple(dataclasses.replace(d, label=d.label % 2) for d in corpus.train)
+    declared = corpus.declaration.model_copy(update={"emotions": ("calm", "cross")})
+    two = dataclasses.replace(corpus, train=binary, declaration=declared)
+    pair = leading_speakers(two, 2)
+    plane = emotion_plane({"raw": training_features(two, "audio")}, two, pair)
+    assert set(plane["emotion"]) == {"calm", "cross"}
+    assert (plane[["x", "y"]].std() > 0.1).all()
+
+
 def test_variance_shares_are_eta_squared_of_the_leading_speakers(corpora):
     corpus = corpora["MELD"]
     nine = leading_speakers(corpus, 9)

@@ -10,6 +10,7 @@ from mlsan.evaluation.counts import Counts, dialogue_counts
 from mlsan.evaluation.factorial import SWITCHES, cell_name
 from mlsan.evaluation.significance import compare_all, difference
 from mlsan.report import paper
+from mlsan.report.nb02_baseline import main_table
 from mlsan.report.nb03_mlsan import (
     classes_table,
     seen_unseen_table,
@@ -18,6 +19,7 @@ from mlsan.report.nb03_mlsan import (
     significance_table,
 )
 from mlsan.report.nb04_ablations import ALONE, ablation_table, factorial_table
+from mlsan.report.nb05_sensitivity import lambda_figure, lambda_table
 from mlsan.report.tables import ENROLLED, PROBE, STANDARDISED
 from mlsan.scores import class_f1, class_recall
 
@@ -124,6 +126,35 @@ def test_table4_has_the_tail_first_and_the_papers_utterances():
     smallest = table.data["p_perm"].min()
     assert table.data["p_perm_holm"].min() == pytest.approx(min(13 * smallest, 1))
     assert smallest < 1 / 13
+
+
+def test_the_papers_numbers_are_absent_for_other_corpora():
+    pair = {"MultiEMO": counts(0.4), "ML-SAN": counts(0.6, salt=1)}
+    ablated = {name: counts(0.4, salt=salt) for salt, name in enumerate(paper.TABLE2)}
+    emotions = EMOTIONS | {"lessons": EMOTIONS["MELD"]}
+
+    def tables(*benchmarks):
+        runs = pd.DataFrame(
+            {"corpus": b, "benchmark": b, "system": s, "speaker": "", "seed": 0, "run": s + b}
+            for b in benchmarks
+            for s in ablated
+        ).assign(test_wf1=50.0, best_test_wf1=50.0)
+        return (
+            main_table(runs),
+            significance_table(compare_all(dict.fromkeys(benchmarks, pair), "MultiEMO")),
+            ablation_table(runs, dict.fromkeys(benchmarks, ablated)),
+            classes_table(dict.fromkeys(benchmarks, pair), emotions),
+        )
+
+    for table in tables("lessons"):
+        assert not [name for frame in table for name in frame if "paper" in name]
+    alone, *_ = tables("lessons")
+    assert "UniMSE" not in alone.data["system"].tolist()
+    for table in tables("MELD", "lessons"):
+        assert all([name for name in frame if "paper" in name] for frame in table)
+        assert not [name for name in table.shown if "paper" in name and "lessons" in name]
+    curve = lambda_table({"lessons": {0.2: pair["ML-SAN"], 0.5: pair["MultiEMO"]}})
+    assert len(lambda_figure(curve).axes[0].texts) == 0
 
 
 def test_table4_survives_a_system_without_runs():
