@@ -65,7 +65,8 @@ from mlsan.evaluation.voices import (
     speaker_probes,
 )
 from mlsan.report import use_style
-from mlsan.report.nb07_beyond import CURVE, MARKS, enrolment_curve
+from mlsan.report.nb06_qualitative import confusion_figure
+from mlsan.report.nb07_beyond import CURVE, MARKS, enrolment_curve, enrolment_figure
 from mlsan.report.nb09_voices import (
     FLAT,
     LINEAR,
@@ -73,8 +74,6 @@ from mlsan.report.nb09_voices import (
     actors_figure,
     actors_table,
     calibration_figure,
-    confusion_figure,
-    enrolment_figure,
     inside_figure,
     largest_changes,
     most_moved,
@@ -102,7 +101,7 @@ print(
 )
 
 # %% [markdown]
-# Here is one sentence, *Ten miesiąc minął bardzo szybko* ("This month went by very quickly"), by a woman and a man, neutral and angry. **Predict:** whose pitch is higher, that of the neutral woman or that of the angry man? (The players are there if the package was installed from the repository.)
+# Here is one sentence, *Ten miesiąc minął bardzo szybko* ("This month went by very quickly"), by a woman and a man, neutral and angry. **Predict:** whose pitch is higher, that of the neutral woman or that of the angry man? (The players are there if the package was installed from the repository; the recordings are nEMO's, CC BY-NC-SA 4.0.)
 
 # %% tags=["nbval-ignore-output"]
 voices = {"IC0": "woman IC0", "TP0": "man TP0"}
@@ -432,20 +431,25 @@ display(Markdown("\n".join(lines)))
 # %% [markdown]
 # ## You are the stranger
 #
-# A trained model and an array of features, one row per utterance and no labels, are all that it takes. Here the stranger is an actor of the fold above. To try your own voice, say a dozen sentences into mono WAV files, install the extra (`pip install 'mlsan[voices]'`), and replace `my_features` by
+# Enrolment needs a trained model and an array of features, one row per utterance, and no labels. Here the stranger is an actor of the fold above. To try your own voice, record a dozen sentences as mono WAV files, install the extra (`pip install 'mlsan[voices]'`), and replace the first lines of the next cell by
 #
 # ```python
 # from pathlib import Path
 #
 # from mlsan.corpus.nemo.extraction import extract
 #
-# my_features = np.array(list(extract(sorted(Path("my/clips").glob("*.wav"))).features.values()))
+# found = extract(sorted(Path("my/clips").glob("*.wav")))
+# me, my_features = "me", np.array(list(found.features.values()))
+# my_emotions = np.array(["neutral"] * len(my_features))  # what you meant, to compare with
 # ```
+#
+# Another microphone and another room are part of your style, so enrolment takes part of them away, too.
 
 # %%
 me = study.strangers[fold][0]
 mine = np.random.default_rng(0).permutation(np.flatnonzero(clips.speaker == me))[:30]
 my_features = clips.features[mine]  # openSMILE's numbers, in their own units
+my_emotions = clips.emotion[mine]  # to compare with; neither enrolment nor prediction sees them
 
 mean, sd = scaling(fold)
 x = ((my_features - mean) / sd).astype(np.float32)
@@ -458,16 +462,15 @@ speech = Dialogue(
 )
 before = predict(run, corpora[fold], model, speech, {})
 after = predict(run, corpora[fold], model, speech, {me: style})
-assert before.shape == after.shape == (30,)
+assert before.shape == after.shape == (len(x),)
 assert style.mu_sigma["audio"].shape == (2, 88)
 print(f"enrolled {me} with {len(x)} utterances")
 
 # %% tags=["nbval-ignore-output"]
-truth = clips.emotion[mine]
-shown = {"said as": truth, "not enrolled": np.array(EMOTIONS)[before]}
+shown = {"said as": my_emotions, "not enrolled": np.array(EMOTIONS)[before]}
 display(pd.DataFrame({**shown, "enrolled": np.array(EMOTIONS)[after]}).head(10))
 for name, predicted in (("not enrolled", before), ("enrolled", after)):
-    found = score_predictions(truth, np.array(EMOTIONS)[predicted])
+    found = score_predictions(my_emotions, np.array(EMOTIONS)[predicted])
     print(f"{name}: {found['accuracy']:.0f} % correct")
 
 # %% [markdown]

@@ -57,7 +57,7 @@ def moves(
     """How far calibration moves each feature of each speaker: speaker, feature and move.
 
     A move is the median absolute change over the speaker's utterances, in the features' own unit:
-    some features, such as ratios to a mean, have outliers that would rule a mean.
+    some features, such as ratios to a mean, have outliers that would dominate a mean.
     """
     change = np.abs(seen.at["calibrated"][modality] - seen.at["raw"][modality])
     medians = pd.DataFrame(change, columns=names).groupby(seen.speaker).median()

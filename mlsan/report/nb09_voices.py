@@ -14,13 +14,10 @@ from mlsan.evaluation import Counts, difference, mean_score
 from mlsan.evaluation.acoustics import HIGHEST, LOWEST, contour, mel_spectrogram
 from mlsan.evaluation.significance import NO_TEST, adjusted, compared
 from mlsan.report.declaration import Artifact
-from mlsan.report.nb06_qualitative import confusion_figure
-from mlsan.report.nb07_beyond import CURVE, enrolment_figure
+from mlsan.report.nb07_beyond import CURVE
 from mlsan.report.style import DOUBLE, MODALITY, dodge, legend_below, look_of, points
 from mlsan.report.tables import BASE, FULL, STANDARDISED, Table, change, p_text, plus_minus
 from mlsan.training import AS_PRINTED
-
-__all__ = ["confusion_figure", "enrolment_figure"]  # figures that notebooks 6 and 7 share
 
 MADE_UP = f"{NOTES[0][0].upper()}{NOTES[0][1:]}."
 LINEAR, FLAT = "linear probe", "linear probe, features standardised by speaker"
