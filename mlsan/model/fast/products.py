@@ -6,6 +6,7 @@ slower elsewhere. Its linear layer is reached through the operator that PyTorch'
 if that operator is missing or the product is small, the usual product is used.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -33,6 +34,22 @@ def product(
 ) -> Float[Tensor, "row outputs"]:
     """`x weight^T`."""
     return stacked_linear(x.unsqueeze(0), weight.unsqueeze(0)).squeeze(0)
+
+
+def multiply(
+    x: Float[Tensor, "stream row inputs"],
+    weight: Float[Tensor, "stream inputs outputs"],
+    out: Float[Tensor, "stream row outputs"],
+) -> None:
+    """Write `x[s] weight[s]` into `out[s]` for each stream s, without a gradient.
+
+    For the few rows of one turn and a contiguous weight, NumPy's product takes about half the time
+    of PyTorch's on AMD processors.
+    """
+    if x.device.type == "cpu":
+        np.matmul(x.numpy(), weight.numpy(), out=out.numpy())
+    else:
+        torch.bmm(x, weight, out=out)
 
 
 def _large(x: Tensor, weight: Tensor) -> bool:
