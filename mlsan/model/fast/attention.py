@@ -60,13 +60,15 @@ class _Attention(torch.autograd.Function):
                 _by_head(x, bucket, heads).flatten(0, 1)
                 for x in (query_cells[:, at], *key_cells[:, keys].chunk(2, -1))
             )
-            p = torch.bmm(k, q.transpose(1, 2)).mul_(k.shape[2] ** -0.5)
-            if bucket.mask is not None:
-                hidden = ~bucket.mask.view(1, bucket.dialogues, 1, -1, 1)
-                p.view(len(query), bucket.dialogues, heads, *p.shape[1:]).masked_fill_(
-                    hidden, -torch.inf
-                )
-            p = p.softmax(1)
+            q = q * k.shape[2] ** -0.5
+            if bucket.mask is None:
+                scores = torch.bmm(k, q.transpose(1, 2))
+            else:
+                hidden = torch.zeros_like(bucket.mask, dtype=q.dtype)
+                hidden = hidden.masked_fill_(~bucket.mask, -torch.inf).view(-1, 1, bucket.keys, 1)
+                hidden = hidden.repeat(len(query), heads, 1, 1).flatten(0, 1)
+                scores = torch.baddbmm(hidden, k, q.transpose(1, 2))
+            p = scores.softmax(1)
             y = torch.bmm(p.transpose(1, 2), v)
             attended[:, at] = _by_cell(y.unflatten(0, (-1, heads)), bucket, len(query))
             saved += [q, k, v, p]
@@ -89,8 +91,9 @@ class _Attention(torch.autograd.Function):
             dy = _by_head(above[:, at], bucket, heads).flatten(0, 1)
             dv = torch.bmm(p, dy)
             ds = torch.bmm(v, dy.transpose(1, 2)).mul_(p)
-            ds.addcmul_(p, ds.sum(1, keepdim=True), value=-1).mul_(k.shape[2] ** -0.5)
+            ds.addcmul_(p, ds.sum(1, keepdim=True), value=-1)
             dq, dk = torch.bmm(ds.transpose(1, 2), k), torch.bmm(ds, q)
+            dq.mul_(k.shape[2] ** -0.5)
             dq, dk, dv = (
                 _by_cell(x.unflatten(0, (-1, heads)), bucket, streams) for x in (dq, dk, dv)
             )

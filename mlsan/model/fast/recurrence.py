@@ -159,14 +159,14 @@ class _SpeakerStates(torch.autograd.Function):
             _biased(gi, bias_h).split(counts, 1),
             q[:, :places].split(counts, 1),
             shares.split(counts, 1),
-            previous.split(counts, 1),
+            previous.t().flatten().split([streams * n for n in counts]),
             strict=True,
         )
         for t, (of_speaker, of_c_and_g, x, h, part, gate, own, q_now, share, last) in enumerate(steps):
             n = counts[t]
             state, total = states[n], total[:, :n]
             c, g, new_q = state.chunk(3)
-            of_speaker.copy_(table.index_select(0, last.flatten()).view(streams, n, d))
+            of_speaker.copy_(table.index_select(0, last).view(n, streams, d).transpose(0, 1))
             of_c_and_g.copy_(state[: 2 * streams])
             multiply(x, weight, out=part)
             gate.add_(own)
@@ -199,7 +199,6 @@ class _SpeakerStates(torch.autograd.Function):
         # What reading q at each place adds to the gradient of the state that was read.
         spoken = grad.new_zeros(streams, places + 1, d)
         table = spoken.view(-1, d)
-        following = _following(previous)
         da = torch.empty_like(shares)
         # The gradients of g and of the new q.
         dnew = grad.new_zeros(2 * streams, counts[0], d)
@@ -207,7 +206,8 @@ class _SpeakerStates(torch.autograd.Function):
         dtotal = grad.new_zeros(streams, counts[0])
         steps = zip(
             *(v.split(counts, 1) for v in (slopes, dgh, dgi, flat[..., 4 * d :], grad, away)),
-            *(v.split(counts, 1) for v in (shares, share_slope, da, spoken[:, :places], following)),
+            *(v.split(counts, 1) for v in (shares, share_slope, da, spoken[:, :places])),
+            _following(previous).t().flatten().split([streams * n for n in counts]),
             strict=True,
         )
         dx, dh_x = (grad.new_empty(2, 2*streams, counts[0], d))
@@ -216,8 +216,8 @@ class _SpeakerStates(torch.autograd.Function):
             n = counts[t]
             now, c_now, total_now = dnew[:, :n], dc[:, :n], dtotal[:, :n]
             g_now, q_now = now.chunk(2)
-            later = table.index_select(0, next_q.flatten()).view(streams, n, d)
-            torch.add(above, later, out=q_now)
+            later = table.index_select(0, next_q).view(n, streams, d)
+            torch.add(above, later.transpose(0, 1), out=q_now)
             dshare = (away_t * c_now).sum(2).mul_(share_slope_t)
             torch.addcmul(dshare, total_now, share, out=da_t)
             total_now.sub_(da_t)
