@@ -112,12 +112,13 @@ class _OutputStates(torch.autograd.Function):
         dgh, dgi = flat[..., : 3 * d], flat[..., d : 4 * d]
         weight = _turned(weight)
         carried = grad.new_zeros(streams, counts[0], d)
-        steps = zip(*(x.split(counts, 1) for x in (slopes, dgh, flat[..., 4 * d :], grad)))
-        for t, (slope, step, dh, above) in reversed(list(enumerate(steps))):
-            now = carried[:, : counts[t]]
+        parts = (slopes, dgh, flat[..., 4 * d :], grad)
+        steps = zip(counts, *(x.split(counts, 1) for x in parts), strict=True)
+        for n, slope, gh_t, direct, above in reversed(list(steps)):
+            now = carried[:, :n]
             slope.mul_(now.add_(above).unsqueeze(2))
-            multiply(step, weight, out=now)
-            now.add_(dh)
+            multiply(gh_t, weight, out=now)
+            now.add_(direct)
         dweight = stacked_linear(dgh.transpose(1, 2), before.transpose(1, 2))
         return dgi, _turned_back(dweight), _turned_back(dgh.sum(1)), None
 
@@ -162,7 +163,9 @@ class _SpeakerStates(torch.autograd.Function):
             previous.t().flatten().split([streams * n for n in counts]),
             strict=True,
         )
-        for t, (of_speaker, of_c_and_g, x, h, part, gate, own, q_now, share, last) in enumerate(steps):
+        for t, (of_speaker, of_c_and_g, x, h, part, gate, own, q_now, share, last) in enumerate(
+            steps
+        ):
             n = counts[t]
             state, total = states[n], total[:, :n]
             c, g, new_q = state.chunk(3)
@@ -204,31 +207,45 @@ class _SpeakerStates(torch.autograd.Function):
         dnew = grad.new_zeros(2 * streams, counts[0], d)
         dc = grad.new_zeros(streams, counts[0], d)
         dtotal = grad.new_zeros(streams, counts[0])
+        # The gradients of what the cells read, as inputs and as states.
+        dx, dh = grad.new_empty(2, 2 * streams, counts[0], d)
         steps = zip(
-            *(v.split(counts, 1) for v in (slopes, dgh, dgi, flat[..., 4 * d :], grad, away)),
-            *(v.split(counts, 1) for v in (shares, share_slope, da, spoken[:, :places])),
+            counts,
             _following(previous).t().flatten().split([streams * n for n in counts]),
+            *(v.split(counts, 1) for v in (slopes, dgh, dgi, flat[..., 4 * d :])),
+            *(v.split(counts, 1) for v in (grad, away, shares, share_slope)),
+            *(v.split(counts, 1) for v in (da, spoken[:, :places])),
             strict=True,
         )
-        dx, dh_x = (grad.new_empty(2, 2*streams, counts[0], d))
-        for t, step in reversed(list(enumerate(steps))):
-            slope, dgh_t, dgi_t, dh, above, away_t, share, share_slope_t, da_t, read_q, next_q = step
-            n = counts[t]
+        for (
+            n,
+            next_q,
+            slope,
+            gh_t,
+            gi_t,
+            direct,
+            above,
+            away_t,
+            share,
+            slope_t,
+            da_t,
+            of_q,
+        ) in reversed(list(steps)):
             now, c_now, total_now = dnew[:, :n], dc[:, :n], dtotal[:, :n]
             g_now, q_now = now.chunk(2)
             later = table.index_select(0, next_q).view(n, streams, d)
             torch.add(above, later.transpose(0, 1), out=q_now)
-            dshare = (away_t * c_now).sum(2).mul_(share_slope_t)
+            dshare = (away_t * c_now).sum(2).mul_(slope_t)
             torch.addcmul(dshare, total_now, share, out=da_t)
             total_now.sub_(da_t)
             by_share = c_now * share.unsqueeze(2)
             g_now.add_(by_share).addcmul_(da_t.unsqueeze(2), attend_)
             slope.mul_(now.unsqueeze(2))
-            multiply(dgi_t, weight_x, out=dx[:, :n])
-            multiply(dgh_t, turned, out=dh_x[:, :n])
+            multiply(gi_t, weight_x, out=dx[:, :n])
+            multiply(gh_t, turned, out=dh[:, :n])
             dx_q, dx_c = dx[:, :n].chunk(2)
-            dh_g, dh_q = dh.add_(dh_x[:, :n]).chunk(2)
-            torch.add(dx_q, dh_q, out=read_q)
+            dh_g, dh_q = direct.add_(dh[:, :n]).chunk(2)
+            torch.add(dx_q, dh_q, out=of_q)
             c_now.add_(dx_c).sub_(by_share)
             g_now.copy_(dh_g)
         dattend = torch.bmm(da.unsqueeze(1), g).squeeze(1)
