@@ -33,8 +33,6 @@ class _SWFC(torch.autograd.Function):
         count = len(unit)
         loss = unit.new_zeros(())
         gradient = torch.zeros_like(unit) if ctx.needs_input_grad[0] else None
-        positives = (torch.bincount(label)[label] - 1).clamp_min(1)
-        share = (weight / (-count * positives)).unsqueeze(1)
         warm = unit / tau
         # One block on a GPU, where few launches matter more than the cache.
         rows = 128 if unit.device.type == "cpu" else count
@@ -49,7 +47,9 @@ class _SWFC(torch.autograd.Function):
             # The floor keeps (1 - p)^(gamma - 1) finite at p = 1, where log p = 0.
             rest = torch.expm1(log_p).neg_().clamp_min_(torch.finfo(unit.dtype).tiny)
             power = rest ** (gamma - 1)
-            positive = (label[at, None] == label) * share[at]
+            same = label[at, None] == label
+            positives = (same.sum(1, keepdim=True) - 1).clamp_min(1)
+            positive = same * (-weight[at, None] / (count * positives))
             positive.diagonal(start).zero_()
             focal = rest.mul_(power).mul_(positive)
             loss += torch.dot(focal.view(-1), log_p.view(-1))
