@@ -62,18 +62,21 @@ class Enrolment:
         their utterances count as a x + c (`Population.new_voice`), and so does their enrolment.
         Otherwise everyone is enrolled with all of them.
         """
-        own = self.train.rows_by_name()
+        own, appearances = self.train.rows_by_name(), self.train.appearances()
         groups = _Groups(len(self.train.name))
         withheld = np.zeros(len(self.train.name), dtype=bool)
-        for name, _, at in self.train.appearances():
-            rows = own.get(name, _NONE)
-            withheld[at] = unknown = generator.random() < unknown_rate
-            chance = CHANCE["unknown" if unknown else "known"]
-            amount = DRAWN[generator.choice(len(DRAWN), p=chance)] if random else None
+        unknown = generator.random(len(appearances)) < unknown_rate
+        drawn = {
+            kind: generator.choice(len(DRAWN), len(unknown), p=p) for kind, p in CHANCE.items()
+        }
+        amounts = np.where(unknown, drawn["unknown"], drawn["known"])
+        for (name, _, at), stranger, draw in zip(appearances, unknown, amounts, strict=True):
+            withheld[at] = stranger
+            rows, amount = own.get(name, _NONE), DRAWN[draw] if random else None
             every = amount is None or len(rows) <= amount
             if not every:
                 rows = generator.choice(rows, amount, replace=False, shuffle=False)
-            if random and unknown and name:
+            if random and stranger and name:
                 groups.enrol(at, rows, voice=self._new_voice(name, generator))
             else:
                 groups.enrol(at, rows, key=name if every else "")

@@ -32,15 +32,16 @@ class _SWFC(torch.autograd.Function):
     def forward(ctx, unit, label, weight, tau, gamma):
         count = len(unit)
         loss = unit.new_zeros(())
-        gradient = torch.zeros_like(unit)
+        gradient = torch.zeros_like(unit) if ctx.needs_input_grad[0] else None
+        warm = unit / tau
         # One block on a GPU, where few launches matter more than the cache.
         rows = 128 if unit.device.type == "cpu" else count
         for start in range(0, count, rows):
             at = slice(start, start + rows)
-            log_p = product(unit[at], unit).div_(tau)
+            log_p = product(warm[at], unit)
             log_p.diagonal(start).fill_(torch.finfo(unit.dtype).min)
             log_p = log_p.log_softmax(1)
-            p = log_p.exp()
+            p = log_p.exp() if gradient is not None else None
             # The diagonal must add nothing.
             log_p.diagonal(start).zero_()
             # The floor keeps (1 - p)^(gamma - 1) finite at p = 1, where log p = 0.
@@ -50,13 +51,18 @@ class _SWFC(torch.autograd.Function):
             positives = (same.sum(1, keepdim=True) - 1).clamp_min(1)
             positive = same * (-weight[at, None] / (count * positives))
             positive.diagonal(start).zero_()
-            focal = rest.mul_(power)
-            loss += (focal * log_p * positive).sum()
-            a = focal.addcmul_(p * log_p, power, value=-gamma).mul_(positive)
-            by_similarity = a.addcmul_(p, a.sum(1, keepdim=True), value=-1).div_(tau)
+            focal = rest.mul_(power).mul_(positive)
+            loss += torch.dot(focal.view(-1), log_p.view(-1))
+            if gradient is None:
+                continue
+            slope = log_p.mul_(p).mul_(power).mul_(positive)
+            a = focal.sub_(slope, alpha=gamma)
+            by_similarity = a.addcmul_(p, a.sum(1, keepdim=True), value=-1)
             gradient[at] += product(by_similarity, unit.T)
             gradient += product(by_similarity.T, unit[at].T)
-        ctx.save_for_backward(gradient)
+        if gradient is not None:
+            gradient /= tau
+            ctx.save_for_backward(gradient)
         return loss
 
     @staticmethod

@@ -3,9 +3,9 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
-from mlsan.model.fast.packing import Bucket, Packing
+from mlsan.model.fast.attention import attend
+from mlsan.model.fast.packing import Packing
 from mlsan.model.fast.stacked import StackedLayerNorm, StackedLinear
 
 
@@ -34,30 +34,12 @@ class CrossAttention(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "stream cell feature"],
+        x: Float[Tensor, "stream utterance feature"],
         partner: Float[Tensor, "stream key feature"],
         packing: Packing,
-    ) -> Float[Tensor, "stream cell feature"]:
-        buckets = packing.buckets
-        query = self.query(x).split([b.dialogues * b.turns for b in buckets], 1)
-        key_value = self.key_value(partner).split([b.dialogues * b.keys for b in buckets], 1)
-        attended = [
-            self._attend(q, *kv.chunk(2, -1), bucket)
-            for q, kv, bucket in zip(query, key_value, buckets, strict=True)
-        ]
-        return self.output(torch.cat(attended, 1))
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, bucket: Bucket) -> Tensor:
-        """All streams, dialogues and heads of one bucket; [stream, cell, feature] each."""
-        streams, _, d = query.shape
-
-        def by_head(x: Tensor) -> Tensor:
-            cells = x.shape[1] // bucket.dialogues
-            return x.reshape(streams * bucket.dialogues, cells, self.heads, -1).transpose(1, 2)
-
-        mask = None if bucket.mask is None else bucket.mask.repeat(streams, 1, 1, 1)
-        y = scaled_dot_product_attention(by_head(query), by_head(key), by_head(value), mask)
-        return y.transpose(1, 2).reshape(streams, -1, d)
+    ) -> Float[Tensor, "stream utterance feature"]:
+        attended = attend(self.query(x), self.key_value(partner), self.heads, packing)
+        return self.output(attended)
 
 
 class FusionLayer(nn.Module):
@@ -75,10 +57,10 @@ class FusionLayer(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "stream cell feature"],
+        x: Float[Tensor, "stream utterance feature"],
         partner: list[Float[Tensor, "stream key feature"]],
         packing: Packing,
-    ) -> Float[Tensor, "stream cell feature"]:
+    ) -> Float[Tensor, "stream utterance feature"]:
         for attention, norm, other in zip(self.attention, self.norm, partner, strict=True):
             x = norm(x + self.dropout(attention(x, other, packing)))
         wide = self.contract(torch.relu(self.expand(x)))
@@ -101,10 +83,9 @@ class Fusion(nn.Module):
     def forward(
         self, x: Float[Tensor, "stream row feature"], packing: Packing
     ) -> Float[Tensor, "stream utterance feature"]:
-        """From rows to utterances; in between, the buckets' cells."""
-        cells = packing.queries(packing.utterances(x, 1))
-        keys = cells if packing.keys is None else packing.keys(x)
-        partner = [torch.stack([keys[p] for p in column]) for column in self.partners]
+        """From rows, which are the keys, to utterances, which are the queries."""
+        partner = [torch.stack([x[p] for p in column]) for column in self.partners]
+        x = packing.utterances(x, 1)
         for layer in self.layers:
-            cells = layer(cells, partner, packing)
-        return cells.index_select(1, packing.queries.inverse)
+            x = layer(x, partner, packing)
+        return x

@@ -7,7 +7,7 @@ attention reads them as keys and the forward output GRU runs on over them. (Othe
 padding reach no utterance: its queries are dropped and it changes no speaker's state.)
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,8 @@ from mlsan.corpus.types import Batch
 from mlsan.model.interface import Features
 from mlsan.vocabulary import Modality
 
-# One more bucket (one more attention call per layer) costs about as much as this many spare cells.
-SLACK = {"cpu": 4, "cuda": 512}
+# One more bucket (one more attention per layer) costs about as much as this many spare cells.
+SLACK = {"cpu": 96, "cuda": 512}
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,19 @@ class Packing:
             queries=_queries(groups, length, device),
             keys=keys,
         )
+
+    @property
+    def key_cells(self) -> Move:
+        """From rows to key cells."""
+        return self.queries if self.keys is None else self.keys
+
+    def bucket_cells(self) -> Iterator[tuple[Bucket, slice, slice]]:
+        """The buckets with their query and key cells."""
+        query = key = 0
+        for bucket in self.buckets:
+            queries, keys = bucket.dialogues * bucket.turns, bucket.dialogues * bucket.keys
+            yield bucket, slice(query, query + queries), slice(key, key + keys)
+            query, key = query + queries, key + keys
 
     def rows(self, x: Shaped[Tensor, "turn dialogue *rest"]) -> Shaped[Tensor, "row *rest"]:
         """The rows of a padded grid."""

@@ -1,63 +1,84 @@
 """DialogueRNN's two loops over turns, with their derivatives written out.
 
 Autograd would keep dozens of small tensors per turn and add up each recurrent weight's gradient
-turn by turn. Written out, a turn is a few small products, and a weight's gradient is one large
-product after the loop.
+turn by turn. Written out, a turn is a few operations on views that are made before the loop.
+Everything that does not recur, above all the weights' gradients, is one large operation for all
+turns before or after it.
 
 Places are ordered by step (`packing.Direction`): in each step the longest dialogue comes first, so
 that the dialogues that have not ended are always the first `counts[t]`.
 """
-
-from itertools import accumulate
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mlsan.model.fast.products import stacked_linear
+from mlsan.model.fast.products import multiply, stacked_linear
 
 
-def gru(
-    gi: Float[Tensor, "stream dialogue gates"],
-    gh: Float[Tensor, "stream dialogue gates"],
-    h: Float[Tensor, "stream dialogue feature"],
-    gates: Float[Tensor, "stream dialogue gates"],
-) -> Float[Tensor, "stream dialogue feature"]:
-    """New state from the products of input (gi) and state (gh); writes r, z, n into `gates`."""
-    d = h.shape[-1]
-    rz, n = gates[..., : 2 * d], gates[..., 2 * d :]
-    torch.add(gi[..., : 2 * d], gh[..., : 2 * d], out=rz).sigmoid_()
-    torch.addcmul(gi[..., 2 * d :], rz[..., :d], gh[..., 2 * d :], out=n).tanh_()
-    return torch.lerp(n, h, rz[..., d:])
+def _tanh_(x: Tensor) -> Tensor:
+    """tanh in place. PyTorch's own takes several times as long on the CPU."""
+    return x.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
-def gru_backward(
-    grad: Float[Tensor, "stream dialogue feature"],
-    gates: Float[Tensor, "stream dialogue gates"],
-    gh_n: Float[Tensor, "stream dialogue feature"],
-    h: Float[Tensor, "stream dialogue feature"],
-    dgi: Float[Tensor, "stream dialogue gates"],
-    dgh: Float[Tensor, "stream dialogue gates"],
-) -> Float[Tensor, "stream dialogue feature"]:
-    """The gradient of h along the direct path; writes those of gi and gh into `dgi` and `dgh`.
+def _biased(gi: Float[Tensor, "cell place gates"], bias: Float[Tensor, "cell gates"]) -> Tensor:
+    """gi with the state's bias of r and z; that of n is added to `gh`, because r multiplies it."""
+    d = gi.shape[2] // 3
+    return gi + torch.cat([bias[:, : 2 * d], bias.new_zeros(len(bias), d)], 1).unsqueeze(1)
 
-    `grad` is the new state's gradient and `gh_n` the state's product for gate n.
+
+class _Gates:
+    """The gates r, z, n of GRU cells, [cell, place, 3 d], turn by turn.
+
+    `gi` and `gh`, the parts that come from the input and from the state, are overwritten: gi by
+    the gates. gi has the state's bias already, but for n (`_biased`).
     """
-    r, z, n = gates.chunk(3, -1)
-    dr, dz, dn = dgi.chunk(3, -1)
-    torch.mul(grad * (1 - z), 1 - n * n, out=dn)
-    torch.mul(grad * (h - n), z * (1 - z), out=dz)
-    torch.mul(dn * gh_n, r * (1 - r), out=dr)
-    dgh.copy_(dgi)
-    dgh[..., dn.shape[-1] * 2 :].mul_(r)
-    return grad * z
+
+    def __init__(self, gi: Tensor, gh: Tensor, bias: Tensor, counts: tuple[int, ...]):
+        d = gi.shape[2] // 3
+        self.bias = bias[:, 2 * d :].unsqueeze(1)
+        rz, n = gi.split((2 * d, d), 2)
+        parts = (rz, gh[..., : 2 * d], rz[..., :d], rz[..., d:], n, gh[..., 2 * d :])
+        self.steps = list(zip(*(x.split(counts, 1) for x in parts), strict=True))
+
+    def update(self, t: int, h: Tensor, out: Tensor) -> None:
+        """Write turn t's new states into `out`; h are the old ones."""
+        rz, h_rz, r, z, n, h_n = self.steps[t]
+        rz.add_(h_rz).sigmoid_()
+        _tanh_(n.addcmul_(r, h_n.add_(self.bias)))
+        torch.lerp(n, h, z, out=out)
 
 
-def _steps(counts: tuple[int, ...]) -> list[tuple[int, slice]]:
-    """For each turn, how many dialogues have not ended, and their places."""
-    ends = accumulate(counts)
-    return [(n, slice(end - n, end)) for n, end in zip(counts, ends, strict=True)]
+def _slopes(
+    gates: Float[Tensor, "cell place gates"],
+    gh: Float[Tensor, "cell place gates"],
+    h: Float[Tensor, "cell place feature"],
+) -> Float[Tensor, "cell place 5 feature"]:
+    """Derivatives with respect to gh_n, gi_r, gi_z, gi_n and h, per unit of the new state's.
+
+    gh has the same derivatives as gi but for n, so that the first three are those of gh, in the
+    order n, r, z, and the next three those of gi.
+    """
+    (r, z, n), gh_n = gates.chunk(3, 2), gh[..., 2 * h.shape[2] :]
+    slopes = h.new_empty(*h.shape[:2], 5, h.shape[2])
+    dgh_n, dr, dz, dn, dh = slopes.unbind(2)
+    dh.copy_(z)
+    rest = 1 - z
+    torch.addcmul(rest, rest, n * n, value=-1, out=dn)
+    torch.mul(dn, r, out=dgh_n)
+    torch.mul(dgh_n, gh_n * (1 - r), out=dr)
+    torch.mul(h - n, rest.mul_(z), out=dz)
+    return slopes
+
+
+def _turned(weight: Float[Tensor, "cell gates *rest"]) -> Float[Tensor, "cell gates *rest"]:
+    """Gates r, z, n in the order n, r, z of `_slopes`."""
+    return weight.roll(weight.shape[1] // 3, 1)
+
+
+def _turned_back(x: Float[Tensor, "cell gates *rest"]) -> Float[Tensor, "cell gates *rest"]:
+    return x.roll(-(x.shape[1] // 3), 1)
 
 
 class _OutputStates(torch.autograd.Function):
@@ -66,35 +87,40 @@ class _OutputStates(torch.autograd.Function):
     @staticmethod
     def forward(ctx, gi, weight, bias, counts):
         streams, places, d3 = gi.shape
-        d = d3 // 3
-        state = gi.new_zeros(streams, counts[0], d)
-        before, after, gh_n = (gi.new_empty(streams, places, d) for _ in range(3))
-        gates = torch.empty_like(gi)
-        for n, at in _steps(counts):
-            state = state[:, :n]
-            gh = stacked_linear(state, weight, bias)
-            before[:, at] = state
-            state = gru(gi[:, at], gh, state, gates[:, at])
-            after[:, at] = state
-            gh_n[:, at] = gh[..., 2 * d :]
-        ctx.save_for_backward(before, gates, gh_n, weight)
+        gi, gh = _biased(gi, bias), torch.empty_like(gi)
+        gates = _Gates(gi, gh, bias, counts)
+        before, after = (gi.new_empty(streams, places, d3 // 3) for _ in range(2))
+        turned = weight.transpose(1, 2).contiguous()
+        state = gi.new_zeros(streams, counts[0], d3 // 3)
+        steps = zip(*(x.split(counts, 1) for x in (before, gh, after)), strict=True)
+        for t, (h, product, out) in enumerate(steps):
+            h.copy_(state[:, : counts[t]])
+            multiply(h, turned, out=product)
+            gates.update(t, h, out)
+            state = out
+        ctx.save_for_backward(before, gi, gh, weight)
         ctx.counts = counts
         return after
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        before, gates, gh_n, weight = ctx.saved_tensors
-        dgi, dgh = torch.empty_like(gates), torch.empty_like(gates)
-        carried = grad.new_zeros(grad.shape[0], ctx.counts[0], grad.shape[2])
-        for n, at in reversed(_steps(ctx.counts)):
-            total = grad[:, at] + carried[:, :n]
-            direct = gru_backward(
-                total, gates[:, at], gh_n[:, at], before[:, at], dgi[:, at], dgh[:, at]
-            )
-            back = stacked_linear(dgh[:, at], weight.transpose(1, 2))
-            torch.add(direct, back, out=carried[:, :n])
-        return dgi, stacked_linear(dgh.transpose(1, 2), before.transpose(1, 2)), dgh.sum(1), None
+        before, gates, gh, weight = ctx.saved_tensors
+        counts, (streams, _, d) = ctx.counts, grad.shape
+        slopes = _slopes(gates, gh, before)
+        flat = slopes.flatten(2)
+        dgh, dgi = flat[..., : 3 * d], flat[..., d : 4 * d]
+        weight = _turned(weight)
+        carried = grad.new_zeros(streams, counts[0], d)
+        parts = (slopes, dgh, flat[..., 4 * d :], grad)
+        steps = zip(counts, *(x.split(counts, 1) for x in parts), strict=True)
+        for n, slope, gh_t, direct, above in reversed(list(steps)):
+            now = carried[:, :n]
+            slope.mul_(now.add_(above).unsqueeze(2))
+            multiply(gh_t, weight, out=now)
+            now.add_(direct)
+        dweight = stacked_linear(dgh.transpose(1, 2), before.transpose(1, 2))
+        return dgi, _turned_back(dweight), _turned_back(dgh.sum(1)), None
 
 
 class _SpeakerStates(torch.autograd.Function):
@@ -108,73 +134,137 @@ class _SpeakerStates(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, gi, weight_x, weight_h, bias_h, attend, previous, counts):
-        streams2, places, d3 = gi.shape
-        streams, d = streams2 // 2, d3 // 3
+        streams, (places, d) = len(attend), (gi.shape[1], attend.shape[1])
+        # What the cells read at each place: q and c as inputs, g and q as states.
+        read = gi.new_empty(4, streams, places, d)
+        # The gates' parts from what the cells read; inputs and states side by side.
+        parts = gi.new_empty(4 * streams, places, 3 * d)
+        weight = torch.cat([weight_x, weight_h]).transpose(1, 2).contiguous()
+        gates = _Gates(*parts.chunk(2), bias_h, counts)
         # q after each place; the last row is the state of a speaker who has not spoken yet.
         q = gi.new_zeros(streams, places + 1, d)
-        xs, hs, gh_n = (gi.new_empty(streams2, places, d) for _ in range(3))
-        gates = torch.empty_like(gi)
+        table = q.view(-1, d)
         shares = gi.new_empty(streams, places)
-        g = c = gi.new_zeros(streams, counts[0], d)
+        # c, g and the new q after the last step.
+        state = gi.new_zeros(3 * streams, counts[0], d)
+        states = {n: state[:, :n] for n in set(counts)}
         total = gi.new_full((streams, counts[0]), -torch.inf)
         attend_ = attend.unsqueeze(2)
-        # One flat table of states makes each turn's lookup a plain row selection.
-        table = q.view(-1, d)
-        for n, at in _steps(counts):
-            speaker = table.index_select(0, previous[:, at].flatten()).view(streams, n, d)
-            x, h = xs[:, at], hs[:, at]
-            torch.cat([speaker, c[:, :n]], out=x)
-            torch.cat([g[:, :n], speaker], out=h)
-            gh = stacked_linear(h, weight_h, bias_h)
-            new = gru(gi[:, at] + stacked_linear(x, weight_x), gh, h, gates[:, at])
-            gh_n[:, at] = gh[..., 2 * d :]
-            g, q[:, at] = new[:streams], new[streams:]
+        steps = zip(
+            read[::3].split(counts, 2),
+            read[1:3].flatten(0, 1).split(counts, 1),
+            read.flatten(0, 1).split(counts, 1),
+            read[2:].flatten(0, 1).split(counts, 1),
+            parts.split(counts, 1),
+            parts[: 2 * streams].split(counts, 1),
+            _biased(gi, bias_h).split(counts, 1),
+            q[:, :places].split(counts, 1),
+            shares.split(counts, 1),
+            previous.t().flatten().split([streams * n for n in counts]),
+            strict=True,
+        )
+        for t, (of_speaker, of_c_and_g, x, h, part, gate, own, q_now, share, last) in enumerate(
+            steps
+        ):
+            n = counts[t]
+            state, total = states[n], total[:, :n]
+            c, g, new_q = state.chunk(3)
+            of_speaker.copy_(table.index_select(0, last).view(n, streams, d).transpose(0, 1))
+            of_c_and_g.copy_(state[: 2 * streams])
+            multiply(x, weight, out=part)
+            gate.add_(own)
+            gates.update(t, h, state[streams:])
+            q_now.copy_(new_q)
             a = torch.bmm(g, attend_).squeeze(2)
-            total = total[:, :n]
-            share = torch.sigmoid(a - total)
-            c = torch.lerp(c[:, :n], g, share.unsqueeze(2))
+            torch.sub(a, total, out=share).sigmoid_()
+            c.lerp_(g, share.unsqueeze(2))
             total = torch.logaddexp(total, a)
-            shares[:, at] = share
-        ctx.save_for_backward(xs, hs, gates, gh_n, shares, weight_x, weight_h, attend, previous)
+        ctx.save_for_backward(read, parts, shares, weight_x, weight_h, attend, previous)
         ctx.counts = counts
         return q[:, :places]
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        xs, hs, gates, gh_n, shares, weight_x, weight_h, attend, previous = ctx.saved_tensors
-        streams, _, d = grad.shape
-        counts = ctx.counts
-        dq = torch.cat([grad, grad.new_zeros(streams, 1, d)], 1)
-        table = dq.view(-1, d)
-        dgi, dgh = torch.empty_like(gates), torch.empty_like(gates)
-        dattend = torch.zeros_like(attend)
-        dg, dc = (grad.new_zeros(streams, counts[0], d) for _ in range(2))
+        read, parts, shares, weight_x, weight_h, attend, previous = ctx.saved_tensors
+        counts, (streams, places, d) = ctx.counts, grad.shape
+        x, h = read.flatten(0, 1).chunk(2)
+        gates, gh = parts.chunk(2)
+        slopes = _slopes(gates, gh, h)
+        _, z, new = gates[:streams].chunk(3, 2)
+        # Recomputing g after each turn from the gates is cheaper than storing it.
+        g = torch.lerp(new, h[:streams], z)
+        away = g - x[streams:]
+        share_slope = shares * (1 - shares)
+        flat = slopes.flatten(2)
+        dgh, dgi = flat[..., : 3 * d], flat[..., d : 4 * d]
+        turned, attend_ = _turned(weight_h), attend.unsqueeze(1)
+        # What reading q at each place adds to the gradient of the state that was read.
+        spoken = grad.new_zeros(streams, places + 1, d)
+        table = spoken.view(-1, d)
+        da = torch.empty_like(shares)
+        # The gradients of g and of the new q.
+        dnew = grad.new_zeros(2 * streams, counts[0], d)
+        dc = grad.new_zeros(streams, counts[0], d)
         dtotal = grad.new_zeros(streams, counts[0])
-        for n, at in reversed(_steps(counts)):
-            h, share = hs[:, at], shares[:, at]
-            # Recomputing g after this turn from the gates is cheaper than storing it.
-            _, z, new = gates[:streams, at].chunk(3, -1)
-            g = torch.lerp(new, h[:streams], z)
-            c = xs[streams:, at]
-            dshare = ((g - c) * dc[:, :n]).sum(2) * share * (1 - share)
-            da = torch.addcmul(dshare, dtotal[:, :n], share)
-            dg_now = dg[:, :n] + dc[:, :n] * share.unsqueeze(2)
-            dg_now = torch.addcmul(dg_now, da.unsqueeze(2), attend.unsqueeze(1))
-            dattend += torch.bmm(da.unsqueeze(1), g).squeeze(1)
-            dtotal[:, :n] = dtotal[:, :n] * (1 - share) - dshare
-            step_x, step_h = dgi[:, at], dgh[:, at]
-            grad_new = torch.cat([dg_now, dq[:, at]])
-            direct = gru_backward(grad_new, gates[:, at], gh_n[:, at], h, step_x, step_h)
-            dx = stacked_linear(step_x, weight_x.transpose(1, 2))
-            dh = stacked_linear(step_h, weight_h.transpose(1, 2)).add_(direct)
-            dg[:, :n] = dh[:streams]
-            dc[:, :n] = dc[:, :n] * (1 - share.unsqueeze(2)) + dx[streams:]
-            dspeaker = dx[:streams] + dh[streams:]
-            table.index_add_(0, previous[:, at].flatten(), dspeaker.view(-1, d))
-        dweight_x = stacked_linear(dgi.transpose(1, 2), xs.transpose(1, 2))
-        dweight_h = stacked_linear(dgh.transpose(1, 2), hs.transpose(1, 2))
-        return dgi, dweight_x, dweight_h, dgh.sum(1), dattend, None, None
+        # The gradients of what the cells read, as inputs and as states.
+        dx, dh = grad.new_empty(2, 2 * streams, counts[0], d)
+        steps = zip(
+            counts,
+            _following(previous).t().flatten().split([streams * n for n in counts]),
+            *(v.split(counts, 1) for v in (slopes, dgh, dgi, flat[..., 4 * d :])),
+            *(v.split(counts, 1) for v in (grad, away, shares, share_slope)),
+            *(v.split(counts, 1) for v in (da, spoken[:, :places])),
+            strict=True,
+        )
+        for (
+            n,
+            next_q,
+            slope,
+            gh_t,
+            gi_t,
+            direct,
+            above,
+            away_t,
+            share,
+            slope_t,
+            da_t,
+            of_q,
+        ) in reversed(list(steps)):
+            now, c_now, total_now = dnew[:, :n], dc[:, :n], dtotal[:, :n]
+            g_now, q_now = now.chunk(2)
+            later = table.index_select(0, next_q).view(n, streams, d)
+            torch.add(above, later.transpose(0, 1), out=q_now)
+            dshare = (away_t * c_now).sum(2).mul_(slope_t)
+            torch.addcmul(dshare, total_now, share, out=da_t)
+            total_now.sub_(da_t)
+            by_share = c_now * share.unsqueeze(2)
+            g_now.add_(by_share).addcmul_(da_t.unsqueeze(2), attend_)
+            slope.mul_(now.unsqueeze(2))
+            multiply(gi_t, weight_x, out=dx[:, :n])
+            multiply(gh_t, turned, out=dh[:, :n])
+            dx_q, dx_c = dx[:, :n].chunk(2)
+            dh_g, dh_q = direct.add_(dh[:, :n]).chunk(2)
+            torch.add(dx_q, dh_q, out=of_q)
+            c_now.add_(dx_c).sub_(by_share)
+            g_now.copy_(dh_g)
+        dattend = torch.bmm(da.unsqueeze(1), g).squeeze(1)
+        dweight_x = stacked_linear(dgi.transpose(1, 2), x.transpose(1, 2))
+        dweight_h = _turned_back(stacked_linear(dgh.transpose(1, 2), h.transpose(1, 2)))
+        return dgi, dweight_x, dweight_h, _turned_back(dgh.sum(1)), dattend, None, None
+
+
+def _following(previous: Int[Tensor, "stream place"]) -> Int[Tensor, "stream place"]:
+    """The place that reads each place's q next; the last row of its stream if there is none.
+
+    As in `previous`, places count on from stream to stream, with one more row in each.
+    """
+    streams, places = previous.shape
+    none = torch.arange(1, streams + 1, device=previous.device)[:, None] * (places + 1) - 1
+    following = none.repeat(1, places + 1).flatten()
+    here = torch.arange(places, device=previous.device) + none - places
+    following[previous.flatten()] = here.flatten()
+    return following.view(streams, places + 1)[:, :places]
 
 
 def output_states(
