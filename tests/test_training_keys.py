@@ -1,6 +1,7 @@
 """A run's key changes with all that decides its numbers, and with nothing else."""
 
 import ast
+import dataclasses
 import json
 import os
 import re
@@ -66,6 +67,7 @@ def test_a_copy_has_the_same_keys(scratch):
         ("model/checkpoints.py", set()),
         ("corpus/__init__.py", set()),
         ("corpus/reader.py", set()),
+        ("corpus/declaration.py", set()),
         *(
             (f"training/{name}.py", set())
             for name in ("cluster", "keys", "plans", "profiles", "progress", "runs", "sweeps")
@@ -88,9 +90,13 @@ def test_the_fast_code_is_part_of_the_key(scratch):
     assert changed(scratch) >= MULTIEMO
 
 
-def test_the_number_of_roles_is_part_of_the_key(scratch):
-    replace(scratch / "vocabulary.py", '"MELD": 9', '"MELD": 8')
-    assert changed(scratch) == ALL
+@pytest.mark.parametrize("field", ["roles", "emotions"])
+def test_the_declaration_is_part_of_the_key(corpora, field):
+    corpus = corpora["MELD"]
+    more = (*getattr(corpus.declaration, field), "one more")
+    declared = corpus.declaration.model_copy(update={field: more})
+    other = dataclasses.replace(corpus, declaration=declared)
+    assert run_key(tiny(), other) != run_key(tiny(), corpus)
 
 
 def test_comments_docstrings_and_layout_are_not_part_of_the_key(scratch):
