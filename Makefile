@@ -10,7 +10,7 @@ VENV := .venv
 TORCH_INDEX :=
 
 profiles := smoke small paper
-corpora := sim multiemo meld-text
+corpora := sim multiemo meld-text nemo
 devices := cpu cuda cuda-bfloat16
 variables := PROFILE CORPUS DATA JOBS DEVICE PYTHON VENV TORCH_INDEX
 
@@ -28,12 +28,15 @@ $(error CORPUS=multiemo needs DATA=DIR, the folder that contains MELD/, IEMOCAP/
 `make data CORPUS=multiemo` first)
 endif
 ifneq ($(filter data,$(MAKECMDGOALS)),)
-$(if $(filter-out sim,$(CORPUS)),,$(error `make data` needs CORPUS=multiemo or CORPUS=meld-text; \
-CORPUS=sim generates its own data))
+$(if $(filter-out sim,$(CORPUS)),,$(error `make data` needs CORPUS=multiemo or CORPUS=meld-text or \
+CORPUS=nemo; CORPUS=sim generates its own data))
 endif
 ifneq ($(filter check-data,$(MAKECMDGOALS)),)
 $(if $(DATA),,$(error `make check-data` needs DATA=DIR: a folder MELD/ or IEMOCAP/, or their parent))
 endif
+
+# What `make data` needs beyond the lock.
+extra = $(if $(filter meld-text,$(CORPUS)),text,$(if $(filter nemo,$(CORPUS)),voices))
 
 python := $(VENV)/bin/python
 environment := $(VENV)/.complete
@@ -68,9 +71,9 @@ paper: $(environment) ## Train, run the notebooks, write all tables and figures
 	$(python) -m mlsan paper --profile '$(PROFILE)' --corpus '$(CORPUS)' \
 	  $(if $(DATA),--data '$(DATA)') $(if $(JOBS),--jobs '$(JOBS)') $(if $(DEVICE),--device '$(DEVICE)')
 
-data: $(environment) ## Download real data and verify it: CORPUS=multiemo or CORPUS=meld-text
-	$(if $(filter meld-text,$(CORPUS)),$(pip) install --quiet $(index) --constraint requirements.lock \
-	  --no-build-isolation --editable '.[text]')
+data: $(environment) ## Download real data and verify it: CORPUS=multiemo, meld-text or nemo
+	$(if $(extra),$(pip) install --quiet $(index) --constraint requirements.lock \
+	  --no-build-isolation --editable '.[$(extra)]')
 	$(python) -m mlsan data --corpus '$(CORPUS)' $(if $(DATA),--data '$(DATA)')
 
 check-data: $(environment) ## Check the feature files in DATA and report how they are used

@@ -6,6 +6,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ from mlsan.report.notebooks import NotebookError, execute
 from mlsan.study import NOTEBOOKS, ROOT, Study, open_study
 from mlsan.training import DEVICES, PLANS, PROFILES, code_digest
 
+VOICES = "09_voices"  # the notebook of the corpus nemo, and of no other
 say = Console(soft_wrap=True, highlight=False).print
 
 
@@ -44,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--jobs", help="processes, or a Dask scheduler's address; default: every core")
     run.add_argument("--device", help=f"{' | '.join(DEVICES)}; default: cuda for profile paper")
     fetch = commands.add_parser("data", help="download real data, verify it and put it in place")
-    fetch.add_argument("--corpus", required=True, help="multiemo | meld-text")
+    fetch.add_argument("--corpus", required=True, help="multiemo | meld-text | nemo")
     fetch.add_argument("--data", type=Path, help=f"target folder; default: one in {DATA.name}/")
     fetch.add_argument("--url", help="another address for the same files")
     look = commands.add_parser("check-data", help="check whether a folder can be used, and how")
@@ -54,10 +56,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def run_paper(options: argparse.Namespace) -> int:
     """`make paper`"""
-    study = open_study(
-        "paper", options.profile, options.corpus, options.data, options.jobs, options.device
-    )
-    return paper(study)
+
+    def opened(corpus: str, data: Path | None) -> Study:
+        return open_study("paper", options.profile, corpus, data, options.jobs, options.device)
+
+    study = opened(options.corpus, options.data)
+    return paper([study] if study.voices else [study, opened("nemo", None)])
 
 
 def run_data(options: argparse.Namespace) -> int:
@@ -96,24 +100,26 @@ def usage(corpus: Corpus) -> list[str]:
 COMMANDS = {"paper": run_paper, "data": run_data, "check-data": run_check}
 
 
-def paper(study: Study) -> int:
-    """Train every run, execute every notebook in order, then check every artifact."""
+def paper(studies: Sequence[Study]) -> int:
+    """Train every run of each study, execute its notebooks in order, then check every artifact."""
     started = time.time()
-    before = committed(study.figures)
-    describe_corpora(study)
-    keys, failures = train(study)
-    failures += run_notebooks(study)
-    session = Session(
-        profile=study.profile,
-        corpus=study.source.corpus,
-        offers=study.offers,
-        fingerprints=study.fingerprints,
-        runs=frozenset(keys),
-        code=code_digest(),
-        started=started,
-    )
-    findings = check(study.figures, session)
-    list_artifacts(study, before)
+    failures, findings = [], []
+    for study in studies:
+        before = committed(study.figures)
+        describe_corpora(study)
+        keys, failed = train(study)
+        failures += failed + run_notebooks(study)
+        session = Session(
+            profile=study.profile,
+            corpus=study.source.corpus,
+            offers=study.offers,
+            fingerprints=study.fingerprints,
+            runs=frozenset(keys),
+            code=code_digest(),
+            started=started,
+        )
+        findings += check(study.figures, session)
+        list_artifacts(study, before)
     for problem in [*failures, *map(str, findings)]:
         say(f"PROBLEM: {problem}", style="bold red")
     minutes = (time.time() - started) / 60
@@ -135,7 +141,7 @@ def describe_corpora(study: Study) -> None:
 
 def train(study: Study) -> tuple[list[str], list[str]]:
     """Train all runs of all plans; returns their keys and what failed."""
-    runs = study.plan(*PLANS)
+    runs = study.plan("voices") if study.voices else study.plan(*PLANS)
     others = [(dose, dose.dose_plan()) for dose in study.doses().values()]
     others = [(dose, plan) for dose, plan in others if dose.source != study.source]
     others.append((study.standardised(), study.standardised_plan()))
@@ -152,7 +158,7 @@ def train(study: Study) -> tuple[list[str], list[str]]:
 
 
 def run_notebooks(study: Study) -> list[str]:
-    """Execute copies of the notebooks in order, in build/; returns what failed."""
+    """Execute copies of the study's notebooks in order, in build/; returns what failed."""
     parameters = {
         "PROFILE": study.profile,
         "CORPUS": study.source.corpus,
@@ -161,7 +167,8 @@ def run_notebooks(study: Study) -> list[str]:
         "DEVICE": study.device or "",
     }
     failures = []
-    for source in sorted(NOTEBOOKS.glob("*.py")):
+    sources = sorted(NOTEBOOKS.glob("*.py"))
+    for source in (s for s in sources if (s.stem == VOICES) == study.voices):
         started = time.monotonic()
         try:
             page = execute(source, study.executed / f"{source.stem}.ipynb", parameters)

@@ -85,9 +85,15 @@ class Study:
         return any(corpus.named for corpus in self.corpora.values())
 
     @property
+    def voices(self) -> bool:
+        """Whether this is the study of notebook 9."""
+        return self.source.corpus == "nemo"
+
+    @property
     def offers(self) -> frozenset[Need]:
         """What the corpora have of what tables and figures may need."""
         there: dict[Need, bool] = {
+            "voices": self.voices,
             "simulation": self.simulated,
             "names": self.named,
             "strangers": any(self.strangers.values()),
@@ -335,8 +341,8 @@ def open_study(
     spread = read_jobs(jobs)
     if device:
         check_device(device)
-    if data and corpus == "sim":
-        raise ValueError(f"DATA={str(data)!r}: CORPUS=sim makes its own data, leave DATA out")
+    if data and corpus in ("sim", "nemo"):
+        raise ValueError(f"DATA={str(data)!r}: CORPUS={corpus} has its own data, leave DATA out")
     folder = Path(data).expanduser().resolve() if data else None
     source = Source(corpus, profile, folder, BUILD / "corpora")
     source.open()

@@ -15,7 +15,7 @@
 #
 # **Question.** How does the score depend on the weight λ of the auxiliary speaker loss, does ML-SAN gain more when speakers differ more, and what does it change to choose the epoch on strangers?
 #
-# **Produces.** Fig. 6 (`fig6_lambda`), on simulated corpora Fig. 8 (`fig8_dose`) and, on an IEMOCAP with names, Table 8 (`table8_dev`).
+# **Produces.** Fig. 6 (`fig6_lambda`), on simulated corpora Fig. 8 (`fig8_dose`) and, on an IEMOCAP with names, Table 10 (`table10_dev`).
 #
 # **Needs.** The corpus of notebook 1. Trains ML-SAN for each λ, MultiEMO and ML-SAN for each heterogeneity and for both dev splits of IEMOCAP, or reuses finished runs.
 #
@@ -179,22 +179,22 @@ if splits is None:
     print("skipped: only an IEMOCAP with named speakers has sessions")
 else:
     splits["dev"] = [run.train.dev for run in plan]
-    table8 = dev_table(
+    table10 = dev_table(
         splits, gathered(splits, study.predictions, study.emotions, ["system", "dev"])
     )
     by = ["benchmark", "system", "dev"]
-    text = study.save_table(table8, "table8_dev", splits, study.caveats, by)
+    text = study.save_table(table10, "table10_dev", splits, study.caveats, by)
     display(Markdown(text))
 
 # %%
 if splits is not None:
-    for (name, system), part in table8.data.groupby(["benchmark", "system"], sort=False):
+    for (name, system), part in table10.data.groupby(["benchmark", "system"], sort=False):
         assert list(part["dev"]) == ["official", "session"]
         print(f"{name}, {system}: dev of training speakers and of strangers")
 
 # %% tags=["nbval-ignore-output"]
 if splits is not None:
-    data = table8.data.assign(gap=table8.data["dev_wf1_mean"] - table8.data["test_wf1_mean"])
+    data = table10.data.assign(gap=table10.data["dev_wf1_mean"] - table10.data["test_wf1_mean"])
     lines = []
     for system, part in data.set_index("dev").groupby("system", sort=False):
         held, known = part.loc["session"], part.loc["official"]

@@ -14,7 +14,9 @@ import jupytext
 import numpy as np
 import pytest
 
+from mlsan.corpus.nemo.protocols import PROTOCOLS
 from mlsan.training import PLANS, SCALES, dose_runs, standardised_runs
+from mlsan.training.plans import voices_runs
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -129,6 +131,10 @@ def test_counts_of_runs(profile: str) -> None:
     standardised = sum(len(standardised_runs(b, profile, True)) for b in benchmarks)
     # At heterogeneity 1 the runs are those of the other plans.
     runs = len(planned) + doses * (len(SCALES[profile].doses) - 1) + standardised
+    voices = PROTOCOLS[:3] if profile == "smoke" else PROTOCOLS
+    for protocol in voices:
+        runs += len({*voices_runs(protocol, profile, True)})
+        runs += len(standardised_runs(protocol, profile, True))
     (stated,) = re.findall(rf"^\| \*{profile}\* \| [^|]* \| (\d+) \|", README, re.MULTILINE)
     assert runs == int(stated)
 

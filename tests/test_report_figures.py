@@ -393,7 +393,7 @@ def test_table7_sets_the_starts_side_by_side():
     assert np.isnan(table.iloc[1]["learned as printed"])
 
 
-def test_table8_says_what_the_dev_split_changes():
+def test_table10_says_what_the_dev_split_changes():
     wrong = {("MultiEMO", "official"): 20, ("MultiEMO", "session"): 12}
     wrong |= {("ML-SAN", "official"): 10, ("ML-SAN", "session"): 10}
     found = {key: curve_counts(n) for key, n in wrong.items()}

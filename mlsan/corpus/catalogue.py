@@ -8,6 +8,7 @@ from pathlib import Path
 from mlsan.corpus.crosscheck import check_published
 from mlsan.corpus.declaration import BUILT_IN, DECLARATION, read_declaration
 from mlsan.corpus.errors import CorpusError, Place
+from mlsan.corpus.nemo.protocols import NOTES, PROTOCOLS, protocol_folder
 from mlsan.corpus.reader import PROVENANCE, SPEAKERS, read_corpus
 from mlsan.corpus.simulate import simulated_folder, simulation
 from mlsan.corpus.transcripts import TRANSCRIPTS, holds_transcripts
@@ -69,10 +70,20 @@ def open_meld_text(
     return {"MELD": replace(corpus, notes=(note, *corpus.notes))}
 
 
+def open_nemo(
+    profile: str, data: Path | None, cache: Path, heterogeneity: float
+) -> dict[Benchmark, Corpus]:
+    """nEMO's protocols, written under `cache` if missing; profile smoke has the first two folds."""
+    chosen = PROTOCOLS[:3] if profile == "smoke" else PROTOCOLS
+    found = {name: read_corpus(protocol_folder(name, cache), name) for name in chosen}
+    return {name: replace(corpus, notes=NOTES) for name, corpus in found.items()}
+
+
 OPENERS: dict[str, Opener] = {
     "sim": open_simulated,
     "multiemo": open_multiemo,
     "meld-text": open_meld_text,
+    "nemo": open_nemo,
 }
 
 

@@ -26,6 +26,7 @@ from mlsan.report import (
     nb05_sensitivity,
     nb06_qualitative,
     nb07_beyond,
+    nb09_voices,
 )
 from mlsan.report.declaration import Artifact, Kind
 
@@ -39,6 +40,7 @@ MODULES = (
     nb05_sensitivity,
     nb06_qualitative,
     nb07_beyond,
+    nb09_voices,
 )
 ARTIFACTS: dict[str, Artifact] = {
     declared.name: declared
@@ -155,7 +157,8 @@ def _declared(name: str, kind: Kind, provenance: Provenance) -> Artifact:
 
 
 def _caption(artifact: Artifact, provenance: Provenance, note: str) -> str:
-    corpora = " and ".join(provenance.fingerprints)
+    *most, last = provenance.fingerprints
+    corpora = f"{', '.join(most)} and {last}" if most else last
     origin = (
         f"Simulated conversations modelled on {corpora}, profile {provenance.profile}."
         if provenance.simulated

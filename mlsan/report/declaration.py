@@ -1,10 +1,11 @@
 """What a table or figure is declared as, beside the code that makes it."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["table", "figure"]
-Need = Literal["", "simulation", "names", "strangers", "sessions"]
+Need = Literal["", "simulation", "names", "strangers", "sessions", "voices"]
 FILES: dict[Kind, tuple[str, ...]] = {
     "table": (".csv", ".md", ".tex"),
     "figure": (".csv", ".png", ".pdf"),
@@ -21,7 +22,14 @@ class Artifact:
     caption: str
     needs: Need = ""
     """What the corpora must have for it to be made: known true styles, named speakers, named test
-    speakers whom training does not have, or sessions of speakers who talk to nobody else."""
+    speakers whom training does not have, sessions of speakers who talk to nobody else, or nEMO's
+    voices. nEMO's corpora have artifacts of their own and no others."""
+
+    def fits(self, offers: Container[Need]) -> bool:
+        """Whether corpora that offer these needs have this artifact."""
+        if "voices" in offers:
+            return self.needs == "voices"
+        return not self.needs or self.needs in offers
 
     @property
     def kind(self) -> Kind:

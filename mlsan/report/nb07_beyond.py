@@ -12,7 +12,7 @@ from mlsan.evaluation import Counts, difference, mean_score
 from mlsan.evaluation.counts import dialogue_counts
 from mlsan.report.declaration import Artifact
 from mlsan.report.style import DOUBLE, SYSTEM, dodge, legend_below, look_of, points
-from mlsan.report.tables import BASE, FULL, Table, change, plus_minus
+from mlsan.report.tables import BASE, FULL, STANDARDISED, Table, change, plus_minus
 from mlsan.training import AS_PRINTED
 from mlsan.vocabulary import Benchmark
 
@@ -156,6 +156,7 @@ def enrolment_figure(curve: pd.DataFrame) -> Figure:
 LINES: dict[str, dict[str, str]] = {
     BASE: {"color": SYSTEM[BASE]},
     AS_PRINTED: {"color": SYSTEM[AS_PRINTED], "linestyle": "--"},
+    STANDARDISED: {"color": SYSTEM[BASE], "linestyle": ":"},
     ORACLE: {"color": "0.35", "linestyle": ":"},
 }
 

@@ -54,7 +54,7 @@ def check(folder: Path, session: Session) -> list[Finding]:
     An artifact is not expected where the corpora do not offer what it needs.
     """
     entries = read_manifest(folder)
-    expected = [a for a in ARTIFACTS.values() if not a.needs or a.needs in session.offers]
+    expected = [a for a in ARTIFACTS.values() if a.fits(session.offers)]
     findings = (_finding(a, folder, entries.get(a.name), session) for a in expected)
     return [finding for finding in findings if finding is not None]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from mlsan.corpus.nemo.protocols import is_voices
 from mlsan.training.profiles import SCALES
 from mlsan.training.settings import RunSettings
 from mlsan.training.systems import AS_PRINTED, BASELINES, CELLS, run_settings
@@ -54,7 +55,7 @@ def robustness_runs(benchmark: Benchmark, profile: str, named: bool) -> list[Run
 
 
 def dev_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Table 8: dev dialogues of the training speakers, or of a session of their own.
+    """Table 10: dev dialogues of the training speakers, or of a session of their own.
 
     MELD and corpora without names have no sessions.
     """
@@ -67,6 +68,13 @@ def dev_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSetting
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
+def voices_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
+    """Table 8, on nEMO's corpora alone: MultiEMO, and ML-SAN as printed and ours."""
+    names = ("MultiEMO", AS_PRINTED, "ML-SAN") if is_voices(benchmark) else ()
+    systems = [{"system": name} for name in names]
+    return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
+
+
 def dose_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
     """Fig. 8: MultiEMO and ML-SAN, to be trained at each heterogeneity (not in `PLANS`)."""
     systems = [{"system": name} for name in ("MultiEMO", "ML-SAN")]
@@ -74,7 +82,7 @@ def dose_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettin
 
 
 def standardised_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Table 1: MultiEMO, to be trained on features standardised by speaker (not in `PLANS`)."""
+    """Tables 1 and 8: MultiEMO, to be trained on standardised features (not in `PLANS`)."""
     systems = [{"system": "MultiEMO"}]
     return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
 
@@ -98,4 +106,5 @@ PLANS: dict[str, Plan] = {
     "neutrality": neutrality_runs,
     "robustness": robustness_runs,
     "dev": dev_runs,
+    "voices": voices_runs,
 }

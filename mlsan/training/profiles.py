@@ -10,6 +10,8 @@ class Scale(Frozen):
     """Fields of the models' settings. Each model takes those that it has."""
     train: dict[Benchmark, dict[str, float]] = {}
     """By benchmark; a corpus of another name has IEMOCAP's."""
+    voices: dict[str, float]
+    """For nEMO's corpora instead of `model` and `train`."""
     systems: dict[str, dict[str, int]] = {}
     """Fields of single systems."""
     seeds: tuple[int, ...]
@@ -25,6 +27,9 @@ class Scale(Frozen):
 _NARROW = {"d": 64, "feedforward": 128, "classifier": 64, "hidden": 64, "layers": 1}
 _NARROW |= {"speaker_dim": 16}
 _SHALLOW = {"MMGCN": {"layers": 4}}
+# nEMO has 88 features and about 3,000 training utterances: one size for profiles small and paper.
+VOICES = {"d": 64, "feedforward": 128, "classifier": 64, "layers": 1, "speaker_dim": 16}
+VOICES |= {"batch": 64, "epochs": 24, "lr": 2e-3, "film_rate": 1.0}
 SCALES: dict[str, Scale] = {
     "smoke": Scale(
         model={**_NARROW, "d": 16},
@@ -32,6 +37,7 @@ SCALES: dict[str, Scale] = {
             "MELD": {"batch": 8, "epochs": 2, "lr": 3e-3},
             "IEMOCAP": {"batch": 4, "epochs": 2, "lr": 3e-3},
         },
+        voices={**VOICES, "d": 16, "epochs": 2},
         systems=_SHALLOW,
         seeds=(0, 1),
         few=(0, 1),
@@ -44,6 +50,7 @@ SCALES: dict[str, Scale] = {
             "MELD": {"batch": 32, "epochs": 8, "lr": 2e-3},
             "IEMOCAP": {"batch": 16, "epochs": 16, "lr": 3e-3},
         },
+        voices=VOICES,
         systems=_SHALLOW,
         seeds=(0, 1, 2, 3, 4),
         few=(0, 1, 2),
@@ -51,6 +58,7 @@ SCALES: dict[str, Scale] = {
         doses=(0.0, 0.5, 1.0),
     ),
     "paper": Scale(
+        voices=VOICES,
         seeds=(0, 1, 2, 3, 4),
         few=(0, 1, 2, 3, 4),
         lambdas=(0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),

@@ -2,6 +2,7 @@
 
 import torch
 
+from mlsan.corpus.nemo.protocols import is_voices
 from mlsan.model import MODELS, model_class
 from mlsan.model.interface import ModelSettings
 from mlsan.model.losses import LOSSES
@@ -136,7 +137,7 @@ def _default_fields(benchmark: Benchmark, profile: str, system: str) -> dict[str
     return {
         **(published if system in BASELINES else MULTIEMO[usual]),
         **scale.model,
-        **scale.train.get(usual, {}),
+        **(scale.voices if is_voices(benchmark) else scale.train.get(usual, {})),
         **scale.systems.get(system, {}),
         "device": default_device(profile),
         **parts,

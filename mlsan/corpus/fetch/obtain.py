@@ -9,6 +9,7 @@ from mlsan.corpus.catalogue import DATA, read_any
 from mlsan.corpus.crosscheck import check_published
 from mlsan.corpus.errors import CorpusError
 from mlsan.corpus.fetch.meld_text import build_meld_text, model_folder
+from mlsan.corpus.fetch.nemo import obtain_nemo
 from mlsan.corpus.fetch.published import (
     FEATURES_URL,
     TRANSCRIPTS_URL,
@@ -75,4 +76,4 @@ def describe(corpus: Corpus, folder: Path, say: Say) -> None:
     say(f"{folder / corpus.benchmark}: {counts} dialogues; features {features}")
 
 
-_OBTAIN = {"meld-text": obtain_meld_text, "multiemo": obtain_multiemo}
+_OBTAIN = {"meld-text": obtain_meld_text, "multiemo": obtain_multiemo, "nemo": obtain_nemo}

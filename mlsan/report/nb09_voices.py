@@ -1,0 +1,327 @@
+"""Notebook 9: real voices (Table 8 and Fig. 12), on nEMO."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mlsan.corpus.nemo.protocols import NOTES
+from mlsan.evaluation import Counts, difference, mean_score
+from mlsan.evaluation.acoustics import HIGHEST, LOWEST, contour, mel_spectrogram
+from mlsan.evaluation.significance import NO_TEST, adjusted, compared
+from mlsan.report.declaration import Artifact
+from mlsan.report.nb07_beyond import CURVE
+from mlsan.report.style import DOUBLE, MODALITY, dodge, legend_below, look_of, points
+from mlsan.report.tables import BASE, FULL, STANDARDISED, Table, change, p_text, plus_minus
+from mlsan.training import AS_PRINTED
+
+MADE_UP = f"{NOTES[0][0].upper()}{NOTES[0][1:]}."
+LINEAR, FLAT = "linear probe", "linear probe, features standardised by speaker"
+ORDER = (LINEAR, FLAT, BASE, STANDARDISED, AS_PRINTED, FULL)
+NOTEBOOKS = ("09_voices",)
+GENDER = {"female": "#882255", "male": "#44AA99"}
+
+TABLE8 = Artifact(
+    "table8_voices",
+    NOTEBOOKS,
+    "Table 8",
+    "nEMO: weighted F1 (points), mean ± sd over seeds, and differences to MultiEMO with 95 % "
+    "intervals over seeds and test sessions. Seen: all nine actors, test sentences that training "
+    "lacks. Unseen: folds whose test actors training lacks, pooled into one test set (five folds "
+    "with all nine actors; two in profile smoke), by the number of unlabelled utterances of other "
+    'test sessions that each of them is enrolled with ("all": all of their test utterances). Rows '
+    "on standardised features use all utterances of every speaker, those of test included; the "
+    "others use no test utterance. p is that of the paired t-test over seeds with Holm's "
+    "correction. A linear probe is the same for every seed.",
+    needs="voices",
+)
+SECOND = f"{FULL} − {STANDARDISED}"
+
+Unseen = Mapping[tuple[str, str], Counts]
+"""By system and amount of enrolment, "" for none."""
+
+
+def voices_table(seen: Mapping[str, Counts], unseen: Unseen) -> Table:
+    """Table 8: every system on seen and on unseen actors, with tests against MultiEMO.
+
+    `data` has one row per protocol, system and amount: protocol, system, amount, reference,
+    utterances, wf1_mean, wf1_sd (over seeds; NaN for the probes, which are the same for every
+    seed), asked, and the columns of `compare_all`. ML-SAN is also compared with MultiEMO on
+    standardised features. Holm's adjustment is over all rows.
+    """
+    protocols: dict[str, Unseen] = {
+        "seen": {(system, ""): counts for system, counts in seen.items()},
+        "unseen": unseen,
+    }
+    rows = []
+    for protocol, entries in protocols.items():
+        for (system, amount), counts in entries.items():
+            most = next((c for (s, _), c in entries.items() if s == STANDARDISED), None)
+            also = system == FULL and amount in ("", "all") and most is not None
+            for name, other in ((BASE, entries[BASE, ""]), *([(STANDARDISED, most)] * also)):
+                row = {"protocol": protocol, "system": system, "amount": amount}
+                row |= {"reference": "" if system == name else name}
+                row |= {"utterances": int(counts.support.sum()), **counts.mean_and_sd()}
+                if system in (LINEAR, FLAT):
+                    row["wf1_sd"] = np.nan
+                row |= {"asked": counts.asked, "seeds": len(counts.seeds)} | NO_TEST
+                rows.append(row | (compared(counts, other) if system != name else {}))
+    data = adjusted(pd.DataFrame(rows))
+    return Table(data, _shown(data))
+
+
+def _shown(data: pd.DataFrame) -> pd.DataFrame:
+    """Two lines per system: scores, then differences to MultiEMO with Holm's p of the t-test."""
+    columns = {("seen", ""): "seen", ("unseen", ""): "unseen, 0"}
+    columns |= {("unseen", str(n)): f"unseen, {n}" for n in CURVE}
+    shown = []
+    for system in ORDER:
+        own = data[data["system"] == system]
+        scores, deltas, second = {"system": system}, {"system": "Δ [95 %], p"}, {"system": SECOND}
+        for row in own.to_dict("records"):
+            column = columns[row["protocol"], row["amount"]]
+            scores[column] = plus_minus(row["wf1_mean"], row["wf1_sd"])
+            line = second if row["reference"] == STANDARDISED else deltas
+            text = change(row["delta"], row["low"], row["high"])
+            line[column] = f"{text}, {p_text(row['p_t_holm'])}"
+        shown += [
+            scores,
+            *([deltas] if system != BASE else []),
+            *([second] if len(second) > 1 else []),
+        ]
+    names = list(dict.fromkeys(["system", *columns.values()]))
+    return pd.DataFrame(shown, columns=names).fillna("")
+
+
+SOUND = Artifact(
+    "fig12_voices_sound",
+    NOTEBOOKS,
+    "Fig. 12a",
+    "One sentence by two actors in two emotions: waveform, mel spectrogram (dB) and pitch. The CSV "
+    "has pitch and sound level by frame.",
+    needs="voices",
+)
+
+
+def sound_table(
+    clips: Mapping[str, tuple[Float[np.ndarray, "_sample"], int]],
+) -> pd.DataFrame:
+    """Pitch (Hz) and level (dB) of clips, samples with their rate: clip, time (s), pitch, level."""
+    parts = [
+        pd.DataFrame(contour(samples, rate)._asdict()).assign(clip=name)
+        for name, (samples, rate) in clips.items()
+    ]
+    return pd.concat(parts, ignore_index=True)[["clip", "time", "pitch", "level"]]
+
+
+def sound_figure(
+    clips: Mapping[str, tuple[Float[np.ndarray, "_sample"], int]], frames: pd.DataFrame
+) -> Figure:
+    """Fig. 12a: a column per clip. `frames` is `sound_table`."""
+    figure, axes = plt.subplots(
+        3,
+        len(clips),
+        figsize=(DOUBLE, 4.2),
+        squeeze=False,
+        sharex="col",
+        sharey="row",
+        layout="constrained",
+    )
+    for (wave, mel, pitch), (name, (samples, rate)) in zip(axes.T, clips.items(), strict=True):
+        seconds = len(samples) / rate
+        time = np.arange(len(samples)) / rate
+        wave.plot(time, samples, color="0.3", linewidth=0.3, rasterized=True)
+        wave.set(title=name, xlim=(0, seconds))
+        power = mel_spectrogram(samples, rate)
+        extent = (0, seconds, 0, len(power))
+        look = {"origin": "lower", "aspect": "auto", "cmap": "magma", "interpolation": "nearest"}
+        mel.imshow(power, extent=extent, vmin=power.max() - 70, vmax=power.max(), **look)
+        own = frames[frames["clip"] == name]
+        pitch.plot(own["time"], own["pitch"], ".", markersize=2, color=MODALITY["audio"])
+        middle = own["pitch"].median()
+        pitch.axhline(middle, color="0.5", linewidth=0.8, linestyle=":")
+        pitch.annotate(f"{middle:.0f} Hz", (seconds, middle), ha="right", va="bottom", fontsize=7)
+        pitch.set(yscale="log", ylim=(LOWEST, HIGHEST), xlabel="time (s)")
+    axes[2, 0].set_yticks([100, 200, 400], ["100", "200", "400"])
+    axes[2, 0].minorticks_off()
+    for axis, name in zip(axes[:, 0], ("amplitude", "mel band", "pitch (Hz)"), strict=True):
+        axis.set_ylabel(name)
+    return figure
+
+
+CALIBRATION = Artifact(
+    "fig12_voices_calibration",
+    NOTEBOOKS,
+    "Fig. 12b",
+    "Mean pitch and sound level of every test utterance of two unseen actors, before and after "
+    "calibration with all of their unlabelled utterances; squares are medians. Pitch is "
+    "eGeMAPS' F0semitoneFrom27.5Hz_sma3nz_amean in Hz, level its equivalentSoundLevel_dBp.",
+    needs="voices",
+)
+
+
+def calibration_figure(places: pd.DataFrame, genders: Mapping[str, str]) -> Figure:
+    """Fig. 12b: `pitch_and_level` of two actors, one panel per stage."""
+    figure, axes = plt.subplots(
+        1, 2, figsize=(DOUBLE, 2.8), sharex=True, sharey=True, layout="constrained"
+    )
+    for axis, (stage, part) in zip(axes, places.groupby("stage", sort=False), strict=True):
+        for actor, own in part.groupby("speaker", sort=False):
+            gender = genders[actor]
+            look = {"color": GENDER[gender], "linestyle": ""}
+            axis.plot(own["pitch"], own["level"], "o", markersize=2, alpha=0.35, **look)
+            middle = own[["pitch", "level"]].median()
+            edge = {"markeredgecolor": "black", "label": f"{actor} ({gender})"}
+            axis.plot(*middle, "s", markersize=7, **look, **edge)
+        axis.set(title=stage, xlabel="mean pitch (Hz)", xscale="log")
+    axes[0].set_xticks([100, 150, 200, 300], ["100", "150", "200", "300"])
+    axes[0].minorticks_off()
+    axes[0].set_ylabel("sound level (dB)")
+    legend_below(figure, axes[0], columns=2)
+    return figure
+
+
+CURVES = Artifact(
+    "fig12_voices_enrolment",
+    NOTEBOOKS,
+    "Fig. 12c",
+    "Weighted F1 (points) on unseen actors, folds pooled, against the number of their "
+    'unlabelled utterances of other test sessions that calibrate them; "all" are all of their test '
+    "utterances. One trained ML-SAN per seed and fold serves every number. MultiEMO on features "
+    "standardised by speaker uses all utterances of every speaker, MultiEMO and ML-SAN as printed "
+    "use none. Means over seeds with 95 % intervals over seeds and test sessions.",
+    needs="voices",
+)
+
+ACTORS = Artifact(
+    "fig12_voices_actors",
+    NOTEBOOKS,
+    "Fig. 12d",
+    "Weighted F1 (points) of each actor, unseen in training: MultiEMO, ML-SAN without enrolment "
+    "and with all of the actor's unlabelled test utterances; and what full enrolment gains over "
+    "MultiEMO. Means over seeds with 95 % intervals over seeds and test sessions.",
+    needs="voices",
+)
+
+
+def actors_table(
+    systems: Mapping[str, Mapping[str, Counts]], genders: Mapping[str, str]
+) -> pd.DataFrame:
+    """Every actor's score with every system: `by_actor` counts by system.
+
+    Columns: actor, gender, system, utterances, seeds, wf1, low, high, and delta, delta_low and
+    delta_high, the difference to MultiEMO (NaN for MultiEMO). Actors are in the order of the last
+    system's gain, the largest first.
+    """
+    rows = []
+    for system, actors in systems.items():
+        for actor, counts in actors.items():
+            row = {"actor": actor, "gender": genders[actor], "system": system}
+            row |= {"utterances": int(counts.support.sum()), "seeds": len(counts.seeds)}
+            row |= dict(zip(("wf1", "low", "high"), mean_score(counts)[:3], strict=True))
+            delta = np.full(3, np.nan)
+            if system != BASE:
+                delta = difference(counts, systems[BASE][actor])[:3]
+            rows.append(row | dict(zip(("delta", "delta_low", "delta_high"), delta, strict=True)))
+    table = pd.DataFrame(rows)
+    last = table[table["system"] == table["system"].iloc[-1]].set_index("actor")["delta"]
+    return table.sort_values("actor", key=lambda a: -a.map(last), kind="stable", ignore_index=True)
+
+
+def actors_figure(table: pd.DataFrame) -> Figure:
+    """Fig. 12d: `actors_table`; scores left, gains right."""
+    actors, systems = list(table["actor"].unique()), list(table["system"].unique())
+    figure, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 2.9), layout="constrained")
+    for system in systems:
+        own = table[table["system"] == system].set_index("actor").loc[actors]
+        name = FULL if system.startswith(FULL) else system
+        look = look_of(name, hollow="none" in system) | {"label": system, "linestyle": ""}
+        place = np.arange(len(actors)) + 1.5 * dodge(systems, system)
+        points(left, place, own, "wf1", **look)
+    gains = own[["delta", "delta_low", "delta_high"]]
+    gains = gains.rename(columns={"delta_low": "low", "delta_high": "high"})
+    look = look_of(FULL) | {"linestyle": ""}
+    points(right, np.arange(len(actors)), gains, "delta", **look)
+    right.axhline(0, color="black", linewidth=0.8)
+    names = [f"{actor}\n{own.loc[actor, 'gender'][0]}" for actor in actors]
+    for axis in (left, right):
+        axis.set_xticks(range(len(actors)), names)
+    left.set_ylabel("W-F1 (%)")
+    right.set_ylabel(f"{FULL}, all − {BASE} (points)")
+    legend_below(figure, left, columns=len(systems))
+    return figure
+
+
+INSIDE = Artifact(
+    "fig12_voices_inside",
+    NOTEBOOKS,
+    "Fig. 12e",
+    "Left: the features that FiLM moves most, with eGeMAPS' names: median absolute change of each "
+    "unseen actor's utterances, in standard deviations over the training clips, enrolled with all "
+    "unlabelled test utterances, mean over seeds; bars are means over actors. Right: the gate of "
+    "each seen actor, mean over channels, one dot per seed.",
+    needs="voices",
+)
+
+
+def most_moved(moved: pd.DataFrame, count: int = 12) -> list[str]:
+    """The features with the largest mean `move` over speakers, the largest first."""
+    return moved.groupby("feature")["move"].mean().nlargest(count).index.tolist()
+
+
+def inside_figure(moved: pd.DataFrame, gates: pd.DataFrame, genders: Mapping[str, str]) -> Figure:
+    """Fig. 12e: `moved` has speaker, feature and move, `gates` speaker, seed and gate."""
+    features = most_moved(moved)
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(DOUBLE, 3.2), width_ratios=(1.2, 1), layout="constrained"
+    )
+    rows = moved[moved["feature"].isin(features)]
+    means = rows.groupby("feature")["move"].mean().loc[features]
+    left.barh(range(len(features)), means, color="0.88")
+    _dots(left, rows["move"], rows["feature"].map(features.index), rows["speaker"], genders)
+    left.set_yticks(range(len(features)), features, fontsize=6)
+    left.invert_yaxis()
+    left.set_xlabel("change by calibration (sd)")
+    actors = list(gates["speaker"].unique())
+    _dots(right, gates["gate"], gates["speaker"].map(actors.index), gates["speaker"], genders)
+    right.set_yticks(range(len(actors)), actors)
+    right.invert_yaxis()
+    right.set(xlabel="gate: mean of $g$", xlim=(0, 1))
+    legend_below(figure, left, columns=2)
+    return figure
+
+
+def _dots(
+    axis: Axes, x: pd.Series, y: pd.Series, speaker: pd.Series, genders: Mapping[str, str]
+) -> None:
+    gender = speaker.map(lambda name: genders.get(name, ""))
+    for name, colour in GENDER.items():
+        own = gender == name
+        axis.plot(x[own], y[own], "o", markersize=3, color=colour, label=name)
+    axis.plot(x[gender == ""], y[gender == ""], "o", markersize=3, color="0.5")
+
+
+CONFUSION = Artifact(
+    "fig12_voices_confusion",
+    NOTEBOOKS,
+    "Fig. 12f",
+    "Confusion of emotions on unseen actors, folds pooled: MultiEMO, and ML-SAN with all of "
+    "the actors' unlabelled test utterances. Row percentages, with counts summed over seeds.",
+    needs="voices",
+)
+
+
+def largest_changes(shares: pd.DataFrame, systems: Sequence[str], count: int = 3) -> pd.DataFrame:
+    """The confusions whose share changes most from the first to the second of `systems`.
+
+    Columns: emotion, predicted, before, after and change (points), the largest change first.
+    """
+    wide = shares.pivot(index=["emotion", "predicted"], columns="system", values="share") * 100
+    found = pd.DataFrame({"before": wide[systems[0]], "after": wide[systems[1]]}).reset_index()
+    found = found[found["emotion"] != found["predicted"]]
+    found["change"] = found["after"] - found["before"]
+    return found.sort_values("change", key=lambda c: -c.abs(), ignore_index=True).head(count)

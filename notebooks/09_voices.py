@@ -1,0 +1,541 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 9 · Real voices
+#
+# **Question.** Does calibration by speaker help on real voices: for people who are in training, and for strangers of whom there are 0, 1, 10 or all *unlabelled* utterances?
+#
+# **Produces.** Table 8 (`table8_voices`) and Fig. 12 a–f (`fig12_voices_…`), in `figures/nemo/`. The paper has none of them.
+#
+# **Needs.** Nothing: the features of nEMO's 4,481 clips are part of the package. This notebook always uses them, whatever `CORPUS` the others use.
+#
+# **Time.** smoke: a minute · small: 12 to 20 minutes on two cores the first time, 3 after that · paper: as small.
+
+# %% tags=["parameters"]
+import os
+
+PROFILE = os.environ.get("PROFILE", "small")
+CORPUS = "nemo"  # here always
+DATA = ""
+JOBS = os.environ.get("JOBS", "")
+DEVICE = os.environ.get("DEVICE", "")
+
+# %%
+from mlsan.study import check_parameters, open_study
+
+check_parameters(globals())
+study = open_study("09_voices", PROFILE, "nemo", "", JOBS, DEVICE)
+
+# %%
+import numpy as np
+import pandas as pd
+from IPython.display import Audio, Markdown, display
+
+from mlsan.corpus import Dialogue
+from mlsan.corpus.nemo.protocols import FOLDS, SEEN, scaling, splits
+from mlsan.corpus.nemo.recordings import CLIPS, EMOTIONS, recordings
+from mlsan.corpus.nemo.sound import read_clip
+from mlsan.evaluation import mean_over_seeds, score_predictions
+from mlsan.evaluation.counts import dialogue_counts, gathered
+from mlsan.evaluation.heterogeneity import variance_shares
+from mlsan.evaluation.metrics import summed_confusion
+from mlsan.evaluation.neutrality import chance_level, withheld_stages
+from mlsan.evaluation.probes import emotion_predictions
+from mlsan.evaluation.qualitative import speaker_weights
+from mlsan.evaluation.strangers import enrol, predict
+from mlsan.evaluation.voices import (
+    LEVEL,
+    PITCH,
+    by_actor,
+    hertz,
+    moves,
+    pitch_and_level,
+    pooled,
+    pooled_unseen,
+    speaker_probes,
+)
+from mlsan.report import use_style
+from mlsan.report.nb06_qualitative import confusion_figure
+from mlsan.report.nb07_beyond import CURVE, MARKS, enrolment_curve, enrolment_figure
+from mlsan.report.nb09_voices import (
+    FLAT,
+    LINEAR,
+    MADE_UP,
+    actors_figure,
+    actors_table,
+    calibration_figure,
+    inside_figure,
+    largest_changes,
+    most_moved,
+    sound_figure,
+    sound_table,
+    voices_table,
+)
+from mlsan.report.tables import STANDARDISED
+from mlsan.training import AS_PRINTED
+
+use_style()
+
+# %% [markdown]
+# ## Nine people, ninety sentences, six emotions
+#
+# **nEMO** is acted Polish speech: four women and five men say the same ninety sentences in six emotions. The recordings may be passed on under CC BY-NC-SA 4.0 with attribution (Christop 2024), so their features are in this package: openSMILE's eGeMAPSv02 functionals, 88 numbers per clip, such as the mean pitch, the loudness and the share of voiced speech. The paper's audio features are openSMILE's too.
+
+# %%
+clips = recordings()
+genders = dict(zip(clips.speaker.tolist(), clips.gender.tolist(), strict=True))
+assert clips.features.shape == (4481, 88)
+assert len(genders) == 9
+print(
+    pd.Series(genders).value_counts().to_dict(), pd.Series(clips.emotion).value_counts().to_dict()
+)
+
+# %% [markdown]
+# Here is one sentence, *Ten miesiąc minął bardzo szybko* ("This month went by very quickly"), by a woman and a man, neutral and angry. **Predict:** whose pitch is higher, that of the neutral woman or that of the angry man? (The players are there if the package was installed from the repository; the recordings are nEMO's, CC BY-NC-SA 4.0.)
+
+# %% tags=["nbval-ignore-output"]
+voices = {"IC0": "woman IC0", "TP0": "man TP0"}
+files = {
+    f"{who}, {emotion}": CLIPS / f"{actor}_{emotion}_14.wav"
+    for actor, who in voices.items()
+    for emotion in ("neutral", "anger")
+}
+for name, file in files.items():
+    if file.exists():
+        display(Markdown(name), Audio(filename=file))
+
+# %% tags=["nbval-ignore-output"]
+sounds = {name: read_clip(file) for name, file in files.items() if file.exists()}
+if sounds:
+    frames = sound_table(sounds)
+    figure12a = sound_figure(sounds, frames)
+    display(Markdown(study.save_figure(figure12a, frames, "fig12_voices_sound")))
+else:
+    print("skipped: the clips are in the repository, not in the installed package")
+
+# %%
+place = {name: clips.names.tolist().index(name) for name in (PITCH, LEVEL)}
+row = {name: i for i, name in enumerate(clips.clip.tolist())}
+for name, file in files.items():
+    pitch, level = (clips.features[row[file.stem], place[part]] for part in (PITCH, LEVEL))
+    print(f"{name}: mean pitch {hertz(pitch):.0f} Hz, level {level:.1f} dB")
+low, high = (clips.features[row[c], place[PITCH]] for c in ("TP0_anger_14", "IC0_neutral_14"))
+assert low < high, "the angry man is lower than the neutral woman"
+
+# %% [markdown]
+# A raised voice means something only against this person's usual voice. That is what calibration by speaker is for. How much of a feature is the speaker, and how much the emotion?
+
+# %%
+speaker_share, emotion_share = variance_shares(study.corpora[SEEN], "audio")
+assert speaker_share > 2 * emotion_share
+print(f"median feature: {speaker_share:.0f} % of variance between speakers,", end=" ")
+print(f"{emotion_share:.0f} % between emotions")
+
+# %% [markdown]
+# ## Two protocols
+#
+# - **Seen:** all nine actors are in training, and test has sentences that training lacks.
+# - **Unseen:** training lacks the test actors. Five folds of two, two, two, two and one actor cover all nine, and their test sets are pooled into one.
+#
+# MultiEMO needs dialogues, and nEMO has none. So *sessions* are made up: two actors take turns, and each turn is a clip drawn at random. **Nobody talks to anybody here, and context carries nothing**; a model that reads context can only lose by it. The text would say nothing either, since every sentence is said in every emotion: audio is the only modality.
+
+# %%
+parts = splits(SEEN)
+sentences = {part: set(clips.sentence[rows].tolist()) for part, rows in parts.items()}
+assert not sentences["train"] & sentences["test"]
+print({part: len(said) for part, said in sentences.items()}, "sentences")
+held = {fold: set(clips.speaker[splits(fold)["test"]].tolist()) for fold in FOLDS}
+assert sum(map(len, held.values())) == len(set.union(*held.values())) == 9
+for fold in FOLDS:
+    assert not held[fold] & set(clips.speaker[splits(fold)["train"]].tolist())
+print({fold: sorted(actors) for fold, actors in held.items()})
+
+# %% tags=["nbval-ignore-output"]
+corpora = study.corpora
+folds = [name for name in corpora if name != SEEN]
+pd.DataFrame(
+    [
+        {
+            "corpus": name,
+            **{f"{part} sessions": len(getattr(c, part)) for part in ("train", "dev", "test")},
+            "test utterances": sum(map(len, c.test)),
+            "strangers in test": ", ".join(study.strangers[name]) or "none",
+        }
+        for name, c in corpora.items()
+    ]
+)
+
+# %% [markdown]
+# ## Training
+#
+# MultiEMO, ML-SAN as printed, and ML-SAN are trained once per seed and protocol or fold; MultiEMO also on features that are standardised by speaker. Two linear probes show what can be read off a single utterance by a straight line.
+
+# %% tags=["nbval-ignore-output"]
+plan = study.plan("voices")
+table = study.sweep(plan)
+other = study.standardised()
+standardised = other.sweep(other.standardised_plan()).assign(system=STANDARDISED)
+trained = pd.concat([table, standardised], ignore_index=True)
+trained.pivot_table(index="benchmark", columns="system", values=["dev_wf1", "test_wf1"]).round(1)
+
+# %%
+assert not (trained["status"] == "failed").any(), trained.loc[
+    trained["status"] == "failed", "error"
+]
+assert set(table["seed"]) == set(study.seeds)
+print(", ".join(trained["system"].unique()), "- no run failed")
+
+# %% [markdown]
+# ## Table 8
+#
+# One trained ML-SAN per seed and fold is tested with the unseen actors enrolled from nothing, from 1, 3, 10, 30 and 100 utterances of other test sessions, and from all of their test utterances. **Predict:** how much does a stranger cost, and how many utterances win it back?
+
+# %% tags=["nbval-ignore-output"]
+amounts = (*CURVE, *MARKS)
+ours = table[table["system"] == "ML-SAN"]
+readers = {amount: study.reader(plan, amount) for amount in amounts}
+found = gathered(table, study.predictions, study.emotions)
+flat = gathered(standardised, other.predictions, study.emotions)
+for name in corpora:
+    found[name][STANDARDISED] = flat[name][STANDARDISED]
+    for probe, source in ((LINEAR, study), (FLAT, other)):
+        every = dict.fromkeys(study.seeds, emotion_predictions(source.corpora[name], ("audio",)))
+        found[name][probe] = dialogue_counts(every, len(EMOTIONS))
+enrolled = {
+    amount: pooled([f["ML-SAN"] for f in gathered(unseen, read, study.emotions).values()])
+    for unseen in [ours[ours["benchmark"] != SEEN]]
+    for amount, read in readers.items()
+}
+pools = pooled_unseen(found, SEEN)
+unseen = {
+    (system, "all" if system in (STANDARDISED, FLAT) else ""): counts
+    for system, counts in pools.items()
+    if system != "ML-SAN"
+}
+unseen |= {("ML-SAN", str(amount)): enrolled[amount] for amount in CURVE}
+table8 = voices_table(found[SEEN], unseen)
+by = ("benchmark", "system")
+display(Markdown(study.save_table(table8, "table8_voices", trained, MADE_UP, by)))
+
+# %%
+whole = [name for name in FOLDS if name in corpora]
+assert all(
+    np.array_equal(counts.support, pools["MultiEMO"].support) for counts in enrolled.values()
+)
+assert pools["MultiEMO"].support.sum() == sum(len(d) for name in whole for d in corpora[name].test)
+assert np.array_equal(enrolled[0].table, pools["ML-SAN"].table), "0 is the runs' own score"
+print("every row of the unseen actors is scored on the same utterances")
+
+# %% tags=["nbval-ignore-output"]
+tests = table8.data.dropna(subset=["delta", "low"])
+lines = []
+for row in tests[tests["system"] == "ML-SAN"].itertuples():
+    enrolled_with = f"unseen actors, {row.amount} utterances"
+    who = "seen actors" if row.protocol == "seen" else enrolled_with
+    word = "includes" if row.low <= 0 <= row.high else "excludes"
+    lines.append(
+        f"- {who}: ML-SAN {row.wf1_mean:.2f}, minus {row.reference} {row.delta:+.2f} "
+        f"[{row.low:+.2f}, {row.high:+.2f}]; the interval {word} zero."
+    )
+display(Markdown("\n".join(lines)))
+
+# %% [markdown]
+# ## The curve
+#
+# Notebook 7 draws this curve for simulated strangers. Here are real ones, with the dialogue so far and the dialogue as further kinds of enrolment. A session here is a random sample of the actor's emotions, unlike a dialogue in which emotions last. **Predict:** is the session a better or a worse enrolment than notebook 7's dialogues?
+
+# %% tags=["nbval-ignore-output"]
+strange = "nEMO, unseen"
+lines = {system: pools[system] for system in ("MultiEMO", AS_PRINTED, STANDARDISED)}
+curve = enrolment_curve({strange: enrolled}, {strange: lines})
+figure12c = enrolment_figure(curve)
+keys = list(trained.loc[trained["benchmark"] != SEEN, "run"])
+display(Markdown(study.save_figure(figure12c, curve, "fig12_voices_enrolment", keys, MADE_UP)))
+
+# %% tags=["nbval-ignore-output"]
+own = curve[curve["amount"] != ""].set_index("amount")
+along = own.loc[[str(amount) for amount in CURVE], "wf1"]
+fall = max(0.0, float((along.cummax() - along).max()))
+display(
+    Markdown(
+        f"From none ({own.loc['0', 'wf1']:.2f}) to all ({own.loc['all', 'wf1']:.2f}), ten "
+        f"utterances gain {100 * own.loc['10', 'gained']:.0f} % and the session "
+        f"{100 * own.loc['dialogue', 'gained']:.0f} %. The curve falls by at most {fall:.2f} points."
+    )
+)
+
+# %% [markdown]
+# ## Who gains, who loses
+#
+# A mean over nine actors can hide that some lose. **Predict** whether everybody gains.
+
+# %% tags=["nbval-ignore-output"]
+strangers = table[(table["benchmark"] != SEEN) & table["system"].isin(["MultiEMO", "ML-SAN"])]
+base, adapted = (strangers[strangers["system"] == s] for s in ("MultiEMO", "ML-SAN"))
+actors = {
+    "MultiEMO": by_actor(base, study.predictions, len(EMOTIONS)),
+    "ML-SAN, none": by_actor(adapted, readers[0], len(EMOTIONS)),
+    "ML-SAN, all": by_actor(adapted, readers["all"], len(EMOTIONS)),
+}
+people = actors_table(actors, genders)
+figure12d = actors_figure(people)
+keys = list(strangers["run"])
+display(Markdown(study.save_figure(figure12d, people, "fig12_voices_actors", keys, MADE_UP)))
+
+# %%
+assert set(people["actor"]) == set.union(*(held[name] for name in folds))
+assert people.groupby("system")["utterances"].sum().nunique() == 1
+print("one row per actor and system:", list(people["system"].unique()))
+
+# %% tags=["nbval-ignore-output"]
+full = people[people["system"] == "ML-SAN, all"]
+gains, loses = full[full["delta_low"] > 0], full[full["delta_high"] < 0]
+best, worst = full.loc[full["delta"].idxmax()], full.loc[full["delta"].idxmin()]
+display(
+    Markdown(
+        f"With full enrolment {len(gains)} of {len(full)} actors gain by an interval that excludes "
+        f"zero, {len(loses)} lose by one. The most: {best['actor']} {best['delta']:+.1f} "
+        f"[{best['delta_low']:+.1f}, {best['delta_high']:+.1f}]; the least: {worst['actor']} "
+        f"{worst['delta']:+.1f} [{worst['delta_low']:+.1f}, {worst['delta_high']:+.1f}]."
+    )
+)
+
+# %% [markdown]
+# ## Calibration, in Hz and dB
+#
+# FiLM works on standardised features, but a feature's scale can be undone: eGeMAPS counts pitch in semitones above 27.5 Hz (`F0semitoneFrom27.5Hz_sma3nz_amean`) and level in dB below full scale (`equivalentSoundLevel_dBp`). Here are all utterances of two strangers, a woman and a man, before and after calibration. **Predict** where the two clouds go.
+
+# %% tags=["nbval-ignore-output"]
+fold = next(name for name in folds if "IC0" in study.strangers[name])
+run = study.config(fold, "ML-SAN")
+stages = study.stages(run, "test", "all")
+places = pitch_and_level(stages, clips.names, *scaling(fold))
+places["emotion"] = np.array(EMOTIONS)[places["label"]]
+figure12b = calibration_figure(places, genders)
+note = f"{fold}, seed {run.seed}. {MADE_UP}"
+data = places.drop(columns="label")
+text = study.save_figure(figure12b, data, "fig12_voices_calibration", [study.key(run)], note)
+display(Markdown(text))
+
+# %% tags=["nbval-ignore-output"]
+middle = places.groupby(["speaker", "stage"], sort=False)[["pitch", "level"]].median()
+lines = []
+for actor in places["speaker"].unique():
+    before, after = middle.loc[(actor, "raw")], middle.loc[(actor, "calibrated")]
+    lines.append(
+        f"- {actor} ({genders[actor]}): median pitch {before['pitch']:.0f} → "
+        f"{after['pitch']:.0f} Hz, level {before['level']:.1f} → {after['level']:.1f} dB."
+    )
+display(Markdown("\n".join(lines)))
+
+# %%
+raw = places[places["stage"] == "raw"].reset_index()
+pitches = clips.features[:, place[PITCH]]
+own = clips.speaker == raw["speaker"].iloc[0]
+mine = raw[raw["speaker"] == raw["speaker"].iloc[0]]
+assert np.isclose(np.median(hertz(pitches[own])), mine["pitch"].median(), rtol=1e-3)
+print("undoing the scale gives openSMILE's own numbers back")
+
+# %% [markdown]
+# ## Inside: features, gates, and who is speaking
+#
+# Which of the 88 features does calibration move most, and does the gate treat the actors of the seen protocol differently? **Predict:** is pitch among the first?
+
+# %% tags=["nbval-ignore-output"]
+moved, gates = [], []
+for run in (r for r in plan if study.system(r) == "ML-SAN"):
+    if run.benchmark == SEEN:
+        weights = speaker_weights(run, corpora[SEEN], study.model(run), sorted(genders))
+        gates.append(weights[weights["modality"] == "audio"].assign(seed=run.seed))
+    else:
+        seen = study.stages(run, "test", "all")
+        moved.append(moves(seen, clips.names).assign(seed=run.seed))
+gates = pd.concat(gates, ignore_index=True)[["speaker", "seed", "gate"]]
+moved = pd.concat(moved).groupby(["speaker", "feature"], sort=False)["move"].mean().reset_index()
+figure12e = inside_figure(moved, gates, genders)
+data = pd.concat([moved.assign(part="FiLM"), gates.assign(part="gate")], ignore_index=True)
+keys = list(ours["run"])
+display(Markdown(study.save_figure(figure12e, data, "fig12_voices_inside", keys, MADE_UP)))
+
+# %% tags=["nbval-ignore-output"]
+first = most_moved(moved, 3)
+rank = most_moved(moved, 88).index(PITCH) + 1
+spread = gates.groupby("speaker")["gate"].mean()
+display(
+    Markdown(
+        f"The most moved: {', '.join(f'`{name}`' for name in first)}. The mean pitch is number "
+        f"{rank} of 88. The gates of the actors are between {spread.min():.2f} and "
+        f"{spread.max():.2f} on average."
+    )
+)
+
+# %% [markdown]
+# A linear probe can name a speaker from raw features nearly always. If calibration works, it cannot do so from calibrated ones. FiLM may also write the identity into the features by itself, through $W e_s$; with the identity withheld, only the style is left.
+
+# %% tags=["nbval-ignore-output"]
+named = []
+for run in (r for r in plan if study.system(r) == "ML-SAN" and r.benchmark == SEEN):
+    seen = {part: study.stages(run, part) for part in ("train", "dev")}
+    scores = speaker_probes(**seen)
+    hidden = [
+        withheld_stages(run, corpora[SEEN], study.model(run), getattr(corpora[SEEN], part))
+        for part in ("train", "dev")
+    ]
+    scores["calibrated, identity withheld"] = speaker_probes(*hidden)["calibrated"]
+    named.append(scores)
+    chance = chance_level(seen["train"].speaker, seen["dev"].speaker)
+named = pd.DataFrame(named)
+for space in ("raw", "standardised", "calibrated", "calibrated, identity withheld"):
+    score, low, high, _ = mean_over_seeds(named[space].to_numpy())
+    print(f"speaker from {space} features: W-F1 {score:.0f} [{low:.0f}, {high:.0f}]")
+print(f"chance: {chance:.0f}")
+
+# %%
+assert named["raw"].min() > 80
+assert named["standardised"].max() < 20
+print("raw features name the speaker; standardised ones do not")
+
+# %% [markdown]
+# ## Which emotions are confused?
+
+# %% tags=["nbval-ignore-output"]
+cells = []
+for system, rows, read in (
+    ("MultiEMO", base, study.predictions),
+    ("ML-SAN", adapted, readers["all"]),
+):
+    confused = summed_confusion([read(key) for key in rows["run"]], EMOTIONS)
+    cells.append(confused.assign(benchmark="unseen actors", system=system))
+shares = pd.concat(cells, ignore_index=True)
+figure12f = confusion_figure(shares)
+note = f"{len(study.seeds)} seeds. {MADE_UP}"
+keys = list(strangers["run"])
+display(Markdown(study.save_figure(figure12f, shares, "fig12_voices_confusion", keys, note)))
+
+# %% tags=["nbval-ignore-output"]
+lines = [
+    f"- {row.emotion} taken for {row.predicted}: {row.before:.0f} % → {row.after:.0f} %."
+    for row in largest_changes(shares, ("MultiEMO", "ML-SAN")).itertuples()
+]
+display(Markdown("\n".join(lines)))
+
+# %% [markdown]
+# ## You are the stranger
+#
+# Enrolment needs a trained model and an array of features, one row per utterance, and no labels. Here the stranger is an actor of the fold above. To try your own voice, record a dozen sentences as mono WAV files, install the extra (`pip install 'mlsan[voices]'`), and replace the first lines of the next cell by
+#
+# ```python
+# from pathlib import Path
+#
+# from mlsan.corpus.nemo.extraction import extract
+#
+# found = extract(sorted(Path("my/clips").glob("*.wav")))
+# me, my_features = "me", np.array(list(found.features.values()))
+# my_emotions = np.array(["neutral"] * len(my_features))  # what you meant, to compare with
+# ```
+#
+# Another microphone and another room are part of your style, so enrolment takes part of them away, too.
+
+# %%
+me = study.strangers[fold][0]
+mine = np.random.default_rng(0).permutation(np.flatnonzero(clips.speaker == me))[:30]
+my_features = clips.features[mine]  # openSMILE's numbers, in their own units
+my_emotions = clips.emotion[mine]  # to compare with; neither enrolment nor prediction sees them
+
+mean, sd = scaling(fold)
+x = ((my_features - mean) / sd).astype(np.float32)
+run = study.config(fold, "ML-SAN")
+model = study.model(run)
+style = enrol(model, {"audio": x})
+nothing = np.zeros(len(x), dtype=int)
+speech = Dialogue(
+    "mine", label=nothing, party=nothing, speaker=(me,) * len(x), feature={"audio": x}
+)
+before = predict(run, corpora[fold], model, speech, {})
+after = predict(run, corpora[fold], model, speech, {me: style})
+assert before.shape == after.shape == (len(x),)
+assert style.mu_sigma["audio"].shape == (2, 88)
+print(f"enrolled {me} with {len(x)} utterances")
+
+# %% tags=["nbval-ignore-output"]
+shown = {"said as": my_emotions, "not enrolled": np.array(EMOTIONS)[before]}
+display(pd.DataFrame({**shown, "enrolled": np.array(EMOTIONS)[after]}).head(10))
+for name, predicted in (("not enrolled", before), ("enrolled", after)):
+    found = score_predictions(my_emotions, np.array(EMOTIONS)[predicted])
+    print(f"{name}: {found['accuracy']:.0f} % correct")
+
+# %% [markdown]
+# ## Privacy and ethics
+#
+# - **A style is biometric data.** The probe above names a speaker from the features; a table of styles or of speaker embeddings can recognise people in other recordings. In the European Union, biometric data that identify a person are specially protected (GDPR, Art. 9). Ask for consent, say what the style is for, and make deletion easy: one style is one file.
+# - **What to keep.** A style is all that enrolment needs. Recordings, transcripts and single utterances' features need not be kept after it. Do not keep styles of people who only happened to speak.
+# - **What not to conclude.** These are acted voices: actors were told what to show. A model of acted anger measures how people *play* anger, in one language and nine voices, and says nothing about what anybody feels. Figure 12d shows that the same model can be much worse for one person than for another; an average hides whom a system fails.
+# - **Where not to use it.** Inferring emotions at work and in schools is prohibited in the European Union (AI Act, Art. 5). Nothing here is evidence that it would work.
+
+# %% [markdown]
+# ## What we learned
+
+# %% tags=["nbval-ignore-output"]
+data = table8.data.set_index(["protocol", "system", "amount", "reference"])
+
+
+def difference_of(protocol, amount, reference="MultiEMO"):
+    """ML-SAN's difference with its interval, in words."""
+    row = data.loc[(protocol, "ML-SAN", amount, reference)]
+    return f"{row['delta']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+
+
+def score_of(protocol, system, amount=""):
+    """A mean score."""
+    return f"{data.xs((protocol, system, amount))['wf1_mean'].iloc[0]:.1f}"
+
+
+display(
+    Markdown(
+        "\n".join(
+            (
+                f"- Seen actors: ML-SAN {score_of('seen', 'ML-SAN')}, MultiEMO "
+                f"{score_of('seen', 'MultiEMO')}, difference {difference_of('seen', '')}.",
+                f"- Unseen actors cost MultiEMO much: {score_of('unseen', 'MultiEMO')}. ML-SAN "
+                f"without enrolment: {difference_of('unseen', '0')}; with ten unlabelled "
+                f"utterances {score_of('unseen', 'ML-SAN', '10')} "
+                f"({difference_of('unseen', '10')}); with all "
+                f"{score_of('unseen', 'ML-SAN', 'all')} ({difference_of('unseen', 'all')}).",
+                "- Against MultiEMO on features standardised by speaker, ML-SAN is "
+                f"{difference_of('seen', '', STANDARDISED)} on seen and "
+                f"{difference_of('unseen', 'all', STANDARDISED)} on fully enrolled unseen actors. "
+                "That is the price or the gain of a learned calibration against one line of code.",
+                f"- A linear probe on standardised features reaches {score_of('seen', FLAT)} on "
+                f"seen and {score_of('unseen', FLAT, 'all')} on unseen actors, without any context: "
+                "there is none here to use.",
+            )
+        )
+    )
+)
+
+# %% [markdown]
+# **Literature.** I. Christop, *nEMO: Dataset of Emotional Speech in Polish*, LREC-COLING 2024. F. Eyben, K. Scherer, B. Schuller et al., *The Geneva Minimalistic Acoustic Parameter Set (GeMAPS) for voice research and affective computing*, IEEE Transactions on Affective Computing 7(2), 2016. P. Boersma, *Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a sampled sound*, IFA Proceedings 17, 1993.
+#
+# ## Exercises
+#
+# 1. Enrol a stranger from *neutral* utterances only, as a system would in a short greeting. What do the predictions lose against the same number of mixed ones?
+# 2. Standardise by *gender* instead of by speaker. How much of the gain is gender alone?
+# 3. Drop the pitch features before training a linear probe. What does it lose on raw features, and what on standardised ones?
+#
+# <details><summary>Solutions</summary>
+#
+# 1. Take `x[clips.emotion[mine] == "neutral"]` (an experiment only: enrolment itself has no labels), `enrol` with it, and compare `predict` on the other utterances with an enrolment from as many rows drawn at random.
+# 2. Call `mlsan.corpus.standardised.standardise_by_speaker(features, gender)` with the genders of the utterances in place of the speakers, and fit `mlsan.evaluation.probes.probe_predictions` on the training clips of each fold.
+# 3. Leave out the columns whose names begin with `F0semitone`. On raw features pitch mostly says who speaks, on standardised ones how.
+#
+# </details>
