@@ -45,7 +45,7 @@ from mlsan.corpus import Dialogue
 from mlsan.corpus.nemo.protocols import FOLDS, SEEN, scaling, splits
 from mlsan.corpus.nemo.recordings import CLIPS, EMOTIONS, recordings
 from mlsan.corpus.nemo.sound import read_clip
-from mlsan.evaluation import score_predictions
+from mlsan.evaluation import mean_over_seeds, score_predictions
 from mlsan.evaluation.counts import dialogue_counts, gathered
 from mlsan.evaluation.heterogeneity import variance_shares
 from mlsan.evaluation.metrics import summed_confusion
@@ -396,7 +396,8 @@ for run in (r for r in plan if study.system(r) == "ML-SAN" and r.benchmark == SE
     chance = chance_level(seen["train"].speaker, seen["dev"].speaker)
 named = pd.DataFrame(named)
 for space in ("raw", "standardised", "calibrated", "calibrated, identity withheld"):
-    print(f"speaker from {space} features: W-F1 {named[space].mean():.0f}")
+    score, low, high, _ = mean_over_seeds(named[space].to_numpy())
+    print(f"speaker from {space} features: W-F1 {score:.0f} [{low:.0f}, {high:.0f}]")
 print(f"chance: {chance:.0f}")
 
 # %%
