@@ -168,12 +168,14 @@ def epochs(run: RunSettings, corpus: Corpus, state: TrainingState) -> Iterator[T
         row |= train_epoch(run, state, corpus.train, drawn, weight)
         predicted = {}
         for split in SPLITS:
-            loss, label, predicted[split] = evaluate(
-                run, state.model, getattr(corpus, split), speakers[split], weight
+            # The dev loss decides the learning rate; nothing reads a test loss.
+            label, predicted[split], loss = evaluate(
+                run, state.model, getattr(corpus, split), speakers[split], weight, split == "dev"
             )
             classes = len(corpus.declaration.emotions)
             counts = confusion_counts(label.numpy(), predicted[split].numpy(), classes)
-            row |= {f"{split}_loss": loss, f"{split}_wf1": float(weighted_f1(counts))}
+            row |= {f"{split}_{name}": value for name, value in loss.items()}
+            row[f"{split}_wf1"] = float(weighted_f1(counts))
         if not all(map(math.isfinite, row.values())):
             raise DivergedError(f"training diverged in epoch {epoch}: {row}")
         state.scheduler.step(row["dev_loss"])
@@ -235,20 +237,22 @@ def evaluate(
     dialogues: Sequence[Dialogue],
     speakers: Speakers,
     class_weight: Float[Tensor, "class"],
-) -> tuple[float, Int[Tensor, "utterance"], Int[Tensor, "utterance"]]:
-    """Mean loss over batches, labels and predicted labels, dialogue after dialogue."""
+    with_loss: bool = True,
+) -> tuple[Int[Tensor, "utterance"], Int[Tensor, "utterance"], dict[str, float]]:
+    """Labels and predicted labels, dialogue after dialogue, and the mean loss over batches."""
     model.eval()
     device = class_weight.device
     losses, labels, predicted = [], [], []
     for batch in batches(dialogues, speakers, EVALUATED):
         label, speaker = targets(batch, device)
         output = model(batch.to(device))
-        erc, _ = emotion_loss(run.loss, output, label, class_weight)
-        loss, _ = model.total_loss(erc, output, speaker)
-        losses.append(loss)
+        if with_loss:
+            erc, _ = emotion_loss(run.loss, output, label, class_weight)
+            losses.append(model.total_loss(erc, output, speaker)[0])
         labels.append(label)
         predicted.append(output.logits.argmax(-1))
-    return torch.stack(losses).mean().item(), torch.cat(labels).cpu(), torch.cat(predicted).cpu()
+    loss = {"loss": torch.stack(losses).mean().item()} if with_loss else {}
+    return torch.cat(labels).cpu(), torch.cat(predicted).cpu(), loss
 
 
 def targets(

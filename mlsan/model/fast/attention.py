@@ -1,8 +1,8 @@
 """Attention within dialogues, for all streams, dialogues and heads of a bucket at once.
 
-Dialogues are short and heads are narrow, so that most of the time of a usual attention kernel on
-the CPU is spent between its many small problems. There, attention is three batched products, with
-the derivative written out. A GPU uses PyTorch's kernel.
+Dialogues are short and heads are narrow: PyTorch's kernel for the CPU spends most of its time
+between the many small problems. On the CPU, attention is therefore two batched products around a
+softmax, with the derivative written out. A GPU uses PyTorch's kernel.
 """
 
 import torch
