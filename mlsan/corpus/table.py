@@ -35,12 +35,13 @@ def write_csv(folder: Path) -> Corpus:
         names = ", ".join(f"{modality}.npy" for modality in MODALITIES)
         raise Place(folder).error("there are no features", f"Put at least one of {names} there")
     benchmark = "IEMOCAP" if "party" in table else "MELD"
+    features = {modality: read_features(file, len(table)) for modality, file in files.items()}
     made = {file.name: sha256(file.read_bytes()) for file in (folder / TABLE, *files.values())}
     return write_layout(
         folder / benchmark,
         benchmark,
         table,
-        {modality: read_features(file, len(table)) for modality, file in files.items()},
+        features,
         provenance={"sha256": made},
         origin=folder / TABLE,
     )
@@ -49,6 +50,8 @@ def write_csv(folder: Path) -> Corpus:
 def read_table(file: Path) -> pd.DataFrame:
     """The table of utterances as text, with the rows of the file as its index."""
     (_, header), *rows = records(file) or [(1, [])]
+    if len(header) < 2:
+        raise Place(file).error("row 1 has no columns", "Name them there, separated by commas")
     if twice := [name for name in header if header.count(name) > 1]:
         raise Place(file).error(f"row 1 names column {twice[0]!r} twice", "Name each column once")
     for number, row in rows:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import reprlib
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -116,15 +117,16 @@ def check_table(place: Place, table: pd.DataFrame, benchmark: Benchmark) -> None
     """Raise CorpusError for problems that the reader could not locate by row of the table."""
     columns = (*REQUIRED, "party") if benchmark == "IEMOCAP" else REQUIRED
     if missing := [name for name in columns if name not in table]:
-        raise place.error(f"the table has no column {missing[0]!r}", f"It needs {columns}")
+        fix = f"It needs {', '.join(columns)}"
+        raise place.error(f"the table has no column {missing[0]!r}", fix)
     if table.empty:
         raise place.error("the table has no rows", "Give one row per utterance")
 
     def refuse(column: str, wrong: pd.Series, fix: str) -> None:
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            value = table[column].iloc[row]
-            problem = f"row {table.index[row]} of the table has {column} {value!r}"
+            value = reprlib.repr(table[column].iloc[row])
+            problem = f"row {table.index[row]} of the table has {column} {value}"
             raise place.error(problem, fix)
 
     for column in ("dialogue", "utterance"):
