@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import os
 import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,9 +18,9 @@ from test_corpus_transcripts import HEADER, ROWS
 from test_corpus_transcripts import write as write_transcripts
 
 from mlsan.__main__ import main
+from mlsan.corpus.fetch import download as fetching
 from mlsan.corpus.fetch import obtain, published
 from mlsan.corpus.fetch.download import (
-    CHUNK,
     Bar,
     DownloadError,
     Patience,
@@ -32,7 +34,7 @@ from mlsan.files import UnwritableError, sha256
 CONTENT = bytes(range(256)) * 4000  # about a megabyte
 BLOB = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
 KNOWN = {"MELD/x.pkl": f"git-blob:{BLOB}"}
-HASTE = Patience(timeout=0.3, retries=2, pause=0.01)
+HASTE = Patience(timeout=0.3, retries=2, pause=0.01, window=0.5, least=5000)
 
 
 @dataclass
@@ -54,6 +56,19 @@ def server() -> Iterator[Server]:
         def log_message(self, *_: object) -> None:
             pass
 
+        def endless(self, fault: str) -> None:
+            """Send without end, whatever was announced."""
+            self.send_response(200)
+            if fault == "endless few":
+                self.send_header("Content-Length", "10")
+            if fault == "endless chunked":
+                self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    head, tail = (b"10000\r\n", b"\r\n") if "chunked" in fault else (b"", b"")
+                    self.wfile.write(head + b"z" * 65536 + tail)
+
         def do_GET(self) -> None:
             state.asked.append((self.path, self.headers.get("Range", "")))
             fault = state.faults.pop(0) if state.faults else ""
@@ -66,6 +81,9 @@ def server() -> Iterator[Server]:
             if start >= len(content):
                 self.send_error(416)
                 return
+            if fault.startswith("endless"):
+                self.endless(fault)
+                return
             self.send_response(206 if start else 200)
             if start:
                 total = len(content)
@@ -75,6 +93,13 @@ def server() -> Iterator[Server]:
             self.end_headers()
             if fault == "cut":
                 content = content[: len(content) // 2]
+            if fault == "cut short":
+                content = content[:10]
+            if fault == "trickle":
+                for byte in content[:200]:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.02)
+                return
             if fault == "slow":
                 self.wfile.write(content[:1000])
                 time.sleep(1)
@@ -152,8 +177,10 @@ def test_a_stopped_download_keeps_what_came_and_resumes(tmp_path, server, monkey
         with pytest.raises(KeyboardInterrupt):
             bring(tmp_path, server)
     assert there(tmp_path) == ["x.pkl.part"]
+    kept = (tmp_path / "MELD/x.pkl.part").read_bytes()
+    assert kept == CONTENT[: len(kept)] != b""
     bring(tmp_path, server)
-    assert server.asked == [("/MELD/x.pkl", ""), ("/MELD/x.pkl", f"bytes={CHUNK}-")]
+    assert server.asked == [("/MELD/x.pkl", ""), ("/MELD/x.pkl", f"bytes={len(kept)}-")]
     assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
 
 
@@ -232,13 +259,85 @@ def test_a_server_that_does_not_answer_is_named(tmp_path, server):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_says_so_and_keeps_the_folder_clean(tmp_path, server):
-    (tmp_path / "MELD").mkdir()
-    (tmp_path / "MELD/x.pkl.part").symlink_to("/dev/full")
+def test_a_full_disk_says_so_and_keeps_the_folder_clean(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(fetching, "open_part", lambda part: Path("/dev/full").open("wb"))
     with pytest.raises(UnwritableError, match=r"No space left.*Free disk space.*run the same"):
         bring(tmp_path, server)
     assert not (tmp_path / "MELD/x.pkl").exists()
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("announced", ["none", "chunked", "few"])
+def test_a_server_that_never_stops_is_given_up(tmp_path, server, monkeypatch, announced):
+    monkeypatch.setattr(fetching, "LARGEST", 3 * len(CONTENT))
+    server.faults = [f"endless {announced}"] * 9
+    match = "not the published file" if announced == "few" else r"sends more than [0-9,]+ bytes"
+    with pytest.raises(DownloadError, match=f"/x.pkl: .*{match}"):
+        bring(tmp_path, server)
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*")) < 4 * len(CONTENT)
+    assert not (tmp_path / "MELD/x.pkl").exists()
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_trickles_is_given_up_and_what_came_is_kept(tmp_path, server):
+    server.faults = ["trickle"] * 9
+    began = time.monotonic()
+    with pytest.raises(DownloadError, match=r"only \d+ bytes arrived in \d+ s\. What has"):
+        bring(tmp_path, server)
+    assert time.monotonic() - began < 3
+    kept = (tmp_path / "MELD/x.pkl.part").read_bytes()
+    assert kept == CONTENT[: len(kept)] != b""
+    server.faults.clear()
+    bring(tmp_path, server)
+    assert server.asked[-1] == ("/MELD/x.pkl", f"bytes={len(kept)}-")
+    assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
+
+
+def test_cuts_after_a_few_bytes_are_failures(tmp_path, server):
+    server.faults = ["cut short"] * 20
+    with pytest.raises(DownloadError, match="gave up after 3 failed attempts"):
+        bring(tmp_path, server)
+    assert (tmp_path / "MELD/x.pkl.part").stat().st_size == 30
+
+
+@pytest.mark.parametrize("part", [b"", CONTENT[:1000]])
+def test_no_range_at_all_is_one_error(tmp_path, server, part):
+    server.faults = ["416"] * 9
+    (tmp_path / "MELD").mkdir()
+    if part:
+        (tmp_path / "MELD/x.pkl.part").write_bytes(part)
+    with pytest.raises(DownloadError, match=r"/MELD/x\.pkl: the server answered 416"):
+        bring(tmp_path, server)
+    assert len(server.asked) == 1 + bool(part)
+    assert there(tmp_path) == []
+
+
+def test_only_get_is_asked(tmp_path, server):
+    """The server refuses every other method."""
+    assert bring(tmp_path, server, Progress(disable=True)) == ["MELD/x.pkl"]
+    assert [path for path, _ in server.asked] == ["/MELD/x.pkl"]
+
+
+@pytest.mark.parametrize("name", ["x.pkl", "x.pkl.part"])
+@pytest.mark.parametrize("kind", ["folder", "link", "dangling", "endless", "pipe"])
+def test_what_is_in_the_way_is_named_and_left(tmp_path, server, name, kind):
+    outside = tmp_path / "precious"
+    outside.write_bytes(b"precious")
+    path = tmp_path / "data/MELD" / name
+    path.parent.mkdir(parents=True)
+    {
+        "folder": lambda: path.mkdir(),
+        "link": lambda: path.symlink_to(outside),
+        "dangling": lambda: path.symlink_to(tmp_path / "new"),
+        "endless": lambda: path.symlink_to(path),
+        "pipe": lambda: os.mkfifo(path),
+    }[kind]()
+    with pytest.raises(DownloadError, match=f"{re.escape(str(path))}: is in the way"):
+        bring(tmp_path / "data", server)
+    assert server.asked == []
+    assert [file.name for file in path.parent.iterdir()] == [name]
+    assert outside.read_bytes() == b"precious"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "precious"]
 
 
 def test_transcripts_come_verified_and_give_names(tmp_path, server):

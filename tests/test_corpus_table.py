@@ -58,7 +58,9 @@ def test_the_command_writes_a_corpus_to_train_on(folder, capsys, encoding, end):
     (folder / "text.csv").write_bytes(CSV.replace("\n", end).encode(encoding))
     assert main(["data", "--corpus", "csv", "--data", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert f"{folder / 'MELD'}: 1 + 1 + 1 dialogues; features text 2, audio 2" in said
+    assert (
+        f"{folder / 'MELD'}: 1 train + 1 dev + 1 test dialogues; features text 2, audio 2" in said
+    )
     assert "note: visual: VisualFeatures.pkl is missing" in said
     assert "Next: make paper CORPUS=multiemo 'DATA=" in said
     corpus = open_corpora("multiemo", "smoke", folder, folder)["MELD"]

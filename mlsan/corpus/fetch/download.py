@@ -1,7 +1,8 @@
-"""Download files of known content with pooch.
+"""Download files of known content.
 
 Bytes arrive in NAME.part, and the next attempt resumes from there. A file gets its final name only
-after its digest is verified; a file with another digest is kept as NAME.rejected.
+after its digest is verified; a file with another digest is kept as NAME.rejected. A server that
+sends too much, or next to nothing, is given up.
 """
 
 import hashlib
@@ -10,19 +11,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-import pooch
 import requests
 from filelock import FileLock
 from rich.progress import Progress
+from urllib3.exceptions import HTTPError
 
 from mlsan.corpus.errors import CorpusError
 from mlsan.files import UnwritableError
 
 CHUNK = 1 << 14  # bytes
-TRY_AGAIN = (408, 416, 429, 500, 502, 503, 504)  # statuses of an answer that may change
-
-pooch.get_logger().setLevel("WARNING")
+LARGEST = 100 << 20  # bytes: the largest file that GitHub, where all of them are, accepts
+TRY_AGAIN = (408, 429, 500, 502, 503, 504)  # statuses of an answer that may change
 
 
 class DownloadError(CorpusError):
@@ -31,11 +32,13 @@ class DownloadError(CorpusError):
 
 @dataclass(frozen=True)
 class Patience:
-    """When to give up: seconds of silence, failures in a row, and seconds between attempts."""
+    """When to give up: seconds of silence, failures in a row, and the slowest transfer."""
 
     timeout: float = 30.0
     retries: int = 5
-    pause: float = 2.0  # doubled after every failure in a row
+    pause: float = 2.0  # seconds between attempts, doubled after every failure in a row
+    window: float = 30.0  # seconds in which at least `least` bytes must arrive
+    least: int = 30_000
 
 
 def download(
@@ -49,19 +52,18 @@ def download(
 
     `known` maps each path, relative to `url` and to `folder`, to its digest, "sha256:..." or
     "git-blob:...". A file with another digest is set aside and downloaded again. Raises
-    DownloadError if the server does not have a file or sends another one, and UnwritableError if
-    a file cannot be written.
+    DownloadError if the server does not have a file, sends another one, more than LARGEST bytes or
+    too slowly, or if something else is in a file's place; and UnwritableError if a file cannot be
+    written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".download.lock"):
             missing = [path for path in known if not in_place(folder / path, known[path])]
-            # With no hash, pooch leaves the check to the downloader, which keeps rejected files.
-            store = pooch.create(folder, url, registry=dict.fromkeys(known))
             for path in missing:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 bar = Bar(bars or Progress(disable=True), path)
-                downloader = Resuming(folder / path, known[path], bar, patience)
-                store.fetch(path, downloader=downloader)
+                Resuming(url + path, folder / path, known[path], bar, patience).fetch()
     except OSError as error:
         raise UnwritableError.of(folder, error) from error
     return missing
@@ -69,7 +71,7 @@ def download(
 
 def in_place(target: Path, digest: str) -> bool:
     """Whether the file exists and has the digest. A file with another digest is set aside."""
-    if not target.is_file():
+    if not is_regular(target):
         return False
     if content_digest(target, digest) == digest:
         return True
@@ -96,102 +98,139 @@ def rejected(target: Path) -> Path:
     return next(path for name in names if not (path := target.with_name(name)).exists())
 
 
+def is_regular(file: Path) -> bool:
+    """Whether there is a file. Raises DownloadError for a folder, a link or anything else."""
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise DownloadError(
+            f"{file}: is in the way, and is not a regular file. Move it away and run the same "
+            "command again."
+        )
+    return file.exists()
+
+
 @dataclass
 class Bar:
-    """A line of rich's progress display, with the methods that pooch expects of a bar."""
+    """A line of rich's progress display."""
 
     bars: Progress
     name: str
-    total: int = 0  # bytes in the answer, set by pooch
-    before: int = 0  # bytes that earlier attempts left
 
     def __post_init__(self) -> None:
         self.task = self.bars.add_task(self.name, total=None)
 
+    def begin(self, before: int, total: int | None) -> None:
+        """An answer begins; earlier ones left `before` bytes of, if it is known, `total`."""
+        self.bars.update(self.task, completed=before, total=total)
+
     def update(self, count: int) -> None:
         """`count` more bytes have arrived."""
-        self.bars.update(self.task, advance=count, total=self.before + self.total)
-
-    def reset(self) -> None:
-        """Go back to what earlier attempts left; pooch then adds the answer's size at once."""
-        self.bars.update(self.task, completed=self.before)
-
-    def close(self) -> None:
-        """The display outlives the bar."""
+        self.bars.update(self.task, advance=count)
 
 
 @dataclass(frozen=True)
 class Resuming:
-    """A downloader for pooch that resumes, tries again, and verifies what it hands over."""
+    """The download of one file, which resumes, tries again, and verifies what has arrived."""
 
+    url: str
     target: Path
     digest: str
     bar: Bar
     patience: Patience
 
-    def __call__(self, url: str, output_file: str, store: pooch.Pooch) -> None:
-        """Download `url` to `output_file`, by way of NAME.part beside the target."""
+    def fetch(self) -> None:
+        """Download to NAME.part beside the target, and give it its name if it is the file."""
         part = self.target.with_name(f"{self.target.name}.part")
-        if not (part.is_file() and content_digest(part, self.digest) == self.digest):
-            self.complete(url, part)
+        if not (is_regular(part) and content_digest(part, self.digest) == self.digest):
+            self.complete(part)
         if (found := content_digest(part, self.digest)) != self.digest:
             aside = rejected(self.target)
             os.replace(part, aside)
             raise DownloadError(
-                f"{url}: not the published file ({found}, not {self.digest}); it is kept as "
+                f"{self.url}: not the published file ({found}, not {self.digest}); it is kept as "
                 f"{aside}. Run the same command again, or get the file another way."
             )
-        os.replace(part, output_file)
+        os.replace(part, self.target)
 
-    def complete(self, url: str, part: Path) -> None:
-        """Try until the file is complete. Attempts that receive something are not failures."""
+    def complete(self, part: Path) -> None:
+        """Try until the file is complete. Attempts that receive a good deal are not failures."""
         failures = 0
         while True:
             before = size(part)
             try:
-                return self.receive(url, part)
-            except requests.RequestException as error:
-                status = error.response.status_code if error.response is not None else None
+                return self.receive(part)
+            except (requests.RequestException, HTTPError) as error:
+                response = getattr(error, "response", None)
+                status = None if response is None else response.status_code
                 if status and status not in TRY_AGAIN:
                     raise DownloadError(
-                        f"{url}: the server answered {status} {error.response.reason}. Check the "
+                        f"{self.url}: the server answered {status} {response.reason}. Check the "
                         "address; the file may have moved."
                     ) from error
-                failures = 0 if size(part) > before else failures + 1
+                enough = size(part) - before >= self.patience.least
+                failures = 0 if enough else failures + 1
                 if failures > self.patience.retries:
                     raise DownloadError(
-                        f"{url}: gave up after {failures} failed attempts ({error}). What has "
+                        f"{self.url}: gave up after {failures} failed attempts ({error}). What has "
                         "arrived is kept; run the same command again to resume."
                     ) from error
                 time.sleep(self.patience.pause * 2 ** max(failures - 1, 0))
 
-    def receive(self, url: str, part: Path) -> None:
+    def receive(self, part: Path) -> None:
         """Append the rest of the file to `part`, with one request."""
-
-        def check_range(response: requests.Response, **_: object) -> None:
-            # 200: the server sends the whole file again. 416: the part is as long or longer.
-            if self.bar.before and response.status_code in (200, 416):
-                stream.truncate(0)
-                self.bar.before = 0
-
         try:
-            with part.open("ab") as stream:
-                self.bar.before = stream.tell()
+            with open_part(part) as stream:
                 # Bytes are counted as they are sent, so they must not be compressed.
                 headers = {"Accept-Encoding": "identity"}
-                if self.bar.before:
-                    headers["Range"] = f"bytes={self.bar.before}-"
-                get = pooch.HTTPDownloader(
-                    progressbar=self.bar,
-                    chunk_size=CHUNK,
-                    timeout=self.patience.timeout,
-                    headers=headers,
-                    hooks={"response": check_range},
-                )
-                get(url, stream, None)
+                if before := stream.tell():
+                    headers["Range"] = f"bytes={before}-"
+                with requests.get(
+                    self.url, headers=headers, stream=True, timeout=self.patience.timeout
+                ) as answer:
+                    # 200: the server sends the whole file again. 416: the part is as long or
+                    # longer, so the next attempt starts anew.
+                    if before and answer.status_code in (200, 416):
+                        stream.truncate(0)
+                        if answer.status_code == 416:
+                            return self.receive(part)
+                        before = 0
+                    answer.raise_for_status()
+                    self.copy(answer, stream, before)
         finally:
             if not size(part):
                 part.unlink(missing_ok=True)
+
+    def copy(self, answer: requests.Response, stream: BinaryIO, before: int) -> None:
+        """Append what arrives to `stream`, unless it is too much or comes too slowly."""
+        announced = answer.headers.get("Content-Length", "")
+        self.bar.begin(before, before + int(announced) if announced.isdecimal() else None)
+        since, arrived, total = time.monotonic(), 0, before
+        # read1 returns what is there, where other ways to read wait until a chunk is full.
+        while chunk := answer.raw.read1(CHUNK):
+            total += len(chunk)
+            if total > LARGEST:
+                stream.truncate(0)
+                raise DownloadError(
+                    f"{self.url}: the server sends more than {LARGEST:,} bytes, so it is not the "
+                    "published file. Check the address, or get the file another way."
+                )
+            stream.write(chunk)
+            self.bar.update(len(chunk))
+            arrived += len(chunk)
+            if (now := time.monotonic()) - since > self.patience.window:
+                if arrived < self.patience.least:
+                    raise DownloadError(
+                        f"{self.url}: only {arrived} bytes arrived in {now - since:.0f} s. What "
+                        "has arrived is kept; run the same command again to resume."
+                    )
+                since, arrived = now, 0
+
+
+def open_part(part: Path) -> BinaryIO:
+    """A file to append to, made if it is missing; not through a link."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    stream = os.fdopen(os.open(part, flags, 0o644), "ab")
+    stream.seek(0, os.SEEK_END)
+    return stream
 
 
 def size(file: Path) -> int:
