@@ -260,7 +260,7 @@ def test_a_server_that_does_not_answer_is_named(tmp_path, server):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_says_so_and_keeps_the_folder_clean(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(fetching, "open_part", lambda part: Path("/dev/full").open("wb"))
+    monkeypatch.setattr(fetching, "open_part", lambda part: Path("/dev/full").open("wb"))  # noqa: SIM115
     with pytest.raises(UnwritableError, match=r"No space left.*Free disk space.*run the same"):
         bring(tmp_path, server)
     assert not (tmp_path / "MELD/x.pkl").exists()

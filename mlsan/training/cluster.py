@@ -9,7 +9,7 @@ them with one thread each, because a run seeds the random state of its whole pro
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -95,39 +95,32 @@ def _connect(address: str) -> "Client":
     """A client of the scheduler. Raises ConnectionError if none answers."""
     from dask.distributed import Client
 
-    problem = asyncio.run(_greet(address))
     # The errors below say in one line what the client would log over many.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-    if problem is None:
-        try:
-            return Client(address, timeout=PATIENCE)
-        except OSError as error:
-            problem = str(error)
-    raise ConnectionError(
-        f"JOBS={address}: no Dask scheduler answers there within {PATIENCE} s ({problem}). Start "
-        "one with `dask scheduler`, give the address that it prints, or leave JOBS out to train "
-        "here"
-    )
+    try:
+        with ThreadPoolExecutor(1) as thread:  # a notebook's own thread has a running loop
+            thread.submit(asyncio.run, _greet(address)).result()
+        return Client(address, timeout=PATIENCE)
+    except Exception as error:  # what is no scheduler may answer anything
+        raise ConnectionError(
+            f"JOBS={address}: no Dask scheduler answers there within {PATIENCE} s. Start one with "
+            "`dask scheduler`, give the address that it prints, or leave JOBS out to train here"
+        ) from error
 
 
-async def _greet(address: str) -> str | None:
-    """Ask what answers for its identity; returns what is wrong if it is no scheduler.
+async def _greet(address: str) -> None:
+    """Ask for the scheduler's identity; raises some error if none answers.
 
-    A client waits for ever for something that accepts the connection and then stays silent.
+    A client would wait for ever for something that accepts the connection and then is silent.
     """
     from dask.distributed import Security, rpc
 
-    async def ask() -> str | None:
+    async def ask() -> None:
         async with rpc(address, connection_args=Security().get_connection_args("client")) as other:
-            kind = (await other.identity()).get("type")
-            return None if kind == "Scheduler" else f"it is a {kind}"
+            if (await other.identity())["type"] != "Scheduler":
+                raise ConnectionError("not a scheduler")
 
-    try:
-        return await asyncio.wait_for(ask(), PATIENCE)
-    except TimeoutError:
-        return "it is silent"
-    except Exception as error:  # What is no scheduler may answer anything.
-        return f"{type(error).__name__}: {str(error)[:200]}"
+    await asyncio.wait_for(ask(), PATIENCE)
 
 
 def _check_workers(client: "Client", address: str, root: Path) -> None:
