@@ -1,5 +1,6 @@
 """The same sweep on a Dask cluster: a scheduler and two workers on loopback."""
 
+import asyncio
 import json
 import os
 import signal
@@ -149,6 +150,16 @@ def frames(content: bytes) -> bytes:
     """What Dask takes for a message of one frame."""
     body = struct.pack("<QQ", 1, len(content)) + content
     return struct.pack("<Q", len(body)) + body
+
+
+def test_a_notebook_reaches_its_cluster(tmp_path):
+    """A notebook's cells run in a thread with a running event loop."""
+
+    async def cell(address):
+        return list(cluster.on_cluster(address, tmp_path / "runs", str, [1]))
+
+    with dask(tmp_path, workers=1) as (address, _):
+        assert asyncio.run(cell(address)) == ["1"]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ def read_table(file: Path) -> pd.DataFrame:
         raise Place(file).error("row 1 has no columns", "Name them there, separated by commas")
     if twice := [name for name in header if header.count(name) > 1]:
         raise Place(file).error(f"row 1 names column {twice[0]!r} twice", "Name each column once")
+    if not rows:
+        raise Place(file).error("the table has no rows", "Give one row per utterance")
     for number, row in rows:
         if len(row) != len(header):
             problem = f"row {number} has {len(row)} cells, and row 1 has {len(header)}"
