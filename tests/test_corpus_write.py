@@ -184,7 +184,7 @@ def test_a_kill_leaves_the_old_or_the_new_folder(tmp_path):
     folder = tmp_path / "MELD"
     moments = random.Random(3)
     found = set()
-    for _ in range(15):
+    for _ in range(8):
         ready = FORKS.Event()
         child = FORKS.Process(target=write_for_ever, args=(folder, ready))
         child.start()
