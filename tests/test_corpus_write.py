@@ -1,6 +1,5 @@
 """A corpus of your own: from a table and arrays to a folder that the reader takes."""
 
-import itertools
 import random
 import time
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from corpus_files import write_for_ever
 from tiny import FORKS
 
 from mlsan.__main__ import main
@@ -173,20 +173,13 @@ def test_an_empty_folder_and_an_earlier_corpus_are_replaced(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "MELD"]
 
 
-def write_for_ever(folder: Path, ready) -> None:
-    for sign in itertools.cycle((1, -1)):
-        rows = {modality: sign * values for modality, values in features().items()}
-        write_layout(folder, "MELD", table(), rows)
-        ready.set()
-
-
 def test_a_kill_leaves_the_old_or_the_new_folder(tmp_path):
     folder = tmp_path / "MELD"
     moments = random.Random(3)
     found = set()
-    for _ in range(8):
+    for _ in range(15):
         ready = FORKS.Event()
-        child = FORKS.Process(target=write_for_ever, args=(folder, ready))
+        child = FORKS.Process(target=write_for_ever, args=(folder, table(), features(), ready))
         child.start()
         assert ready.wait(60)
         time.sleep(moments.uniform(0, 0.1))
