@@ -303,8 +303,14 @@ def test_a_read_only_store_serves_finished_runs(corpus, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    for place, name in ((Path, "unlink"), (Path, "mkdir"), (os, "open"), (os, "rename")):
+    def read_only(path, flags, *rest, opened=os.open, **named):
+        return (
+            refuse() if flags & (os.O_WRONLY | os.O_RDWR) else opened(path, flags, *rest, **named)
+        )
+
+    for place, name in ((Path, "unlink"), (Path, "mkdir"), (os, "rename")):
         monkeypatch.setattr(place, name, refuse)
+    monkeypatch.setattr(os, "open", read_only)
     monkeypatch.setattr(sweeps, "_OPENED", {})
     again = sweep(runs, source(cache), root, jobs=1)
     assert list(again["status"]) == ["reused"]
