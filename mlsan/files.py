@@ -87,7 +87,7 @@ def read_regular(path: Path) -> bytes:
             raise
         kind = stat.S_IFLNK
     if kind != stat.S_IFREG:
-        raise TornFileError(f"{path} is not a regular file: remove it")
+        raise TornFileError(f"{path} is not a regular file")
     return path.read_bytes()
 
 

@@ -113,8 +113,9 @@ class Reading:
     def answer(self) -> bytes:
         """All that comes through the pipe."""
         deadline = time.monotonic() + _PATIENCE + self.size // 1_000_000
-        parts = [b""]
-        while select.select([self.pipe], [], [], max(0, deadline - time.monotonic()))[0]:
+        ready, parts = select.poll(), [b""]
+        ready.register(self.pipe, select.POLLIN)
+        while ready.poll(max(0, 1000 * (deadline - time.monotonic()))):
             parts.append(self.pipe.read(1 << 20))
             if not parts[-1]:
                 return b"".join(parts)

@@ -187,7 +187,7 @@ def _begin_or_resume(run: RunSettings, corpus: Corpus, folder: Path) -> Training
         raise
     except TornFileError as error:
         problem = str(error)
-    except Exception as error:  # A foreign file may break torch's reader in many ways.
+    except Exception as error:  # a foreign file may break torch's reader in many ways
         problem = type(error).__name__
     _set_aside(folder, TornFileError(f"{checkpoint} holds no state of this run ({problem})"))
     return begin(run, corpus)
@@ -252,8 +252,7 @@ def _finish(corpus: Corpus, state: TrainingState, folder: Path) -> None:
         state.seconds,
     )
     summary = dict(zip(SCORES, scores, strict=True))
-    content = {"key": folder.name, "summary": summary, "files": files}
-    write_record(folder / RESULT, content)
+    write_record(folder / RESULT, {"key": folder.name, "summary": summary, "files": files})
 
 
 def _metrics(state: TrainingState) -> str:

@@ -69,9 +69,9 @@ def sweep(
 
     `status` is "reused", "trained" or "failed". A failed run has its error in `error` and no
     scores, and does not affect the others. Damaged runs are set aside, named in the log and
-    trained again. `jobs` is the number of worker processes, each with
-    one thread, or the address of a Dask scheduler; None uses every core. Raises UnwritableError
-    if the disk is full or the folder is read-only, and what `on_cluster` raises.
+    trained again. `jobs` is the number of worker processes, each with one thread, or the address
+    of a Dask scheduler; None uses every core. Raises UnwritableError if the disk is full or the
+    folder is read-only, and what `on_cluster` raises.
     """
     corpora = source.open()
     keys = {run: run_key(run, corpora[run.benchmark]) for run in runs}
