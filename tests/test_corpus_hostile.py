@@ -356,12 +356,13 @@ from mlsan.corpus import CorpusError
 from mlsan.corpus.unpickle import load_pickle
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for file in sys.argv[1:]:
-    started = time.monotonic()
+    started = time.process_time()
     try:
         load_pickle(Path(file))
     except CorpusError:
         pass
-    print(time.monotonic() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(time.process_time() - started, peak)
 """
 MEASURE_READER = """
 import os, sys
@@ -372,7 +373,8 @@ for file in sys.argv[2:]:
         if (child := os.fork()) == 0:
             inert.main(os.stat(file).st_size, pickle.fileno(), pipe.fileno())
             os._exit(0)
-    print(os.wait4(child, 0)[2].ru_maxrss)
+    used = os.wait4(child, 0)[2]
+    print(used.ru_utime + used.ru_stime, used.ru_maxrss)
 """
 
 
@@ -391,10 +393,13 @@ def test_a_megabyte_costs_at_most_what_is_promised(tmp_path):
 
     readers = lines(MEASURE_READER, Path(inert.__file__).parent)
     for file, line, reader in zip(files, lines(MEASURE), readers, strict=True):
-        seconds, peak = map(float, line.split())
-        assert seconds < 5, file
+        # A computer that does other things at the same time takes longer, but computes no more.
+        (seconds, peak), (more, peak_of_reader) = (
+            map(float, part.split()) for part in (line, reader)
+        )
+        assert seconds + more < 5, file
         # The first peak is that of all files so far, which have about the same size.
-        assert max(peak, int(reader)) * 1024 < inert.MEMORY + inert.MEMORY_PER_BYTE * 10**6, file
+        assert max(peak, peak_of_reader) * 1024 < inert.MEMORY + inert.MEMORY_PER_BYTE * 10**6, file
     assert len(set(readers)) > 3
 
 
