@@ -314,7 +314,7 @@ def test_progress_does_not_prolong_a_download_for_ever(tmp_path, server):
     server.files["/MELD/x.pkl"] = CONTENT * 20
     with pytest.raises(DownloadError, match=r"gave up after 0\.3 s .* run the same command again"):
         download(server.url, tmp_path, KNOWN, patience=haste)
-    assert 1 < len(server.asked) < 9
+    assert len(server.asked) < 9
 
 
 def test_cuts_after_a_few_bytes_are_failures(tmp_path, server):

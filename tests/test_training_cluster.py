@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -172,9 +172,10 @@ def test_what_is_no_scheduler_is_given_up(tmp_path, monkeypatch, capfd, reply):
     kept = []
 
     def serve():
-        while True:
-            kept.append(listener.accept()[0])
-            kept[-1].sendall(reply)
+        with suppress(OSError):  # the listener is closed, or the other end is
+            while True:
+                kept.append(listener.accept()[0])
+                kept[-1].sendall(reply)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, daemon=True).start()
