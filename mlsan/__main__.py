@@ -1,9 +1,10 @@
 """`python -m mlsan paper`: train, run the notebooks, write every table and figure.
 
-`data` downloads a corpus and `check-data` checks one.
+`data` provides a corpus and `check-data` checks one.
 """
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -45,9 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--data", type=Path, help="folder of a corpus or of several")
     run.add_argument("--jobs", help="processes, or a Dask scheduler's address; default: every core")
     run.add_argument("--device", help=f"{' | '.join(DEVICES)}; default: cuda for profile paper")
-    fetch = commands.add_parser("data", help="download real data, verify it and put it in place")
-    fetch.add_argument("--corpus", required=True, help="multiemo | meld-text | nemo")
-    fetch.add_argument("--data", type=Path, help=f"target folder; default: one in {DATA.name}/")
+    fetch = commands.add_parser("data", help="download real data, or read your own table")
+    fetch.add_argument("--corpus", required=True, help="multiemo | meld-text | nemo | csv")
+    fetch.add_argument("--data", type=Path, help=f"folder; default: one in {DATA.name}/")
     fetch.add_argument("--url", help="another address for the same files")
     look = commands.add_parser("check-data", help="check whether a folder can be used, and how")
     look.add_argument("--data", type=Path, required=True, help="folder of a corpus or of several")
@@ -70,8 +71,10 @@ def run_data(options: argparse.Namespace) -> int:
 
     given = options.data.expanduser().resolve() if options.data else None
     folder = obtain(options.corpus, given, options.url, say)
-    data = f" DATA={folder}" if folder != DATA / options.corpus else ""
-    say(f"Next: make paper CORPUS={options.corpus}{data}", style="bold")
+    # A table has become feature files in the layout that CORPUS=multiemo reads.
+    corpus = "multiemo" if options.corpus == "csv" else options.corpus
+    data = f" {shlex.quote(f'DATA={folder}')}" if folder != DATA / corpus else ""
+    say(f"Next: make paper CORPUS={corpus}{data}", style="bold", markup=False)
     return 0
 
 

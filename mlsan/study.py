@@ -29,6 +29,7 @@ from mlsan.training import (
     code_digest,
     dose_runs,
     find_result,
+    is_finished,
     on_device,
     read_jobs,
     run_key,
@@ -209,7 +210,7 @@ class Study:
 
     def finished(self, runs: Sequence[RunSettings]) -> pd.DataFrame:
         """The rows of the runs that are finished; trains nothing."""
-        return self.sweep([run for run in runs if find_result(RUNS, self.key(run))])
+        return self.sweep([run for run in runs if is_finished(RUNS, self.key(run))])
 
     @staticmethod
     def system(run: RunSettings) -> str:

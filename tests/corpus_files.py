@@ -1,11 +1,14 @@
 """A small corpus in the published layout, for tests to write, spoil and read."""
 
+import itertools
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from mlsan.corpus import write_layout
 from mlsan.vocabulary import MODALITIES
 
 SIZES = {"text": 4, "audio": 3, "visual": 2}
@@ -61,3 +64,10 @@ def write(folder: Path, files: dict[str, Any], protocol: int = 4) -> Path:
         content = value if isinstance(value, bytes) else pickle.dumps(value, protocol)
         (folder / name).write_bytes(content)
     return folder
+
+
+def write_for_ever(folder: Path, table: pd.DataFrame, features: dict[str, Any], ready) -> None:
+    """Write two corpora to one folder in turn, until the process is killed."""
+    for sign in itertools.cycle((1, -1)):
+        write_layout(folder, "MELD", table, {m: sign * rows for m, rows in features.items()})
+        ready.set()

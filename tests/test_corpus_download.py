@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 import re
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,14 +18,15 @@ from test_corpus_transcripts import HEADER, ROWS
 from test_corpus_transcripts import write as write_transcripts
 
 from mlsan.__main__ import main
+from mlsan.corpus.fetch import download as fetching
 from mlsan.corpus.fetch import obtain, published
 from mlsan.corpus.fetch.download import (
-    CHUNK,
     Bar,
     DownloadError,
     Patience,
     content_digest,
     download,
+    open_part,
 )
 from mlsan.corpus.fetch.published import add_identities, fetch_transcripts
 from mlsan.corpus.transcripts import FILES
@@ -32,7 +35,25 @@ from mlsan.files import UnwritableError, sha256
 CONTENT = bytes(range(256)) * 4000  # about a megabyte
 BLOB = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
 KNOWN = {"MELD/x.pkl": f"git-blob:{BLOB}"}
-HASTE = Patience(timeout=0.3, retries=2, pause=0.01)
+HASTE = Patience(window=0.3, least=5000, retries=2, pause=0.01, total=9.0)
+
+
+OK, CHUNKED = b"HTTP/1.1 200 OK\r\n", b"Transfer-Encoding: chunked\r\n"
+BLOCK = bytes(1 << 16)
+# Answers that never end: how they begin, what then comes again and again, and seconds between.
+RAW = {
+    "endless": (OK + b"\r\n", BLOCK, 0),
+    "endless chunks": (OK + CHUNKED + b"\r\n", b"10000\r\n" + BLOCK + b"\r\n", 0),
+    "endless more than announced": (OK + b"Content-Length: 10\r\n\r\n", BLOCK, 0),
+    "endless as announced": (OK + b"Content-Length: %d\r\n\r\n" % 10**15, BLOCK, 0),
+    "endless header": (OK, b"X: " + b"z" * 1000 + b"\r\n", 0),
+    "endless line": (OK + b"X: ", BLOCK.replace(b"\0", b"z"), 0),
+    "slow content": (OK + b"Content-Length: %d\r\n\r\n" % len(CONTENT), CONTENT[:1], 0.02),
+    "slow header": (OK, b"z", 0.02),
+    "slow chunk size": (OK + CHUNKED + b"\r\n", b"0", 0.02),
+    "slow trailer": (OK + CHUNKED + b"\r\n0\r\n", b"z: z\r\n", 0.02),
+    "silence": (b"", b"", 0.02),
+}
 
 
 @dataclass
@@ -49,10 +70,18 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     state = Server({"/MELD/x.pkl": CONTENT})
+    stopped = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
+
+        def raw(self, head: bytes, part: bytes, pause: float) -> None:
+            """Send `head`, and `part` without end."""
+            with suppress(OSError):
+                self.wfile.write(head)
+                while not stopped.wait(pause):
+                    self.wfile.write(part)
 
         def do_GET(self) -> None:
             state.asked.append((self.path, self.headers.get("Range", "")))
@@ -66,6 +95,9 @@ def server() -> Iterator[Server]:
             if start >= len(content):
                 self.send_error(416)
                 return
+            if fault in RAW:
+                self.raw(*RAW[fault])
+                return
             self.send_response(206 if start else 200)
             if start:
                 total = len(content)
@@ -75,6 +107,8 @@ def server() -> Iterator[Server]:
             self.end_headers()
             if fault == "cut":
                 content = content[: len(content) // 2]
+            if fault == "cut short":
+                content = content[:10]
             if fault == "slow":
                 self.wfile.write(content[:1000])
                 time.sleep(1)
@@ -87,6 +121,7 @@ def server() -> Iterator[Server]:
     thread.start()
     state.url = f"http://127.0.0.1:{http.server_port}/"
     yield state
+    stopped.set()
     http.shutdown()
     thread.join()
     http.server_close()
@@ -152,8 +187,10 @@ def test_a_stopped_download_keeps_what_came_and_resumes(tmp_path, server, monkey
         with pytest.raises(KeyboardInterrupt):
             bring(tmp_path, server)
     assert there(tmp_path) == ["x.pkl.part"]
+    kept = (tmp_path / "MELD/x.pkl.part").read_bytes()
+    assert kept == CONTENT[: len(kept)] != b""
     bring(tmp_path, server)
-    assert server.asked == [("/MELD/x.pkl", ""), ("/MELD/x.pkl", f"bytes={CHUNK}-")]
+    assert server.asked == [("/MELD/x.pkl", ""), ("/MELD/x.pkl", f"bytes={len(kept)}-")]
     assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
 
 
@@ -232,13 +269,112 @@ def test_a_server_that_does_not_answer_is_named(tmp_path, server):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_says_so_and_keeps_the_folder_clean(tmp_path, server):
-    (tmp_path / "MELD").mkdir()
-    (tmp_path / "MELD/x.pkl.part").symlink_to("/dev/full")
+def test_a_full_disk_says_so_and_keeps_the_folder_clean(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(fetching, "open_part", lambda part: open_part(Path("/dev/full")))
     with pytest.raises(UnwritableError, match=r"No space left.*Free disk space.*run the same"):
         bring(tmp_path, server)
     assert not (tmp_path / "MELD/x.pkl").exists()
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("fault", [fault for fault in RAW if fault.startswith("endless")])
+def test_a_server_that_never_stops_fills_no_disk(tmp_path, server, monkeypatch, fault):
+    monkeypatch.setattr(fetching, "LARGEST", 3 * len(CONTENT))
+    server.faults = [fault] * 9
+    match = {
+        "endless more than announced": "not the published file",
+        "endless header": "gave up after 3 failed",
+        "endless line": "gave up after 3 failed",
+    }.get(fault, "sends more than 3,072,000 bytes")
+    with pytest.raises(DownloadError, match=f"/x.pkl: .*{match}") as raised:
+        bring(tmp_path, server)
+    assert len(str(raised.value)) < 1000
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*")) < 10_000
+    assert not (tmp_path / "MELD/x.pkl").exists()
+
+
+@pytest.mark.parametrize("fault", [fault for fault in RAW if not fault.startswith("endless")])
+def test_a_slow_server_is_given_up_and_what_came_is_kept(tmp_path, server, fault):
+    server.faults = [fault] * 9
+    server.ranges = False
+    began = time.monotonic()
+    with pytest.raises(DownloadError, match=r"gave up after 3 .* bytes arrived in 0\.3 s\)\. What"):
+        bring(tmp_path, server)
+    assert time.monotonic() - began < 3
+    assert [name for name in there(tmp_path) if name != "x.pkl.part"] == []
+    assert (fault == "slow content") == (there(tmp_path) == ["x.pkl.part"])
+    server.faults.clear()
+    bring(tmp_path, server)
+    assert (tmp_path / "MELD/x.pkl").read_bytes() == CONTENT
+
+
+def test_progress_does_not_prolong_a_download_for_ever(tmp_path, server):
+    server.faults = ["cut"] * 99
+    haste = replace(HASTE, pause=0.1, total=0.3)
+    server.files["/MELD/x.pkl"] = CONTENT * 20
+    with pytest.raises(DownloadError, match=r"gave up after 0\.3 s .* run the same command again"):
+        download(server.url, tmp_path, KNOWN, patience=haste)
+    assert len(server.asked) < 9
+
+
+def test_cuts_after_a_few_bytes_are_failures(tmp_path, server):
+    server.faults = ["cut short"] * 20
+    with pytest.raises(DownloadError, match="gave up after 3 failed attempts"):
+        bring(tmp_path, server)
+    assert (tmp_path / "MELD/x.pkl.part").stat().st_size == 30
+
+
+@pytest.mark.parametrize("part", [b"", CONTENT[:1000]])
+def test_no_range_at_all_is_one_error(tmp_path, server, part):
+    server.faults = ["416"] * 9
+    (tmp_path / "MELD").mkdir()
+    if part:
+        (tmp_path / "MELD/x.pkl.part").write_bytes(part)
+    with pytest.raises(DownloadError, match=r"/MELD/x\.pkl: the server answered 416"):
+        bring(tmp_path, server)
+    assert len(server.asked) == 1 + bool(part)
+    assert there(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["", "MELD", ".download.lock"])
+def test_what_is_in_the_place_of_a_folder_or_lock_is_named_and_left(tmp_path, server, name):
+    path = tmp_path / "data" / name
+    path.parent.mkdir(exist_ok=True)
+    outside = tmp_path / "precious"
+    outside.write_bytes(b"precious")
+    path.symlink_to(outside)
+    with pytest.raises(DownloadError, match=f"{re.escape(str(path))}: is in the way"):
+        bring(tmp_path / "data", server)
+    assert server.asked == []
+    assert outside.read_bytes() == b"precious"
+
+
+def test_only_get_is_asked(tmp_path, server):
+    """The server refuses every other method."""
+    assert bring(tmp_path, server, Progress(disable=True)) == ["MELD/x.pkl"]
+    assert [path for path, _ in server.asked] == ["/MELD/x.pkl"]
+
+
+@pytest.mark.parametrize("name", ["x.pkl", "x.pkl.part"])
+@pytest.mark.parametrize("kind", ["folder", "link", "dangling", "endless", "pipe"])
+def test_what_is_in_the_way_is_named_and_left(tmp_path, server, name, kind):
+    outside = tmp_path / "precious"
+    outside.write_bytes(b"precious")
+    path = tmp_path / "data/MELD" / name
+    path.parent.mkdir(parents=True)
+    {
+        "folder": lambda: path.mkdir(),
+        "link": lambda: path.symlink_to(outside),
+        "dangling": lambda: path.symlink_to(tmp_path / "new"),
+        "endless": lambda: path.symlink_to(path),
+        "pipe": lambda: os.mkfifo(path),
+    }[kind]()
+    with pytest.raises(DownloadError, match=f"{re.escape(str(path))}: is in the way"):
+        bring(tmp_path / "data", server)
+    assert server.asked == []
+    assert [file.name for file in path.parent.iterdir()] == [name]
+    assert outside.read_bytes() == b"precious"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "precious"]
 
 
 def test_transcripts_come_verified_and_give_names(tmp_path, server):

@@ -1,14 +1,19 @@
 """A corpus of your own: from a table and arrays to a folder that the reader takes."""
 
+import random
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from corpus_files import write_for_ever
+from tiny import FORKS
 
 from mlsan.__main__ import main
 from mlsan.corpus import CorpusError, Declaration, read_any, read_corpus, write_layout
 from mlsan.corpus.reader import PROVENANCE
+from mlsan.files import UnwritableError, check_contents
 
 EMOTIONS = ["joy", "anger", "neutral"]
 MOODS = Declaration(name="lessons", emotions=("joy", "anger", "neutral"), roles=("a", "b", "c"))
@@ -93,6 +98,15 @@ def _with(column: str, row: int, value: object) -> pd.DataFrame:
         (_with("split", 2, "valid"), "row 2 of the table has split 'valid'"),
         (_with("split", 4, "test"), "dialogue class-1 is in more than one split"),
         (_with("speaker", 3, np.nan), "row 3 of the table has speaker nan"),
+        (_with("dialogue", 5, np.nan), "row 5 of the table has dialogue nan"),
+        (_with("dialogue", 5, None), "row 5 of the table has dialogue None"),
+        (_with("dialogue", 5, ""), "row 5 of the table has dialogue ''"),
+        (table().assign(utterance=["u"] * 29 + [""]), "row 29 of the table has utterance ''"),
+        (table().iloc[:0], "the table has no rows"),
+        (
+            _with("emotion", 4, "x" * 10**6),
+            r"row 4 of the table has emotion 'x{,20}\.\.\.x{,20}'",
+        ),
         (
             table().assign(dialogue="x", split="train", speaker=list(map(str, range(30)))),
             "dialogue x has 30 speakers, but there are 9 roles",
@@ -103,6 +117,87 @@ def _with(column: str, row: int, value: object) -> pd.DataFrame:
 def test_what_is_wrong_is_named(tmp_path, spoiled, message):
     with pytest.raises(CorpusError, match=message):
         write_layout(tmp_path / "MELD", "MELD", spoiled, features())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_modality_is_named(tmp_path):
+    rows = features()
+    rows["video"] = rows.pop("audio")
+    with pytest.raises(CorpusError, match=r"'video' is not a modality\. Use one of text, audio"):
+        write_layout(tmp_path / "MELD", "MELD", table(), rows)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_iemocap_parties_are_checked_by_row(tmp_path):
+    own = table().assign(party=["M", "F", "W"] * 10, emotion="sad")
+    with pytest.raises(CorpusError, match=r"row 2 of the table has party 'W'\. Use one of M, F"):
+        write_layout(tmp_path / "IEMOCAP", "IEMOCAP", own, features())
+
+
+def add(folder):
+    (folder / "precious.txt").write_text("precious")
+
+
+def edit(folder):
+    (folder / "identities.json").write_text("{}")
+
+
+def unmark(folder):
+    (folder / "contents.json").unlink()
+
+
+@pytest.mark.parametrize("change", [add, edit, unmark])
+def test_a_folder_that_was_not_written_here_is_left_alone(tmp_path, change):
+    folder = tmp_path / "MELD"
+    write_layout(folder, "MELD", table(), features())
+    change(folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(CorpusError, match=f"{folder}: is there already and .* Move the folder aw"):
+        write_layout(folder, "MELD", table(), features())
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_file_in_the_place_of_the_folder_is_left_alone(tmp_path):
+    (tmp_path / "MELD").write_text("precious")
+    with pytest.raises(CorpusError, match="MELD: is there already and is not a folder"):
+        write_layout(tmp_path / "MELD", "MELD", table(), features())
+    assert (tmp_path / "MELD").read_text() == "precious"
+
+
+def test_an_empty_folder_and_an_earlier_corpus_are_replaced(tmp_path):
+    (tmp_path / "MELD").mkdir()
+    for sign in (1, -1):
+        rows = {modality: sign * values for modality, values in features().items()}
+        corpus = write_layout(tmp_path / "MELD", "MELD", table(), rows)
+        assert read_corpus(tmp_path / "MELD", "MELD", "own").fingerprint == corpus.fingerprint
+    assert list(tmp_path.iterdir()) == [tmp_path / "MELD"]
+
+
+def test_a_kill_leaves_the_old_or_the_new_folder(tmp_path):
+    folder = tmp_path / "MELD"
+    moments = random.Random(3)
+    found = set()
+    for _ in range(15):
+        ready = FORKS.Event()
+        child = FORKS.Process(target=write_for_ever, args=(folder, table(), features(), ready))
+        child.start()
+        assert ready.wait(60)
+        time.sleep(moments.uniform(0, 0.1))
+        child.kill()
+        child.join()
+        found.add(read_corpus(folder, "MELD", "own").fingerprint)
+        check_contents(folder)
+    assert len(found) == 2
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UnwritableError, match=r"cannot write .*MELD: No space left on device"):
+        write_layout(tmp_path / "MELD", "MELD", table(), features())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -185,7 +185,11 @@ def test_git_ignores_what_is_built_and_nothing_else(tmp_path: Path) -> None:
         (["paper", "CORPUS=meld"], "CORPUS is one of: sim multiemo"),
         (["paper", "PROFLE=smoke"], "Unknown variable: PROFLE. The variables are: PROFILE CORPUS"),
         (["paper", "CORPUS=multiemo"], "needs DATA=DIR"),
+        (["paper", "CORPUS=csv", "DATA=x"], "CORPUS=csv is for `make data`"),
+        (["paper", "VENV="], "VENV is empty"),
         (["data"], "needs CORPUS=multiemo or CORPUS=meld-text"),
+        (["data", "CORPUS=cvs"], "CORPUS is one of: multiemo meld-text csv"),
+        (["data", "CORPUS=csv"], "needs DATA=DIR, the folder that contains utterances.csv"),
         (["check-data"], "needs DATA=DIR"),
     ],
 )
@@ -202,3 +206,134 @@ def test_make_lists_its_goals() -> None:
     goals = "paper data check-data test bench lab notebooks lock clean help"
     for goal in goals.split():
         assert re.search(rf"^  {goal} +\w", listed, re.MULTILINE), goal
+
+
+# Stands for Python: records its arguments and what it sees of make's variables, and as `-m venv`
+# makes an environment of the same kind.
+PYTHON = """#!/bin/sh
+{ printf '%s\\n' "$@"; for v in DATA JOBS DEVICE TORCH_INDEX; do eval "echo $v=\\$$v"; done; } \\
+  >> "$RECORD"
+if [ "$1 $2" = '-m venv' ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; : > "$3/pyvenv.cfg"; fi
+"""
+
+
+class Checkout:
+    """A scratch checkout in which make runs the script above for every Python."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.record = folder / "check out", folder / "record"
+        self.folder.mkdir(parents=True)
+        for file in ("Makefile", "requirements.lock", "pyproject.toml"):
+            shutil.copy(ROOT / file, self.folder)
+        for part in ("mlsan", "tests", "notebooks", "build"):
+            (self.folder / part).mkdir()
+        self.python = self.script(folder / "python")
+
+    def script(self, path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(PYTHON)
+        path.chmod(0o755)
+        return path
+
+    def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        own = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+        own["RECORD"] = str(self.record)
+        self.record.write_text("")
+        command = ["make", *arguments]
+        if not any(argument.startswith("PYTHON=") for argument in arguments):
+            command.append(f"PYTHON={self.python}")
+        return subprocess.run(command, cwd=self.folder, env=own, capture_output=True, text=True)
+
+    @property
+    def seen(self) -> list[str]:
+        return self.record.read_text().splitlines()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    if shutil.which("make") is None:
+        pytest.skip("needs make")
+    return Checkout(tmp_path)
+
+
+SPLICES = ["Ada's data", "a'; touch x; echo '", 'a"; touch x; "', "$(touch x)", "`touch x`"]
+SPLICES += ["$(shell touch x)", "$$(touch x)", "a b;touch x", "-rf", "#x"]
+
+
+@pytest.mark.parametrize("value", SPLICES)
+def test_make_passes_values_on_as_they_are(checkout: Checkout, value: str) -> None:
+    done = checkout.make("check-data", f"DATA={value}")
+    assert done.returncode == 0, done.stderr
+    assert f"--data={value}" in checkout.seen
+    checkout.make("paper", f"JOBS={value}", f"DATA={value}", "CORPUS=multiemo")
+    assert {f"--jobs={value}", f"--data={value}"} <= {*checkout.seen}
+    checkout.make("lab", f"DATA={value}", f"JOBS={value}")
+    assert {f"DATA={value}", f"JOBS={value}", "notebooks"} <= {*checkout.seen}
+    checkout.make("data", f"DATA={value}", "CORPUS=csv")
+    assert {"--corpus=csv", f"--data={value}"} <= {*checkout.seen}
+    checkout.make("bench", f"DATA={value}")
+    assert {"--profile=small", f"DATA={value}"} <= {*checkout.seen}
+    checkout.make("paper", f"DEVICE={value}")
+    assert checkout.seen == []  # DEVICE is one of a few words
+    assert not list(checkout.folder.rglob("x"))
+
+
+@pytest.mark.parametrize("value", SPLICES)
+def test_make_builds_with_values_as_they_are(checkout: Checkout, value: str) -> None:
+    python = checkout.script(checkout.folder / value / "python")
+    settings = [f"VENV={value} env", f"PYTHON={python}", f"TORCH_INDEX={value}"]
+    done = checkout.make("check-data", "DATA=d", *settings)
+    assert done.returncode == 0, done.stderr
+    assert (checkout.folder / f"{value} env" / ".complete").is_file()
+    assert f"--extra-index-url={value}" in checkout.seen
+    checkout.make("check-data", "DATA=d", *settings)
+    assert "pip" not in checkout.seen
+    assert "--data=d" in checkout.seen
+    assert checkout.make("clean", *settings).returncode == 0
+    assert not (checkout.folder / f"{value} env").exists()
+    assert python.is_file()
+    assert not list(checkout.folder.rglob("x"))
+
+
+def test_clean_removes_what_make_made_and_nothing_else(checkout: Checkout) -> None:
+    checkout.make("check-data", "DATA=d")
+    (checkout.folder / "data").mkdir()
+    assert (checkout.folder / ".venv").is_dir()
+    assert checkout.make("clean").returncode == 0
+    kept = {path.name for path in checkout.folder.iterdir()}
+    assert kept == {"Makefile", "requirements.lock", "pyproject.toml"} | {
+        *("mlsan", "tests", "notebooks", "data")
+    }
+
+
+@pytest.mark.parametrize("goal", [["clean"], ["check-data", "DATA=d"]])
+@pytest.mark.parametrize("venv", ["{}/mine", "..", ".", "{}", "/", "{}/mine/precious", "{}/link"])
+def test_make_removes_no_folder_that_it_did_not_make(
+    checkout: Checkout, venv: str, goal: list[str]
+) -> None:
+    home = checkout.folder.parent
+    (home / "mine").mkdir()
+    (home / "mine" / "precious").write_text("precious")
+    (home / "link").symlink_to(home / "mine")
+    for mark in (home, checkout.folder):  # not even with the marks of an environment
+        for file in (".complete", "pyvenv.cfg"):
+            (mark / file).touch()
+            os.utime(mark / file, (0, 0))
+    before = {path for path in home.rglob("*") if path.name not in ("build", "record")}
+    done = checkout.make(*goal, f"VENV={venv.format(home)}")
+    assert done.returncode != 0
+    assert re.search(r"VENV=\S.* so it is left as it is\. Name another folder", done.stderr)
+    assert before == {path for path in home.rglob("*") if path.name not in ("build", "record")}
+
+
+def test_an_interrupted_environment_is_built_again(checkout: Checkout) -> None:
+    checkout.make("check-data", "DATA=d")
+    complete = checkout.folder / ".venv" / ".complete"
+    complete.rename(complete.with_name(".building"))
+    (complete.parent / "torn").touch()
+    assert checkout.make("check-data", "DATA=d").returncode == 0
+    assert complete.is_file()
+    assert not (complete.parent / "torn").exists()
+    os.utime(complete, (0, 0))  # older than the pins
+    checkout.make("check-data", "DATA=d")
+    assert "requirements.lock" in checkout.seen

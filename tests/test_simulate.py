@@ -350,6 +350,30 @@ def test_a_corpus_is_generated_once_and_again_where_torn(tmp_path):
     assert visible == [folder]
 
 
+def test_a_corpus_with_one_changed_byte_is_named_and_generated_again(tmp_path, caplog):
+    settings = simulation("IEMOCAP", "smoke")
+    folder = simulated_folder(settings, tmp_path)
+    whole = {file.name: file.read_bytes() for file in folder.iterdir()}
+    for name, content in whole.items():
+        caplog.clear()
+        (folder / name).write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+        assert simulated_folder(settings, tmp_path) == folder
+        assert f"{folder / name} " in caplog.text
+        assert "the corpus is generated again" in caplog.text
+        assert {file.name: file.read_bytes() for file in folder.iterdir()} == whole
+    assert [path for path in tmp_path.iterdir() if path.name[0] != "."] == [folder]
+
+
+def test_a_generated_corpus_opens_where_nothing_can_be_written(tmp_path, monkeypatch):
+    folder = simulated_folder(simulation("IEMOCAP", "smoke"), tmp_path)
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("mlsan.corpus.simulate.folder.FileLock", refuse)
+    assert simulated_folder(simulation("IEMOCAP", "smoke"), tmp_path) == folder
+
+
 def test_an_interrupted_generation_leaves_no_folder(tmp_path, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt

@@ -1,13 +1,16 @@
 """The same sweep on a Dask cluster: a scheduler and two workers on loopback."""
 
+import asyncio
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -141,6 +144,49 @@ def test_no_scheduler_or_worker_is_one_line_from_make_paper(tmp_path, monkeypatc
     said = capsys.readouterr().err.splitlines()
     assert said[-1].startswith(f"make paper: JOBS={address}: the scheduler has no workers.")
     assert not list((tmp_path / "runs").rglob("*"))
+
+
+def frames(content: bytes) -> bytes:
+    """What Dask takes for a message of one frame."""
+    body = struct.pack("<QQ", 1, len(content)) + content
+    return struct.pack("<Q", len(body)) + body
+
+
+def test_a_notebook_reaches_its_cluster(tmp_path):
+    """A notebook's cells run in a thread with a running event loop."""
+
+    async def cell(address):
+        return list(cluster.on_cluster(address, tmp_path / "runs", str, [1]))
+
+    with dask(tmp_path, workers=1) as (address, _):
+        assert asyncio.run(cell(address)) == ["1"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 5000, b"\1\0" * 9, frames(b"\x81\xa2ok\1")],
+    ids=["silent", "HTTP", "zeros", "huge", "another program"],
+)
+def test_what_is_no_scheduler_is_given_up(tmp_path, monkeypatch, capfd, reply):
+    monkeypatch.setattr(cluster, "PATIENCE", 1)
+    kept = []
+
+    def serve():
+        with suppress(OSError):  # the listener is closed, or the other end is
+            while True:
+                kept.append(listener.accept()[0])
+                kept[-1].sendall(reply)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(
+            ConnectionError, match=f"JOBS={address}: no Dask scheduler answers there w"
+        ):
+            next(cluster.on_cluster(address, tmp_path, str, [1]))
+    assert time.monotonic() - began < 10
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """Runs resume to the bit, are reused, and damage to their files is noticed."""
 
+import errno
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +16,18 @@ import torch
 from tiny import TINY, epochs_done, source, tiny
 
 from mlsan.corpus import open_corpora
-from mlsan.files import TornFileError
-from mlsan.training import begin, epochs, run_key, run_settings, sweep, train_run
+from mlsan.files import TornFileError, write_record, write_sealed
+from mlsan.training import (
+    begin,
+    epochs,
+    find_result,
+    is_finished,
+    run_key,
+    run_settings,
+    sweep,
+    sweeps,
+    train_run,
+)
 from mlsan.training import runs as run_store
 from mlsan.training.loop import DivergedError, divided
 
@@ -82,39 +95,139 @@ def test_a_finished_run_is_reused_and_a_changed_one_is_trained(corpus, tmp_path,
         train_run(tiny(lam=0.9), corpus, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["metrics.csv", "predictions.csv", "model.pt", "config.json"])
-def test_an_altered_file_of_a_finished_run_is_named(corpus, tmp_path, name):
-    result = train_run(tiny(epochs=1), corpus, tmp_path)
-    (result.folder / name).write_bytes((result.folder / name).read_bytes()[:-2])
-    with pytest.raises(TornFileError, match=f"{name} is missing, torn or altered: delete"):
-        train_run(tiny(epochs=1), corpus, tmp_path)
+def spoil(path: Path, how: str) -> None:
+    """Damage a file of a run; what a change of the content leaves is noticed by its digest."""
+    content = path.read_bytes() if path.exists() else b""
+    path.unlink(missing_ok=True)
+    if how == "directory":
+        path.mkdir()
+        (path / "inside").touch()
+    elif how == "pipe":
+        os.mkfifo(path)
+    elif how == "endless link":
+        path.symlink_to(path)
+    elif how == "cut":
+        path.write_bytes(content[:-2])
+    elif how == "edited score":
+        path.write_bytes(re.sub(rb'("test_wf1": )[0-9.]+', rb"\g<1>99.9", content))
+    elif how == "sealed garbage":
+        write_sealed(path, path.parent.name.encode() + b"garbage")
+    elif how == "sealed scores missing":
+        write_record(path, {"key": path.parent.name, "files": {}, "summary": {}})
+    elif how == "sealed list":
+        write_record(path, {"key": path.parent.name, "files": [], "summary": "good"})
+    elif how != "missing":
+        path.write_text(how)
 
 
-def test_a_result_of_another_run_is_refused(corpus, tmp_path):
+RESULTS = ["", "[]", "null", '"text"', '{"key": 1}', "{", "[" * 100_000, "9" * 5000, "\0"]
+RESULTS += ["edited score", "sealed scores missing", "sealed list", "cut"]
+ODD = ["directory", "pipe", "endless link"]
+DAMAGE = [
+    *(("result.json", how) for how in [*RESULTS, *ODD]),
+    *((name, how) for name in run_store.FILES for how in ("cut", "missing", *ODD)),
+]
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory):
+    return train_run(tiny(epochs=1), corpus, tmp_path_factory.mktemp("finished"))
+
+
+@pytest.mark.parametrize(("name", "how"), DAMAGE, ids=[f"{n} {h[:20]!r}" for n, h in DAMAGE])
+def test_a_damaged_run_is_named_set_aside_and_trained_again(
+    corpus, finished, tmp_path, caplog, monkeypatch, name, how
+):
+    def train(run, corpus, folder, on_epoch):  # at once; fails where anything is in the way
+        assert {path.name for path in folder.iterdir()} == {".lock"}
+        shutil.copytree(finished.folder, folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr(run_store, "_train", train)
+    folder = shutil.copytree(finished.folder, tmp_path / finished.key)
+    spoil(folder / name, how)
+    with pytest.raises(TornFileError, match=re.escape(str(folder / name))):
+        find_result(tmp_path, finished.key)
+    assert not is_finished(tmp_path, finished.key)
+    again = train_run(tiny(epochs=1), corpus, tmp_path)
+    assert metrics(again.folder) == metrics(finished.folder)
+    aside = tmp_path / f"{finished.key}.damaged-1"
+    assert f"{folder / name} " in caplog.text
+    assert f"set aside as {aside}, and the run is trained again" in caplog.text
+    assert "weights_only" not in caplog.text
+    assert os.path.lexists(aside / name) == (how != "missing")
+    assert train_run(tiny(epochs=1), corpus, tmp_path) == again
+    assert sorted(path.name for path in tmp_path.iterdir()) == [finished.key, aside.name]
+
+
+@pytest.mark.parametrize("how", ["directory", "endless link", "to a foreign file"])
+def test_a_lock_of_another_kind_is_set_aside(corpus, tmp_path, caplog, how):
+    folder = tmp_path / run_key(tiny(epochs=1), corpus)
+    folder.mkdir()
+    foreign = tmp_path / "foreign"
+    foreign.write_text("foreign")
+    if how == "to a foreign file":
+        (folder / ".lock").symlink_to(foreign)
+    else:
+        spoil(folder / ".lock", how)
+    assert train_run(tiny(epochs=1), corpus, tmp_path).folder == folder
+    assert f"{folder / '.lock'} is not a regular file: set aside as" in caplog.text
+    assert foreign.read_text() == "foreign"
+
+
+def test_a_file_in_the_place_of_a_run_is_set_aside(corpus, tmp_path, caplog):
+    folder = tmp_path / run_key(tiny(epochs=1), corpus)
+    folder.write_text("notes")
+    assert train_run(tiny(epochs=1), corpus, tmp_path).folder == folder
+    assert folder.with_name(f"{folder.name}.damaged-1").read_text() == "notes"
+    assert f"{folder} is not a folder: set aside as" in caplog.text
+
+
+def test_a_result_of_another_run_is_set_aside(corpus, tmp_path, caplog):
     one = train_run(tiny(epochs=1), corpus, tmp_path)
     key = run_key(tiny(epochs=1, seed=1), corpus)
     one.folder.rename(tmp_path / key)
-    with pytest.raises(TornFileError, match=f"belongs to run {one.key}, not {key}"):
-        train_run(tiny(epochs=1, seed=1), corpus, tmp_path)
+    assert train_run(tiny(epochs=1, seed=1), corpus, tmp_path).key == key
+    assert f"belongs to run {one.key}, not {key}" in caplog.text
 
 
-def test_a_torn_checkpoint_is_named_and_kept(corpus, tmp_path):
-    run = tiny()
-    folder = tmp_path / run_key(run, corpus)
+class StopError(Exception):
+    """Ends a run in the middle."""
 
-    class StopError(Exception):
-        pass
+
+def stopped(run, corpus, root) -> Path:
+    """The checkpoint of a run that was stopped after its first epoch."""
 
     def stop(state):
         raise StopError
 
     with pytest.raises(StopError):
-        train_run(run, corpus, tmp_path, on_epoch=stop)
-    path = folder / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(TornFileError, match=r"checkpoint\.pt is torn"):
-        train_run(run, corpus, tmp_path)
-    assert path.exists()
+        train_run(run, corpus, root, on_epoch=stop)
+    return root / run_key(run, corpus) / "checkpoint.pt"
+
+
+@pytest.mark.parametrize("how", ["cut", "", "sealed garbage", "directory", "pipe"])
+def test_a_damaged_checkpoint_is_named_set_aside_and_not_used(corpus, tmp_path, caplog, how):
+    run = tiny()
+    whole = train_run(run, corpus, tmp_path / "whole")
+    path = stopped(run, corpus, tmp_path / "damaged")
+    spoil(path, how)
+    trained = []
+    result = train_run(run, corpus, tmp_path / "damaged", on_epoch=trained.append)
+    assert metrics(result.folder) == metrics(whole.folder)
+    assert len(trained) == run.train.epochs
+    aside = path.parent.with_name(f"{whole.key}.damaged-1")
+    assert os.path.lexists(aside / "checkpoint.pt")
+    assert f"{path} " in caplog.text
+    assert f"set aside as {aside}" in caplog.text
+    assert "weights_only" not in caplog.text
+
+
+def test_a_checkpoint_of_other_shapes_is_not_used(corpus, tmp_path, caplog):
+    path = stopped(tiny(), corpus, tmp_path)
+    other = begin(tiny("MultiEMO"), corpus).to_bytes()
+    write_sealed(path, path.parent.name.encode() + other)
+    assert train_run(tiny(), corpus, tmp_path).folder == path.parent
+    assert f"{path} holds no state of this run (RuntimeError): set aside as" in caplog.text
 
 
 def test_a_model_comes_back_with_its_predictions(corpus, tmp_path):
@@ -167,13 +280,43 @@ def test_a_sweep_gives_the_bits_of_a_single_run(corpus, cache, tmp_path):
     assert metrics(tmp_path / "many" / single.key) == metrics(single.folder)
 
 
-def test_damage_fails_its_own_run_only(corpus, cache, tmp_path):
-    runs = [tiny(epochs=1), tiny(epochs=1, seed=1)]
-    broken = train_run(runs[0], corpus, tmp_path).folder / "model.pt"
-    broken.write_bytes(b"")
+def test_damage_costs_its_own_run_only(corpus, cache, tmp_path):
+    runs = [tiny(epochs=1, seed=seed) for seed in range(4)]
+    first = sweep(runs, source(cache), tmp_path, jobs=1)
+    keys = list(first["run"])
+    spoil(tmp_path / keys[0] / "model.pt", "cut")
+    spoil(tmp_path / keys[1] / "result.json", "[" * 100_000)
+    shutil.rmtree(tmp_path / keys[2])
+    (tmp_path / keys[2]).mkdir()
+    (tmp_path / keys[2] / "metrics.csv").write_bytes(b"\xff\xfe")
     table = sweep(runs, source(cache), tmp_path, jobs=1)
-    assert list(table["status"]) == ["failed", "trained"]
-    assert str(broken) in table["error"][0]
+    assert list(table["status"]) == ["trained", "trained", "trained", "reused"]
+    assert list(table["test_wf1"]) == list(first["test_wf1"])
+
+
+def test_a_read_only_store_serves_finished_runs(corpus, tmp_path, monkeypatch):
+    cache, root = tmp_path / "corpora", tmp_path / "runs"
+    runs = [tiny(epochs=1)]
+    first = sweep(runs, source(cache), root, jobs=1)
+    (root / first["run"][0] / "checkpoint.pt").touch()  # left by a kill
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    def read_only(path, flags, *rest, opened=os.open, **named):
+        return (
+            refuse() if flags & (os.O_WRONLY | os.O_RDWR) else opened(path, flags, *rest, **named)
+        )
+
+    for place, name in ((Path, "unlink"), (Path, "mkdir"), (os, "rename")):
+        monkeypatch.setattr(place, name, refuse)
+    monkeypatch.setattr(os, "open", read_only)
+    monkeypatch.setattr(sweeps, "_OPENED", {})
+    again = sweep(runs, source(cache), root, jobs=1)
+    assert list(again["status"]) == ["reused"]
+    assert list(again["test_wf1"]) == list(first["test_wf1"])
+    assert is_finished(root, first["run"][0])
+    assert len(find_result(root, first["run"][0]).predictions)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

@@ -9,6 +9,7 @@ import time
 
 import pandas as pd
 import pytest
+from joblib import Parallel
 from tiny import FORKS, contents, die, epochs_done, source, start_sweep, tiny, train_and_count
 
 from mlsan import files
@@ -141,6 +142,20 @@ def test_a_full_disk_stops_the_sweep_with_one_error(undisturbed, tmp_path, monke
     kept = finished(tmp_path)
     assert_same(sweep(RUNS[:2], source(cache), tmp_path, jobs=1), tmp_path, undisturbed)
     assert kept.items() <= finished(tmp_path).items()
+
+
+def test_a_full_disk_stops_workers_without_a_traceback(undisturbed, tmp_path, monkeypatch, capfd):
+    def full(run, source, root):
+        return run, UnwritableError(28, f"cannot write {run.seed}: No space left on device")
+
+    monkeypatch.setattr(sweeps, "_attempt", full)
+    runs = [tiny(seed=seed) for seed in range(300)]
+    aborted = []
+    monkeypatch.setattr(Parallel, "_abort", lambda pool: aborted.append(pool))
+    with pytest.raises(UnwritableError, match="No space left on device"):
+        sweep(runs, source(undisturbed[0]), tmp_path, jobs=2)
+    assert aborted == [], "a pool that is stopped in the middle prints a traceback at times"
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made_stops_all_workers(undisturbed, tmp_path):

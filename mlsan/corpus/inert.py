@@ -1,9 +1,8 @@
-"""Read one pickle as inert data. A program of its own that `mlsan.corpus.unpickle` runs.
+"""Read pickles as inert data. A program of its own that `mlsan.corpus.unpickle` runs.
 
 A pickle is a program for a stack machine. This module runs the opcodes that plain values and
 arrays need, and makes nothing but numbers, text, lists and records: a call becomes a record of the
-function's name and its arguments, and nothing is ever called, imported or hashed. It starts in
-about 10 ms, because it imports almost nothing: `re`, `json` and `typing` would double that.
+function's name and its arguments, and nothing is ever called, imported or hashed.
 
 The result is JSON. Numbers, text, None and lists stand for themselves; everything else is an
 object with one key:
@@ -13,7 +12,9 @@ object with one key:
 - bytes: offset and length in the file;
 - dtype: the code and the byte order, e.g. ["f4", "<"];
 - global: the name of a function that is passed on, not called;
-- call: the name, the arguments and, if it was set, the state.
+- call: the name, the arguments and, if it was set, the state;
+- array: a call that makes an array from bytes: their offset and length in the file, the code and
+  the byte order of the items, whether they are in Fortran's order, and the shape.
 
 Every loop ends with the file, and the limits below bound what shared parts can grow to.
 """
@@ -21,6 +22,9 @@ Every loop ends with the file, and the limits below bound what shared parts can 
 import codecs
 import gc
 import mmap
+import os
+import signal
+import socket
 import struct
 import sys
 
@@ -35,9 +39,11 @@ UNITS_PER_BYTE, FREE_UNITS = 4, 100_000
 MEMORY, MEMORY_PER_BYTE = 256 << 20, 256
 SECONDS, BYTES_PER_SECOND = 5, 1_000_000
 NO_MEMORY = 70  # exit status
+MESSAGE = 16  # bytes
 
 ORDERS = ("<", ">", "|", "=")
 _MULTIARRAY = [f"numpy.{core}.multiarray" for core in ("core", "_core")]
+_RECONSTRUCT = [f"{module}._reconstruct" for module in _MULTIARRAY]
 _MAPPINGS = ("collections.OrderedDict", "collections.defaultdict")
 _CONTAINERS = ("list", "tuple", "dict", "set", "frozenset", "complex", "bytes")
 # The functions that a pickle may name. What each one makes is decided in `mlsan.corpus.unpickle`.
@@ -52,7 +58,7 @@ ADMITTED = frozenset(
 )
 _CONSTANTS = {None: "null", True: "true", False: "false"}
 _ESCAPES = {ord('"'): '\\"', ord("\\"): "\\\\"} | {code: f"\\u{code:04x}" for code in range(32)}
-_MEMOIZE, _ROW = 0x94, 128
+_MEMOIZE, _BININT1, _BINGET, _STOP, _ROW = 0x94, 0x4B, 0x68, 0x2E, 128
 _ABSENT = object()
 
 
@@ -91,6 +97,9 @@ class Writer:
             [(tag, content)] = value.items()
             if tag == "bytes":
                 self.spend(content[1] // 8)
+            if tag == "call" and (array := _array_text(content)):
+                self.spend(20 + array[1] // 8)
+                return array[0]
             return f'{{"{tag}":{self.text(content, level + 1)}}}'
         if kind is float:
             # JSON has no other name for what is no number, but Python reads these.
@@ -120,6 +129,24 @@ class Writer:
             raise RefusedError("shared parts make it too large when they are written out")
 
 
+def _array_text(call: list[object]) -> tuple[str, int] | None:
+    """The JSON of "array" and the array's size in bytes; None for any other call."""
+    if len(call) < 3 or call[0] not in _RECONSTRUCT or (len(call[1]), len(call[2])) != (3, 5):
+        return None
+    subtype, empty, _ = call[1]
+    _, shape, dtype, fortran, raw = call[2]
+    shape, dtype, raw = _content(shape, "tuple"), _content(dtype, "dtype"), _content(raw, "bytes")
+    if (
+        (_content(subtype, "global"), _content(empty, "tuple")) == ("numpy.ndarray", [0])
+        and (shape is not None and len(shape) <= 8 and set(map(type, shape)) <= {int})
+        and (dtype is not None and len(dtype[0]) <= 8 and dtype[0].isalnum())
+        and (type(fortran) is bool and raw is not None)
+    ):
+        item = f'"{dtype[0]}","{dtype[1]}",{_CONSTANTS[fortran]}'
+        return f'{{"array":[{raw[0]},{raw[1]},{item},{shape}]}}', raw[1]
+    return None
+
+
 def _is_plain(text: str) -> bool:
     """Whether JSON writes the text as it is."""
     return text.isprintable() and '"' not in text and "\\" not in text
@@ -138,14 +165,27 @@ class Machine:
 
     def run(self) -> object:
         """The value that is on the stack at the end."""
-        data, size, opcodes = self.data, len(self.data), OPCODES
-        while self.position < size:
-            code = data[self.position]
-            self.position += 1
-            if code == 0x2E:  # STOP
+        data, size, stack, memo = self.data, len(self.data), self.stack, self.memo
+        while (position := self.position) < size:
+            code = data[position]
+            # Three out of four opcodes are one of these: do them without a call.
+            if code == _MEMOIZE and stack:
+                memo.append(stack[-1])
+                self.position = position + 1
+                continue
+            if code == _BININT1 and position + 1 < size:
+                stack.append(data[position + 1])
+                self.position = position + 2
+                continue
+            if code == _BINGET and position + 1 < size:
+                self.get(data[position + 1])
+                self.position = position + 2
+                continue
+            self.position = position + 1
+            if code == _STOP:
                 break
-            if (opcode := opcodes[code]) is None:
-                raise RefusedError(f"opcode 0x{code:02x} at byte {self.position - 1}")
+            if (opcode := OPCODES[code]) is None:
+                raise RefusedError(f"opcode 0x{code:02x} at byte {position}")
             opcode(self)
         else:
             raise RefusedError("it has no end")
@@ -318,8 +358,12 @@ class Machine:
         self.extend_dict(items)
 
     def tuple_of(self, count: int) -> None:
-        items = [self.pop() for _ in range(count)]
-        self.container("tuple", items[::-1])
+        start = len(self.stack) - count
+        if start < (self.marks[-1] if self.marks else 0):
+            raise RefusedError("a value is missing")
+        items = self.stack[start:]
+        del self.stack[start:]
+        self.container("tuple", items)
 
     def named(self, module: str, name: str) -> None:
         """Push a function's name, if it is admitted."""
@@ -385,9 +429,9 @@ class Machine:
         self.memo[index] = self.top()
 
     def get(self, index: int) -> None:
-        if not 0 <= index < len(self.memo) or self.memo[index] is _ABSENT:
+        if not 0 <= index < len(self.memo) or (value := self.memo[index]) is _ABSENT:
             raise RefusedError(f"memo index {index} is empty")
-        self.push(self.memo[index])
+        self.stack.append(value)
 
 
 def _int(digits: bytes) -> int:
@@ -504,14 +548,55 @@ def limit(size: int) -> None:
             continue
 
 
-def main(size: int) -> None:
-    """Answer for the pickle on standard input, a file of `size` bytes."""
+def main(size: int, file: int, pipe: int) -> int:
+    """Answer on `pipe` for the pickle in `file`, of `size` bytes; returns the exit status."""
     limit(size)
-    gc.disable()  # nothing that it could free is made before the process ends
     try:
         # Mapped, so that the content of arrays, which is most of a file, is not even read here.
-        data = mmap.mmap(sys.stdin.fileno(), size, access=mmap.ACCESS_READ) if size else b""
+        data = mmap.mmap(file, size, access=mmap.ACCESS_READ) if size else b""
         found = answer(data)
     except MemoryError:
-        sys.exit(NO_MEMORY)
-    sys.stdout.buffer.write(found)
+        return NO_MEMORY
+    with open(pipe, "wb", closefd=False) as stream:
+        stream.write(found)
+    return 0
+
+
+def keep(size: int, file: int, pipe: int) -> None:
+    """Run `main` in a process of its own; a line with its exit status follows its answer."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if child := os.fork():
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.write(pipe, b"\n%d" % code)
+        return
+    code = 1
+    try:
+        code = main(size, file, pipe)
+    finally:
+        os._exit(code)
+
+
+def serve() -> None:
+    """Read a file for each message on standard input, a socket, until its other end is closed.
+
+    A message is the size of a file, and brings its descriptor and that of a pipe for the answer.
+    Reading processes start from this one within a millisecond, because it is small.
+    """
+    gc.disable()  # nothing that it could free is made before a process ends
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # those that have ended then disappear
+    with socket.socket(fileno=sys.stdin.fileno()) as messages:
+        while True:
+            size, descriptors, *_ = socket.recv_fds(messages, MESSAGE, 2)
+            if not size:
+                return
+            try:
+                child = os.fork()
+            except OSError:
+                child = -1  # the pipe stays empty
+            if child == 0:
+                try:
+                    keep(int(size), *descriptors)
+                finally:
+                    os._exit(0)
+            for each in descriptors:
+                os.close(each)

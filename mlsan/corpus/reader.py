@@ -189,6 +189,9 @@ def read_features(
     """Check the content of one modality's file: its features, by dialogue."""
     raw = validate.table(Place(file), value, "features")
     validate.same_dialogues(Place(file), raw, label)
+    if (joined := validate.joined_features(raw, {key: len(label[key]) for key in raw})) is not None:
+        return joined
+    # Something is wrong, or in another form: look at one dialogue after the other.
     feature: dict[str, Float[np.ndarray, "_turn _feature"]] = {}
     for key, rows in raw.items():
         place = Place(file, key)

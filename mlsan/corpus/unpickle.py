@@ -5,18 +5,23 @@ answers with inert records. Only here do they become arrays: from a buffer that 
 an item type on a list, and a shape that fits both.
 """
 
+import atexit
 import json
 import math
 import os
 import re
+import select
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -30,9 +35,9 @@ _DIMENSIONS, _EMPTY = 8, 1 << 16
 _KEYS = (str, int, float, bytes, type(None), np.bool_, np.integer, np.floating)
 _RESAVE = "Save it again as numbers, strings, lists, dicts and numpy arrays"
 _AGAIN = f"Copy the file again. {_RESAVE}"
-# The child imports only its own module, and from this folder only after the standard library.
-_CHILD = "import sys; sys.path.append(sys.argv[1]); import inert; inert.main(int(sys.argv[2]))"
-# The child's own limit on computing time ends it much earlier, unless it has to wait.
+# The helper imports only its own module, and from this folder only after the standard library.
+_HELPER = "import sys; sys.path.append(sys.argv[1]); import inert; inert.serve()"
+# The reading process's own limit on computing time ends it much earlier, unless it has to wait.
 _PATIENCE = 60
 
 
@@ -44,9 +49,9 @@ def load_pickles(files: Iterable[Path]) -> dict[Path, Any]:
     take more memory or time than its size allows.
     """
     with ExitStack() as stack:
-        children = [stack.enter_context(Child(file)) for file in files]
+        readings = [stack.enter_context(Reading(file)) for file in files]
         # The last first: what is large but simple is made while a complicated file is still read.
-        return {child.file: child.value() for child in reversed(children)}
+        return {reading.file: reading.value() for reading in reversed(readings)}
 
 
 def load_pickle(file: Path) -> Any:
@@ -54,44 +59,86 @@ def load_pickle(file: Path) -> Any:
     return load_pickles([file])[file]
 
 
-class Child:
-    """A process that reads `file`. It ends when the `with` block does."""
+@cache
+def helper() -> socket.socket:
+    """The connection to a running `inert.serve`, which ends when this process does."""
+    ours, theirs = socket.socketpair()
+    folder = str(Path(inert.__file__).parent)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _HELPER, folder],
+            stdin=theirs,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    atexit.register(_end, ours, process)
+    return ours
+
+
+def _end(connection: socket.socket, process: subprocess.Popen) -> None:
+    connection.close()
+    process.kill()
+    process.wait()
+
+
+class Reading:
+    """A process that reads `file`, and the end of the pipe on which it answers."""
 
     def __init__(self, file: Path):
         self.file = file
-        folder = str(Path(inert.__file__).parent)
         with open_regular(file) as stream:
             self.size = os.fstat(stream.fileno()).st_size
             try:
-                self.process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _CHILD, folder, str(self.size)],
-                    stdin=stream,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                )
+                self.pipe = ask(stream, self.size)
             except OSError as error:
                 problem = f"no process could be started to read it ({error.strerror})"
                 raise Place(file).error(problem, "Close other programs") from error
 
-    def __enter__(self) -> "Child":
+    def __enter__(self) -> "Reading":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.process.kill()
-        self.process.__exit__(None, None, None)
+        self.pipe.close()
 
     def value(self) -> Any:
         """What the process found. Raises CorpusError if it refused the file or came to an end."""
         place = Place(self.file)
         with open_regular(self.file) as stream:
             data = read_whole(self.file, stream)
-        try:
-            answer, _ = self.process.communicate(timeout=_PATIENCE + self.size // 1_000_000)
-        except subprocess.TimeoutExpired as error:
-            raise place.error(f"reading it takes too long; {self.size} bytes", _AGAIN) from error
-        if code := self.process.returncode:
+        answer, _, code = self.answer().rpartition(b"\n")
+        if code != b"0":
             raise place.error(f"{_ending(code)}; {self.size} bytes", _AGAIN)
         return value_of(answer, data, self.file)
+
+    def answer(self) -> bytes:
+        """All that comes through the pipe."""
+        deadline = time.monotonic() + _PATIENCE + self.size // 1_000_000
+        ready, parts = select.poll(), [b""]
+        ready.register(self.pipe, select.POLLIN)
+        while ready.poll(max(0, 1000 * (deadline - time.monotonic()))):
+            parts.append(self.pipe.read(1 << 20))
+            if not parts[-1]:
+                return b"".join(parts)
+        problem = f"reading it takes too long; {self.size} bytes"
+        raise Place(self.file).error(problem, _AGAIN)
+
+
+def ask(file: BinaryIO, size: int) -> BinaryIO:
+    """Have the helper read a file; returns the end of the pipe on which the answer comes."""
+    reading, writing = os.pipe()
+    try:
+        message = [b"%*d" % (inert.MESSAGE, size)], [file.fileno(), writing]
+        try:
+            socket.send_fds(helper(), *message)
+        except ConnectionError:  # it has been killed
+            helper.cache_clear()
+            socket.send_fds(helper(), *message)
+    except OSError:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    return open(reading, "rb", buffering=0)
 
 
 def value_of(answer: bytes, data: bytes, file: Path) -> Any:
@@ -115,13 +162,13 @@ def value_of(answer: bytes, data: bytes, file: Path) -> Any:
         raise place.error(problem, _AGAIN) from error
 
 
-def _ending(code: int) -> str:
-    """Why a process ended that gave no answer."""
-    if code in (inert.NO_MEMORY, -signal.SIGKILL):
+def _ending(code: bytes) -> str:
+    """Why a process ended that gave no answer, by its exit status."""
+    if code in (b"%d" % inert.NO_MEMORY, b"%d" % -signal.SIGKILL):
         return "reading it takes too much memory for its size"
-    if code == -getattr(signal, "SIGXCPU", 0):
+    if code == b"%d" % -getattr(signal, "SIGXCPU", 0):
         return "reading it takes too much time for its size"
-    return f"not a complete pickle (its reader ended with {code})"
+    return f"not a complete pickle (its reader ended with {code[:9].decode(errors='replace')})"
 
 
 class Maker:
@@ -155,10 +202,12 @@ class Maker:
         return self.data[start : start + count]
 
     def make_dtype(self, item: list[str]) -> np.dtype:
-        code, order = item
-        if not _DTYPE.fullmatch(code):
-            raise ValueError(f"arrays of type {shown(code)} are not admitted")
-        return np.dtype(code) if order == "=" else np.dtype(code).newbyteorder(order)
+        return _dtype(*item)
+
+    def make_array(self, parts: list[Any]) -> np.ndarray:
+        start, count, code, order, fortran, shape = parts
+        raw = self.data[start : start + count]
+        return array(raw, _dtype(code, order), tuple(shape), "F" if fortran else "C")
 
     def make_global(self, name: str) -> "Name":
         return Name(name)
@@ -174,6 +223,14 @@ class Maker:
         if function not in _FUNCTIONS:
             raise ValueError(f"{name} is called")
         return _FUNCTIONS[function](*arguments)
+
+
+@cache
+def _dtype(code: str, order: str) -> np.dtype:
+    """An item type that arrays may have."""
+    if not _DTYPE.fullmatch(code):
+        raise ValueError(f"arrays of type {shown(code)} are not admitted")
+    return np.dtype(code) if order == "=" else np.dtype(code).newbyteorder(order)
 
 
 @dataclass(frozen=True)
@@ -256,7 +313,8 @@ def array(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
     """An array from its bytes or, if its items are objects, from their list."""
     if not isinstance(dtype, np.dtype):
         raise ValueError("an array names no item type")
-    if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+    whole = isinstance(shape, tuple) and set(map(type, shape)) <= {int}
+    if not whole or min(shape, default=0) < 0:
         raise ValueError(f"an array has the shape {shown(shape)}")
     count = math.prod(shape)
     if len(shape) > _DIMENSIONS or (not count and math.prod(n or 1 for n in shape) > _EMPTY):
@@ -274,7 +332,7 @@ def array(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
         raise ValueError(f"an array of shape {shown(shape)} does not hold as many bytes")
     _check_items(raw, dtype)
     made = np.ndarray(shape, dtype, buffer=raw, order=order)
-    return made.astype(dtype.newbyteorder("="), copy=False)
+    return made if dtype.isnative else made.astype(dtype.newbyteorder("="))
 
 
 def _check_items(raw: bytes, dtype: np.dtype) -> None:

@@ -4,7 +4,8 @@ The error names the file, dialogue, utterance, value and fix.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence, Sized
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,8 @@ def labels(place: Place, value: Any, emotions: Sequence[str]) -> Int[np.ndarray,
     given = sequence(place, value, "labels")
     if not given:
         raise place.error("the dialogue is empty", "Remove it from every file and from the splits")
+    if set(map(type, given)) == {int} and min(given) >= 0 and max(given) < len(emotions):
+        return np.array(given, dtype=np.int64)
     for position, label in enumerate(given):
         whole = isinstance(label, int | np.integer) or (
             isinstance(label, float | np.floating) and float(label).is_integer()
@@ -86,6 +89,11 @@ def parties(place: Place, value: Any, roles: Sequence[str]) -> Int[np.ndarray, "
     )
 
 
+@cache
+def _one_hot(size: int) -> list[list[int]]:
+    return np.eye(size, dtype=int).tolist()
+
+
 def _party(place: Place, row: Any, roles: Sequence[str], position: int) -> int:
     size = len(roles)
     if isinstance(row, str):
@@ -93,6 +101,8 @@ def _party(place: Place, row: Any, roles: Sequence[str], position: int) -> int:
             fix = f"Use one-hot rows of {size}, or a name: {', '.join(roles)}"
             raise place.error(f"speaker {shown(row)} is not a role", fix, position)
         return roles.index(row)
+    if type(row) is list and set(map(type, row)) == {int} and row in _one_hot(size):
+        return row.index(1)
     given = row.tolist() if isinstance(row, np.ndarray) and row.shape == (size,) else row
     numbers = isinstance(given, list | tuple) and not _odd(given)
     if not numbers or len(given) != size or (given.count(0), given.count(1)) != (size - 1, 1):
@@ -141,6 +151,26 @@ def _row(place: Place, value: Any, position: int) -> np.ndarray:
     if row.dtype.kind not in "biuf":
         raise place.error(f"features have type {row.dtype}", fix, position)
     return row
+
+
+def joined_features(
+    tables: Mapping[str, Any], turns: Mapping[str, int]
+) -> dict[str, Float[np.ndarray, "_turn _feature"]] | None:
+    """The features of all dialogues at once as float32, None unless all are matrices that fit."""
+    rows = list(tables.values())
+    if not all(type(row) is np.ndarray and row.ndim == 2 and row.dtype.kind == "f" for row in rows):
+        return None
+    sizes = {row.shape[1] for row in rows}
+    if len(sizes) > 1 or 0 in sizes or any(len(tables[key]) != turns[key] for key in tables):
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = np.concatenate(rows, dtype=np.float32, casting="same_kind")
+    if not np.isfinite(whole).all():
+        return None
+    ends = np.cumsum([len(row) for row in rows]).tolist()
+    return {
+        key: whole[start:end] for key, start, end in zip(tables, [0, *ends[:-1]], ends, strict=True)
+    }
 
 
 def finite(

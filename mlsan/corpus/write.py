@@ -1,9 +1,8 @@
 """Write a user's table of utterances and arrays of features as a folder in MultiEMO's layout."""
 
 import json
-import os
 import pickle
-import shutil
+import reprlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,14 @@ from mlsan.corpus.errors import CorpusError, Place
 from mlsan.corpus.reader import DEV, FEATURES, IDENTITIES, PROVENANCE, SPEAKERS, read_corpus
 from mlsan.corpus.transcripts import person, roles
 from mlsan.corpus.types import Corpus, Declaration
-from mlsan.vocabulary import Modality
+from mlsan.files import (
+    TornFileError,
+    UnwritableError,
+    check_contents,
+    replace_folder,
+    write_contents,
+)
+from mlsan.vocabulary import MODALITIES, Modality
 
 REQUIRED = ("dialogue", "split", "speaker", "emotion")
 SPLITS = ("train", "dev", "test")
@@ -31,6 +37,7 @@ def write_layout(
     features: Mapping[Modality, Num[np.ndarray, "utterance _"]],
     provenance: Mapping[str, Any] | None = None,
     name_of: Callable[[str], str] = person,
+    origin: Path | None = None,
 ) -> Corpus:
     """Write a corpus of your own to `folder` and return it as the reader reads it.
 
@@ -50,33 +57,66 @@ def write_layout(
 
     Each array in `features` has one row per row of `table`. `name_of` turns a speaker into an
     identity, "" if it is not one person. `provenance` says how the features were made; it is any
-    value that JSON can hold, and is kept in provenance.json as a record.
+    value that JSON can hold, and is kept in provenance.json as a record. Errors name `origin`, the
+    file of the table, or else the folder; rows are called by the table's index.
 
     The files are written beside the folder, read back and checked, and only then replace what was
-    there. Raises CorpusError with the row, value and fix.
+    there, in one step. Raises CorpusError with the row, value and fix, and also if the folder holds
+    anything that this function did not write; UnwritableError if the disk is full or read-only.
     """
-    place = Place(folder)
+    check_own(folder)
+    place = Place(origin or folder)
     if isinstance(declared, str):
         declared = built_in(folder, declared)
     check_table(place, table, declared)
     for modality, rows in features.items():
+        if modality not in MODALITIES:
+            fix = f"Use one of {', '.join(MODALITIES)}"
+            raise place.error(f"{modality!r} is not a modality", fix)
         if len(rows) != len(table):
             problem = f"{len(rows)} rows of {modality} features for {len(table)} utterances"
             raise place.error(problem, "Give one row per row of the table, in the same order")
+    files = contents(table, declared, features, name_of)
+    if provenance is not None:
+        files[PROVENANCE] = (json.dumps(provenance, indent=2, sort_keys=True) + "\n").encode()
+    try:
+        return replace(folder, files)
+    except OSError as error:
+        raise UnwritableError.of(folder, error) from error
+
+
+def check_own(folder: Path) -> None:
+    """Raise CorpusError unless the folder is missing, empty, or as `write_layout` left it."""
+    fix = "Move the folder away, or write to another one; nothing in it was changed"
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise Place(folder).error("is there already and is not a folder", fix)
+    found = {path.name for path in folder.iterdir()}
+    try:
+        foreign = found - check_contents(folder) if found else set()
+    except TornFileError as error:
+        problem = f"is there already and is not as write_layout leaves a folder ({error})"
+        raise Place(folder).error(problem, fix) from error
+    if foreign:
+        problem = f"is there already and holds {min(foreign)}, which write_layout did not write"
+        raise Place(folder).error(problem, fix)
+
+
+def replace(folder: Path, files: Mapping[str, bytes]) -> Corpus:
+    """Write the files beside the folder, check them, and put them in its place."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         new = Path(scratch) / folder.name
         new.mkdir()
-        for file, content in contents(table, declared, features, name_of).items():
+        for file, content in files.items():
             (new / file).write_bytes(content)
-        if provenance is not None:
-            (new / PROVENANCE).write_text(json.dumps(provenance, indent=2, sort_keys=True) + "\n")
         try:
             corpus = read_corpus(new)
         except CorpusError as error:
             raise CorpusError(str(error).replace(str(new), str(folder))) from error
-        shutil.rmtree(folder, ignore_errors=True)
-        os.rename(new, folder)
+        write_contents(new)
+        replace_folder(new, folder)
     return corpus
 
 
@@ -84,19 +124,27 @@ def check_table(place: Place, table: pd.DataFrame, declared: Declaration) -> Non
     """Raise CorpusError for problems that the reader could not locate by row of the table."""
     columns = (*REQUIRED, "party") if declared.name == "IEMOCAP" else REQUIRED
     if missing := [name for name in columns if name not in table]:
-        raise place.error(f"the table has no column {missing[0]!r}", f"It needs {columns}")
-    choices = {"split": SPLITS, "emotion": declared.emotions, "party": declared.roles}
-    for column, allowed in ((c, choices[c]) for c in choices if c in table):
-        wrong = ~table[column].isin(allowed)
+        fix = f"It needs {', '.join(columns)}"
+        raise place.error(f"the table has no column {missing[0]!r}", fix)
+    if table.empty:
+        raise place.error("the table has no rows", "Give one row per utterance")
+
+    def refuse(column: str, wrong: pd.Series, fix: str) -> None:
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            problem = f"row {row} of the table has {column} {table[column].iloc[row]!r}"
-            raise place.error(problem, f"Use one of {', '.join(allowed)}")
-    text = table["speaker"].map(lambda name: isinstance(name, str))
-    if not text.all():
-        row = int(np.flatnonzero(~text)[0])
-        problem = f"row {row} of the table has speaker {table['speaker'].iloc[row]!r}"
-        raise place.error(problem, 'Give every utterance a speaker as text, "" if unknown')
+            value = reprlib.repr(table[column].iloc[row])
+            problem = f"row {table.index[row]} of the table has {column} {value}"
+            raise place.error(problem, fix)
+
+    for column in ("dialogue", "utterance"):
+        if column in table:
+            refuse(column, table[column].isna() | (table[column] == ""), "Give every row one")
+    choices = {"split": SPLITS, "emotion": declared.emotions, "party": declared.roles}
+    for column, allowed in choices.items():
+        if column in table:
+            refuse(column, ~table[column].isin(allowed), f"Use one of {', '.join(allowed)}")
+    fix = 'Give every utterance a speaker as text, "" if unknown'
+    refuse("speaker", ~table["speaker"].map(lambda name: isinstance(name, str)), fix)
     grouped = table.groupby("dialogue", sort=False)
     if (mixed := grouped["split"].nunique() > 1).any():
         problem = f"dialogue {mixed.idxmax()} is in more than one split"

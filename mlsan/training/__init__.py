@@ -5,7 +5,7 @@ from mlsan.training.keys import code_digest, run_key
 from mlsan.training.loop import DivergedError, begin, epochs
 from mlsan.training.plans import MODALITY_DROPOUT, PLANS, dose_runs, standardised_runs
 from mlsan.training.profiles import SCALES
-from mlsan.training.runs import Result, find_result, train_run
+from mlsan.training.runs import Result, find_result, is_finished, train_run
 from mlsan.training.sweeps import Source, sweep
 from mlsan.training.systems import (
     AS_PRINTED,
@@ -39,6 +39,7 @@ __all__ = [
     "dose_runs",
     "epochs",
     "find_result",
+    "is_finished",
     "on_device",
     "read_jobs",
     "run_key",

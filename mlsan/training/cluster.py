@@ -6,9 +6,10 @@ them with one thread each, because a run seeds the random state of its whole pro
 `dask worker tcp://scheduler:8786 --nthreads 1 --nworkers 8`.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -97,12 +98,29 @@ def _connect(address: str) -> "Client":
     # The errors below say in one line what the client would log over many.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
+        with ThreadPoolExecutor(1) as thread:  # a notebook's own thread has a running loop
+            thread.submit(asyncio.run, _greet(address)).result()
         return Client(address, timeout=PATIENCE)
-    except OSError as error:
+    except Exception as error:  # what is no scheduler may answer anything
         raise ConnectionError(
             f"JOBS={address}: no Dask scheduler answers there within {PATIENCE} s. Start one with "
             "`dask scheduler`, give the address that it prints, or leave JOBS out to train here"
         ) from error
+
+
+async def _greet(address: str) -> None:
+    """Ask for the scheduler's identity; raises some error if none answers.
+
+    A client would wait for ever for something that accepts the connection and then is silent.
+    """
+    from dask.distributed import Security, rpc
+
+    async def ask() -> None:
+        async with rpc(address, connection_args=Security().get_connection_args("client")) as other:
+            if (await other.identity())["type"] != "Scheduler":
+                raise ConnectionError("not a scheduler")
+
+    await asyncio.wait_for(ask(), PATIENCE)
 
 
 def _check_workers(client: "Client", address: str, root: Path) -> None:

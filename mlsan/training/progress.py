@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from mlsan.files import TornFileError, read_regular
 from mlsan.training.settings import RunSettings
 from mlsan.training.systems import describe
 
@@ -74,8 +75,8 @@ class Progress:
     def _done(self, run: RunSettings) -> int:
         """Finished epochs of a run: the rows of its metrics.csv."""
         try:
-            return max(0, (self.folders[run] / "metrics.csv").read_text().count("\n") - 1)
-        except OSError:
+            return max(0, read_regular(self.folders[run] / "metrics.csv").count(b"\n") - 1)
+        except (OSError, TornFileError):
             return 0
 
     def _epochs_done(self) -> int:

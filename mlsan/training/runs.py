@@ -1,11 +1,17 @@
-"""The run store: one folder per run, named by the run's key."""
+"""The run store: one folder per run, named by the run's key.
+
+Nothing in the store is believed unless its digest fits. Whatever else is there is set aside as
+KEY.damaged-N, and the run is trained again.
+"""
 
 import io
-import json
+import logging
+import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -16,9 +22,12 @@ from mlsan.corpus.types import Corpus
 from mlsan.files import (
     TornFileError,
     UnwritableError,
+    read_record,
+    read_regular,
     read_sealed,
     sha256,
     write_atomically,
+    write_record,
     write_sealed,
 )
 from mlsan.model.interface import EmotionModel
@@ -36,6 +45,10 @@ from mlsan.training.settings import RunSettings
 
 # Seconds between checkpoints. One after every short epoch would cost a tenth of a sweep.
 CHECKPOINT_EVERY = 2.0
+FILES = ("config.json", "metrics.csv", "model.pt", "predictions.csv")
+SCORES = ("dev_wf1", "test_wf1", "epoch", "best_test_wf1", "best_test_epoch", "seconds")
+RESULT, CHECKPOINT, LOCK = "result.json", "checkpoint.pt", ".lock"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,25 +82,37 @@ class Result:
 
 def find_result(root: Path, key: str) -> Result | None:
     """The finished run, None if there is none. Raises TornFileError for damaged files."""
-    path = root / key / "result.json"
-    if not path.exists():
-        return None
+    folder = root / key
+    path = folder / RESULT
     try:
-        content = json.loads(path.read_text())
-        summary, files = content["summary"], content["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise TornFileError(f"{path} is torn: delete {path.parent} to train again") from error
+        content = read_record(path)
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError as error:
+        if root.is_dir():
+            raise TornFileError(f"{folder} is not a folder") from error
+        return None
     if content.get("key") != key:
-        raise TornFileError(
-            f"{path} belongs to run {content.get('key')}, not {key}: delete {path.parent}"
-        )
-    for name, digest in files.items():
-        file = path.parent / name
-        if not file.exists() or sha256(file.read_bytes()) != digest:
-            raise TornFileError(
-                f"{file} is missing, torn or altered: delete {path.parent} to train again"
-            )
-    return Result(key, path.parent, summary)
+        raise TornFileError(f"{path} belongs to run {content.get('key')}, not {key}")
+    files, summary = content.get("files"), content.get("summary")
+    if not (isinstance(files, dict) and isinstance(summary, dict) and {*SCORES} <= {*summary}):
+        raise TornFileError(f"{path} lacks scores or digests")
+    for name in FILES:
+        try:
+            whole = sha256(read_regular(folder / name)) == files.get(name)
+        except FileNotFoundError:
+            whole = False
+        if not whole:
+            raise TornFileError(f"{folder / name} is missing, torn or altered")
+    return Result(key, folder, summary)
+
+
+def is_finished(root: Path, key: str) -> bool:
+    """Whether there is an undamaged result."""
+    try:
+        return find_result(root, key) is not None
+    except TornFileError:
+        return False
 
 
 def train_run(
@@ -98,18 +123,30 @@ def train_run(
 ) -> Result:
     """Train a run, resume it where it was stopped, or return its result where it is finished.
 
-    A second process that asks for the same run waits for the first and returns its result.
-    Raises UnwritableError if the disk is full or the folder is read-only.
+    Damaged files are set aside and the run is trained again. A second process that asks for the
+    same run waits for the first and returns its result. Raises UnwritableError if the disk is
+    full or the folder is read-only.
     """
     key = run_key(run, corpus)
-    result = find_result(root, key)
-    if result is not None:
-        return result
-    with _locked(root / key):
-        result = find_result(root, key)  # another process may have finished it meanwhile
-        if result is None:
-            _train(run, divided(run, corpus), root / key, on_epoch)
-    return result or find_result(root, key)
+    if not is_finished(root, key):
+        with _locked(root / key):
+            if not _is_finished_or_set_aside(root, key):
+                _train(run, divided(run, corpus), root / key, on_epoch)
+    return find_result(root, key)
+
+
+def _is_finished_or_set_aside(root: Path, key: str) -> bool:
+    """Whether the run is finished; what keeps it from being trained is then out of the way."""
+    folder = root / key
+    try:
+        if find_result(root, key) is not None:
+            return True
+        for path in folder.iterdir():
+            if path.name != LOCK and (path.is_symlink() or not path.is_file()):
+                raise TornFileError(f"{path} is not a regular file")
+    except TornFileError as error:
+        _set_aside(folder, error)
+    return False
 
 
 def _train(
@@ -120,11 +157,9 @@ def _train(
 ) -> None:
     for torn in folder.glob(".*.*-*"):  # a killed process was writing these
         torn.unlink()
+    state = _begin_or_resume(run, corpus, folder)
     write_atomically(folder / "config.json", run.model_dump_json(indent=1))
-    state = begin(run, corpus)
-    checkpoint = folder / "checkpoint.pt"
-    if checkpoint.exists():
-        state.restore(_read_checkpoint(checkpoint))
+    checkpoint = folder / CHECKPOINT
     saved = -CHECKPOINT_EVERY
     for _ in epochs(run, corpus, state):
         if time.monotonic() - saved >= CHECKPOINT_EVERY:
@@ -137,20 +172,69 @@ def _train(
     checkpoint.unlink(missing_ok=True)
 
 
+def _begin_or_resume(run: RunSettings, corpus: Corpus, folder: Path) -> TrainingState:
+    """The state to train from: the checkpoint's if there is a sound one."""
+    checkpoint = folder / CHECKPOINT
+    state = begin(run, corpus)
+    if not checkpoint.exists():
+        return state
+    try:
+        state.restore(_read_checkpoint(checkpoint))
+        if [row["epoch"] for row in state.history] == list(range(1, len(state.history) + 1)):
+            return state
+        problem = "its epochs are not in order"
+    except (OSError, MemoryError):
+        raise
+    except TornFileError as error:
+        problem = str(error)
+    except Exception as error:  # a foreign file may break torch's reader in many ways
+        problem = type(error).__name__
+    _set_aside(folder, TornFileError(f"{checkpoint} holds no state of this run ({problem})"))
+    return begin(run, corpus)
+
+
 def _locked(folder: Path) -> AbstractContextManager:
     """The sole right to write in `folder`, which is made if it is missing."""
+    lock = folder / LOCK
     try:
+        if os.path.lexists(folder) and not folder.is_dir():
+            _set_aside(folder, TornFileError(f"{folder} is not a folder"))
         folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / ".lock").acquire()
+        if lock.is_symlink() or (lock.exists() and not lock.is_file()):
+            _set_aside(folder, TornFileError(f"{lock} is not a regular file"), lock=True)
+        return FileLock(lock).acquire()
     except OSError as error:
         raise UnwritableError.of(folder, error) from error
+
+
+def _set_aside(folder: Path, error: TornFileError, lock: bool = False) -> None:
+    """Move what is in a run's folder to KEY.damaged-N beside it, and log why.
+
+    The lock stays, unless it is the problem: others may be waiting for it.
+    """
+    try:
+        for number in count(1):
+            target = folder.with_name(f"{folder.name}.damaged-{number}")
+            if not os.path.lexists(target):
+                break
+        if not folder.is_dir():
+            os.rename(folder, target)
+        else:
+            target.mkdir()
+            # The result vouches for the others, so it is the first to go.
+            for path in sorted(folder.iterdir(), key=lambda path: path.name != RESULT):
+                if lock or path.name != LOCK:
+                    os.rename(path, target / path.name)
+    except OSError as problem:
+        raise UnwritableError.of(folder, problem) from problem
+    log.warning("%s: set aside as %s, and the run is trained again", error, target)
 
 
 def _read_checkpoint(path: Path) -> bytes:
     """The state in a checkpoint, which begins with the key of its run."""
     content, key = read_sealed(path), path.parent.name.encode()
     if not content.startswith(key):
-        raise TornFileError(f"{path} belongs to another run: delete {path.parent} to train again")
+        raise TornFileError("it belongs to another run")
     return content[len(key) :]
 
 
@@ -161,18 +245,14 @@ def _finish(corpus: Corpus, state: TrainingState, folder: Path) -> None:
     write_atomically(folder / "metrics.csv", _metrics(state))
     write_sealed(folder / "model.pt", weights.getvalue())
     write_atomically(folder / "predictions.csv", _predictions(corpus, state))
-    names = ("config.json", "metrics.csv", "model.pt", "predictions.csv")
-    files = {name: sha256((folder / name).read_bytes()) for name in names}
-    summary = {
-        "dev_wf1": state.best_dev["dev_wf1"],
-        "test_wf1": state.best_dev["test_wf1"],
-        "epoch": state.best_dev["epoch"],
-        "best_test_wf1": state.best_test["test_wf1"],
-        "best_test_epoch": state.best_test["epoch"],
-        "seconds": state.seconds,
-    }
-    content = {"key": folder.name, "summary": summary, "files": files}
-    write_atomically(folder / "result.json", json.dumps(content, indent=1))
+    files = {name: sha256((folder / name).read_bytes()) for name in FILES}
+    scores = (
+        *(state.best_dev[name] for name in ("dev_wf1", "test_wf1", "epoch")),
+        *(state.best_test[name] for name in ("test_wf1", "epoch")),
+        state.seconds,
+    )
+    summary = dict(zip(SCORES, scores, strict=True))
+    write_record(folder / RESULT, {"key": folder.name, "summary": summary, "files": files})
 
 
 def _metrics(state: TrainingState) -> str:

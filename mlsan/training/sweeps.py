@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,12 @@ from joblib import Parallel, delayed
 
 from mlsan.corpus import Corpus, open_corpora
 from mlsan.corpus.standardised import standardised
-from mlsan.files import UnwritableError
+from mlsan.files import TornFileError, UnwritableError
 from mlsan.model.mlsan import MLSANSettings
 from mlsan.training.cluster import NEEDED, on_cluster
 from mlsan.training.keys import run_key
 from mlsan.training.progress import Progress
-from mlsan.training.runs import find_result, train_run
+from mlsan.training.runs import CHECKPOINT, RESULT, find_result, train_run
 from mlsan.training.settings import RunSettings
 from mlsan.training.systems import system_of
 from mlsan.vocabulary import Benchmark
@@ -67,9 +68,10 @@ def sweep(
     """Train the missing runs. One row per run, in the given order: settings, status and scores.
 
     `status` is "reused", "trained" or "failed". A failed run has its error in `error` and no
-    scores, and does not affect the others. `jobs` is the number of worker processes, each with
-    one thread, or the address of a Dask scheduler; None uses every core. Raises UnwritableError
-    if the disk is full or the folder is read-only, and what `on_cluster` raises.
+    scores, and does not affect the others. Damaged runs are set aside, named in the log and
+    trained again. `jobs` is the number of worker processes, each with one thread, or the address
+    of a Dask scheduler; None uses every core. Raises UnwritableError if the disk is full or the
+    folder is read-only, and what `on_cluster` raises.
     """
     corpora = source.open()
     keys = {run: run_key(run, corpora[run.benchmark]) for run in runs}
@@ -81,15 +83,18 @@ def sweep(
 
 
 def _stored(root: Path, key: str) -> Outcome | None:
-    """The outcome of a finished run, "failed" if its files are damaged, None if there is none."""
+    """The outcome of a finished run, None if it is to be trained."""
     try:
         result = find_result(root, key)
-    except ValueError as error:
+    except TornFileError:  # `train_run` names it and sets it aside
+        return None
+    except OSError as error:
         return {"status": "failed", "error": str(error)}
     if result is None:
         return None
     # Present only if the process was killed between writing the result and removing it.
-    (result.folder / "checkpoint.pt").unlink(missing_ok=True)
+    with suppress(OSError):  # read-only
+        (result.folder / CHECKPOINT).unlink(missing_ok=True)
     return {"status": "reused", "error": "", **result.summary}
 
 
@@ -118,19 +123,35 @@ def _attempts(
     """Each run with its outcome as it finishes; BrokenProcessPool if a worker is killed."""
     attempt = partial(_attempt, source=source, root=root)
     if isinstance(jobs, str):
-        return on_cluster(jobs, root, attempt, runs)
+        for run, outcome in on_cluster(jobs, root, attempt, runs):
+            if isinstance(outcome, UnwritableError):
+                raise outcome
+            yield run, outcome
+        return
     workers = min(jobs or os.cpu_count() or 1, len(runs))
-    pool = Parallel(workers, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-    return pool(delayed(attempt)(run) for run in runs)
+    unwritable: list[UnwritableError] = []
+    # No more runs are given out once one could not be written. Those in progress are waited for:
+    # to stop a pool in the middle can print a traceback from one of its threads.
+    left = (delayed(attempt)(run) for run in runs if not unwritable)
+    pool = Parallel(workers, return_as="generator_unordered", batch_size=1, pre_dispatch=workers)
+    for run, outcome in pool(left):
+        if isinstance(outcome, UnwritableError):
+            unwritable.append(outcome)
+        else:
+            yield run, outcome
+    if unwritable:
+        raise unwritable[0]
 
 
-def _attempt(run: RunSettings, source: Source, root: Path) -> tuple[RunSettings, Outcome]:
-    """Train one run in this process. Any error is its outcome, except UnwritableError."""
+def _attempt(
+    run: RunSettings, source: Source, root: Path
+) -> tuple[RunSettings, Outcome | UnwritableError]:
+    """Train one run in this process. An UnwritableError would meet every other run as well."""
     try:
         with _ONE_AT_A_TIME:
             result = train_run(run, source.open()[run.benchmark], root)
-    except UnwritableError:  # no other run could be written either
-        raise
+    except UnwritableError as error:
+        return run, error
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
@@ -141,7 +162,7 @@ def _attempt(run: RunSettings, source: Source, root: Path) -> tuple[RunSettings,
 def _arrived(outcome: Outcome, folder: Path) -> Outcome:
     """The outcome once the run's files are visible here; "failed" if they do not appear."""
     deadline = time.monotonic() + LAG
-    while outcome["status"] == "trained" and not (folder / "result.json").exists():
+    while outcome["status"] == "trained" and not (folder / RESULT).exists():
         if time.monotonic() > deadline:
             return {"status": "failed", "error": f"trained, but {folder} is not here. {NEEDED}"}
         time.sleep(LAG / 100)

@@ -1,4 +1,4 @@
-"""`make data`: from nothing to a corpus that can be trained on, one function per corpus."""
+"""`make data`: from nothing, or a table, to a corpus to train on; one function per corpus."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +17,7 @@ from mlsan.corpus.fetch.published import (
     fetch_features,
     fetch_transcripts,
 )
+from mlsan.corpus.table import TABLE, write_csv
 from mlsan.corpus.transcripts import TRANSCRIPTS, holds_transcripts
 from mlsan.corpus.types import Corpus
 
@@ -24,10 +25,10 @@ Say = Callable[[str], object]
 
 
 def obtain(corpus: str, data: Path | None, url: str | None, say: Say) -> Path:
-    """Download and check a corpus; returns its folder, to which DATA may then be set.
+    """Provide and check a corpus; returns its folder, to which DATA may then be set.
 
-    Raises CorpusError if something cannot be downloaded or used, and for a corpus that `make
-    data` does not provide.
+    Raises CorpusError if something cannot be downloaded, read or used, and for a corpus that
+    `make data` does not provide.
     """
     if corpus not in _OBTAIN:
         raise CorpusError(
@@ -69,11 +70,27 @@ def obtain_multiemo(data: Path | None, url: str | None, say: Say) -> Path:
     return folder
 
 
+def obtain_csv(data: Path | None, url: str | None, say: Say) -> Path:
+    """The user's own table and features in `data`, as a folder in MultiEMO's layout inside it."""
+    if data is None:
+        raise CorpusError(f"CORPUS=csv needs DATA, the folder that contains {TABLE}.")
+    corpus = write_csv(data)
+    describe(corpus, data, say)
+    return data / corpus.benchmark
+
+
 def describe(corpus: Corpus, folder: Path, say: Say) -> None:
     """Say where the corpus is and what it holds."""
     counts = " + ".join(f"{len(getattr(corpus, s))} {s}" for s in ("train", "dev", "test"))
     features = ", ".join(f"{m} {size}" for m, size in corpus.sizes.items())
     say(f"{folder / corpus.benchmark}: {counts} dialogues; features {features}")
+    for note in corpus.notes:
+        say(f"note: {note}")
 
 
-_OBTAIN = {"meld-text": obtain_meld_text, "multiemo": obtain_multiemo, "nemo": obtain_nemo}
+_OBTAIN = {
+    "meld-text": obtain_meld_text,
+    "multiemo": obtain_multiemo,
+    "nemo": obtain_nemo,
+    "csv": obtain_csv,
+}

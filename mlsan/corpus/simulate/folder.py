@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import os
+import logging
 import pickle
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,34 +21,43 @@ from mlsan.corpus.simulate.conversations import Person, Talk, conversations, peo
 from mlsan.corpus.simulate.expression import Expression, express
 from mlsan.corpus.simulate.settings import Simulation
 from mlsan.corpus.types import Corpus, Dialogue
+from mlsan.files import TornFileError, check_contents, replace_folder, write_contents
 from mlsan.vocabulary import MODALITIES, Modality
 
 TRUTH = "truth.npz"
+log = logging.getLogger(__name__)
 
 
 def simulated_folder(settings: Simulation, cache: Path) -> Path:
-    """The folder of this corpus under `cache`, generated first if it is missing or incomplete.
+    """The folder of this corpus under `cache`, generated first if it is missing or damaged.
 
-    Its name contains a digest of the settings and of the generator's code. A new folder is
-    renamed to its place when complete. If several processes ask at once, one of them writes.
+    Its name contains a digest of the settings and of the generator's code. Every file is checked
+    against the digest recorded when it was generated. A new folder is renamed to its place when
+    complete. If several processes ask at once, one of them writes.
     """
     folder = cache / f"sim-{settings.benchmark.lower()}-{digest(settings)}"
+    if damage(folder) is None:
+        return folder
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / ".simulate.lock"):
-        if not all((folder / file).is_file() for file in files(settings)):
+        if problem := damage(folder):
+            if folder.exists():
+                log.warning("%s: the corpus is generated again", problem)
             with tempfile.TemporaryDirectory(dir=cache, prefix=".sim-") as scratch:
                 new = Path(scratch) / "corpus"
                 new.mkdir()
                 write(settings, new)
-                shutil.rmtree(folder, ignore_errors=True)
-                os.rename(new, folder)
+                replace_folder(new, folder)
     return folder
 
 
-def files(settings: Simulation) -> tuple[str, ...]:
-    """The files of a complete generated corpus."""
-    dev = (DEV,) if settings.benchmark == "IEMOCAP" else ()
-    return (SPEAKERS, *FEATURES.values(), IDENTITIES, *dev, TRUTH, SIMULATION)
+def damage(folder: Path) -> str | None:
+    """What keeps a generated corpus from being used, None if nothing does."""
+    try:
+        check_contents(folder)
+    except TornFileError as error:
+        return str(error)
+    return None
 
 
 def digest(settings: Simulation) -> str:
@@ -59,7 +67,7 @@ def digest(settings: Simulation) -> str:
 
 
 def write(settings: Simulation, folder: Path) -> None:
-    """Generate the corpus into an empty folder."""
+    """Generate the corpus into an empty folder, and record the digests of its files."""
     everyone = people(settings)
     talks = conversations(settings)
     speaker = np.concatenate([talk.speaker for talk in talks])
@@ -78,6 +86,7 @@ def write(settings: Simulation, folder: Path) -> None:
         (folder / DEV).write_text(json.dumps([t.id for t in talks if t.split == "dev"]))
     save_truth(folder / TRUTH, talks, everyone, speaker, shown)
     (folder / SIMULATION).write_text(settings.model_dump_json(indent=2) + "\n")
+    write_contents(folder)
 
 
 def speakers_tuple(
