@@ -8,12 +8,13 @@ DEVICE :=
 PYTHON :=
 VENV := .venv
 TORCH_INDEX :=
+PUBLISHED :=
 
 profiles := smoke small paper
 corpora := sim multiemo meld-text nemo
 obtained := multiemo meld-text nemo csv
 devices := cpu cuda cuda-bfloat16
-variables := PROFILE CORPUS DATA JOBS DEVICE PYTHON VENV TORCH_INDEX
+variables := PROFILE CORPUS DATA JOBS DEVICE PYTHON VENV TORCH_INDEX PUBLISHED
 
 # Wrong settings are rejected here, before the environment is built, which takes minutes.
 typed := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
@@ -82,6 +83,7 @@ help: ## List the goals and variables
 	@echo '  PYTHON       the Python that builds the environment, 3.11 or later'
 	@echo '  VENV         folder of the environment  [.venv]'
 	@echo '  TORCH_INDEX  an additional package index, e.g. one with CPU-only builds of torch'
+	@echo '  PUBLISHED    for bench: a checkout of the published MultiEMO, to be timed beside ours'
 
 paper: environment ## Train, run the notebooks, write all tables and figures
 	$(python) -m mlsan paper --profile="$$PROFILE" --corpus="$$CORPUS" \
@@ -104,7 +106,7 @@ test: environment ## Lint, unit tests, notebooks (outputs that do not depend on 
 	  --nbval-cell-timeout 480 -n 2 --dist loadfile notebooks/*.ipynb
 
 bench: environment ## Time a training step of every model and write build/bench-PROFILE.csv
-	$(python) -m mlsan.bench --profile="$$PROFILE"
+	$(python) -m mlsan.bench --profile="$$PROFILE" $${PUBLISHED:+--published="$$PUBLISHED"}
 
 lab: environment ## Open the notebooks in JupyterLab
 	$(python) -m jupyterlab notebooks

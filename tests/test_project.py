@@ -28,6 +28,7 @@ LAYERS = (
     "evaluation",
     "report",
     "study",
+    "published",
     "bench",
 )
 
@@ -271,8 +272,8 @@ def test_make_passes_values_on_as_they_are(checkout: Checkout, value: str) -> No
     assert {f"DATA={value}", f"JOBS={value}", "notebooks"} <= {*checkout.seen}
     checkout.make("data", f"DATA={value}", "CORPUS=csv")
     assert {"--corpus=csv", f"--data={value}"} <= {*checkout.seen}
-    checkout.make("bench", f"DATA={value}")
-    assert {"--profile=small", f"DATA={value}"} <= {*checkout.seen}
+    checkout.make("bench", f"DATA={value}", f"PUBLISHED={value}")
+    assert {"--profile=small", f"DATA={value}", f"--published={value}"} <= {*checkout.seen}
     checkout.make("paper", f"DEVICE={value}")
     assert checkout.seen == []  # DEVICE is one of a few words
     assert not list(checkout.folder.rglob("x"))
