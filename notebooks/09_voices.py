@@ -19,7 +19,7 @@
 #
 # **Needs.** Nothing: the features of nEMO's 4,481 clips are part of the package. This notebook always uses them, whatever `CORPUS` the others use.
 #
-# **Time.** smoke: a minute · small: 12 to 20 minutes on two cores the first time, 3 after that · paper: as small.
+# **Time.** smoke: a minute · small: 10 to 12 minutes on two cores the first time, 2 after that · paper: as small.
 
 # %% tags=["parameters"]
 import os
@@ -496,7 +496,7 @@ for name, predicted in (("not enrolled", before), ("enrolled", after)):
 # ## The answer in numbers
 
 # %% tags=["nbval-ignore-output"]
-data = table8.data.set_index(["protocol", "system", "amount", "reference"])
+data = table8.data.set_index(["protocol", "system", "amount", "reference"]).sort_index()
 
 
 def difference_of(protocol, amount, reference="MultiEMO"):
