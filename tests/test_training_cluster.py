@@ -44,7 +44,7 @@ def dask(folder, workers=2, threads=1, allowed_failures=0):
     known = folder / "scheduler.json"
     running = [start("scheduler", "--port", "0", "--scheduler-file", str(known))]
     try:
-        while not known.exists():
+        while not (known.exists() and known.read_text().rstrip().endswith("}")):
             assert running[0].poll() is None
             time.sleep(0.02)
         address = json.loads(known.read_text())["address"]

@@ -235,7 +235,8 @@ def arriving(
     own reads from the network, so that waiting for it can end.
     """
     items: Queue[requests.Response | bytes | Exception] = Queue(64)
-    Thread(target=ask, args=(url, start, patience.window, items), daemon=True).start()
+    # This side measures the window; the thread outlasts it, and then ends by itself.
+    Thread(target=ask, args=(url, start, 2 * patience.window, items), daemon=True).start()
     since, arrived = time.monotonic(), 0
     while True:
         until = min(since + patience.window, deadline)
