@@ -156,6 +156,24 @@ def test_a_corpus_is_written_once_and_the_same_everywhere(tmp_path, corpora):
     assert (folder / "corpus.json").is_file()
 
 
+def test_one_changed_byte_is_noticed_and_nothing_is_locked_where_all_is_well(
+    tmp_path, monkeypatch, caplog
+):
+    folder = protocol_folder("nEMO-unseen-5", tmp_path)
+    file = folder / "AudioFeatures.pkl"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    assert protocol_folder("nEMO-unseen-5", tmp_path) == folder
+    assert file.read_bytes() == whole
+    assert f"{file} has been altered: the corpus is generated again" in caplog.text
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("mlsan.corpus.generated.FileLock", refuse)
+    assert protocol_folder("nEMO-unseen-5", tmp_path) == folder
+
+
 def test_unseen_actors_are_harder(corpora):
     seen, unseen = (emotion_probe(corpora[p], ("audio",)) for p in (SEEN, "nEMO-unseen-1"))
     assert seen > 60 > 50 > unseen > 30

@@ -370,7 +370,7 @@ def test_a_generated_corpus_opens_where_nothing_can_be_written(tmp_path, monkeyp
     def refuse(*_, **__):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("mlsan.corpus.simulate.folder.FileLock", refuse)
+    monkeypatch.setattr("mlsan.corpus.generated.FileLock", refuse)
     assert simulated_folder(simulation("IEMOCAP", "smoke"), tmp_path) == folder
 
 

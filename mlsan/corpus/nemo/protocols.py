@@ -8,14 +8,14 @@ drawn at random, stand in for them: nobody talks to anybody, and context carries
   ten sentences that train lacks. The folds cover all nine actors.
 """
 
-import hashlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from jaxtyping import Bool, Float
 
+from mlsan.corpus.generated import digest, generated
 from mlsan.corpus.nemo.recordings import COMMIT, EMOTIONS, FEATURES, OPENSMILE, recordings
 from mlsan.corpus.types import Corpus, Declaration
 from mlsan.corpus.write import write_layout
@@ -41,17 +41,12 @@ def is_voices(benchmark: str) -> bool:
 
 
 def protocol_folder(protocol: str, cache: Path) -> Path:
-    """The folder of one of `PROTOCOLS` under `cache`, written first if it is missing.
+    """The folder of one of `PROTOCOLS` under `cache`, written first if it is missing or damaged.
 
-    The folder above it contains a digest of the features and of the code that arranges them. If
-    several processes ask at once, one of them writes.
+    The folder above it contains a digest of the features and of the code that arranges them.
     """
-    folder = cache / f"nemo-{_digest()}" / protocol
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / ".lock"):
-        if not folder.is_dir():
-            write_protocol(protocol, folder)
-    return folder
+    stamp = digest(Path(__file__).parent, FEATURES.read_bytes())
+    return generated(cache / f"nemo-{stamp}" / protocol, partial(write_protocol, protocol))
 
 
 def write_protocol(protocol: str, folder: Path) -> Corpus:
@@ -137,9 +132,3 @@ def sessions(
             found.append((f"{part}{number}", part, row))
         number += 1
     return pd.DataFrame(found, columns=["dialogue", "split", "row"])
-
-
-def _digest() -> str:
-    """Digest (12 hex digits) of the features and of the modules that arrange them."""
-    files = (FEATURES, *sorted(Path(__file__).parent.glob("*.py")))
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:12]

@@ -1,69 +1,38 @@
 """Simulated corpora on disk: files in the published layout, and the truth behind them."""
 
-import hashlib
 import json
-import logging
 import pickle
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from jaxtyping import Float, Int
 
 from mlsan.corpus.declaration import BUILT_IN
 from mlsan.corpus.errors import Place
+from mlsan.corpus.generated import digest, generated
 from mlsan.corpus.reader import DEV, FEATURES, IDENTITIES, SIMULATION, SPEAKERS, read_corpus
 from mlsan.corpus.simulate.conversations import Person, Talk, conversations, people
 from mlsan.corpus.simulate.expression import Expression, express
 from mlsan.corpus.simulate.settings import Simulation
 from mlsan.corpus.types import Corpus, Dialogue
-from mlsan.files import TornFileError, check_contents, replace_folder, write_contents
+from mlsan.files import write_contents
 from mlsan.vocabulary import MODALITIES, Modality
 
 TRUTH = "truth.npz"
-log = logging.getLogger(__name__)
 
 
 def simulated_folder(settings: Simulation, cache: Path) -> Path:
     """The folder of this corpus under `cache`, generated first if it is missing or damaged.
 
-    Its name contains a digest of the settings and of the generator's code. Every file is checked
-    against the digest recorded when it was generated. A new folder is renamed to its place when
-    complete. If several processes ask at once, one of them writes.
+    Its name contains a digest of the settings and of the generator's code.
     """
-    folder = cache / f"sim-{settings.benchmark.lower()}-{digest(settings)}"
-    if damage(folder) is None:
-        return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / ".simulate.lock"):
-        if problem := damage(folder):
-            if folder.exists():
-                log.warning("%s: the corpus is generated again", problem)
-            with tempfile.TemporaryDirectory(dir=cache, prefix=".sim-") as scratch:
-                new = Path(scratch) / "corpus"
-                new.mkdir()
-                write(settings, new)
-                replace_folder(new, folder)
-    return folder
-
-
-def damage(folder: Path) -> str | None:
-    """What keeps a generated corpus from being used, None if nothing does."""
-    try:
-        check_contents(folder)
-    except TornFileError as error:
-        return str(error)
-    return None
-
-
-def digest(settings: Simulation) -> str:
-    """Digest (12 hex digits) of the settings and of every module of the generator."""
-    code = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return hashlib.sha256(b"\0".join([settings.model_dump_json().encode(), *code])).hexdigest()[:12]
+    stamp = digest(Path(__file__).parent, settings.model_dump_json().encode())
+    folder = cache / f"sim-{settings.benchmark.lower()}-{stamp}"
+    return generated(folder, partial(write, settings))
 
 
 def write(settings: Simulation, folder: Path) -> None:
