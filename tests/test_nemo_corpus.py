@@ -191,8 +191,8 @@ def test_plan_and_settings_are_those_of_voices():
     runs = voices_runs("nEMO-unseen-2", "small", True)
     assert len(runs) == 3 * len(SCALES["small"].seeds)
     for run in runs:
-        assert run.train.epochs == SCALES["small"].voices["epochs"]
-        assert run.model.d == SCALES["small"].voices["d"]
+        assert run.train.epochs == SCALES["small"].train["nEMO-unseen-2"]["epochs"]
+        assert run.model.d == SCALES["small"].train["nEMO-unseen-2"]["d"]
     assert all(not PLANS["voices"](b, "small", True) for b in ("MELD", "IEMOCAP", "lessons"))
     lessons = run_settings("lessons", "small", "ML-SAN", 0)
     assert lessons.train.epochs == SCALES["small"].train["IEMOCAP"]["epochs"]

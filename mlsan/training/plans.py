@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from mlsan.corpus.nemo.protocols import is_voices
+from mlsan.corpus.nemo.protocols import PROTOCOLS
 from mlsan.training.profiles import SCALES
 from mlsan.training.settings import RunSettings
 from mlsan.training.systems import AS_PRINTED, BASELINES, CELLS, run_settings
@@ -70,7 +70,7 @@ def dev_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSetting
 
 def voices_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
     """Table 8, on nEMO's corpora alone: MultiEMO, and ML-SAN as printed and ours."""
-    names = ("MultiEMO", AS_PRINTED, "ML-SAN") if is_voices(benchmark) else ()
+    names = ("MultiEMO", AS_PRINTED, "ML-SAN") if benchmark in PROTOCOLS else ()
     systems = [{"system": name} for name in names]
     return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
 

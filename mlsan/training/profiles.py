@@ -1,5 +1,6 @@
 """The sizes of a study: what each profile changes in the published settings."""
 
+from mlsan.corpus.nemo.protocols import PROTOCOLS, SEEN
 from mlsan.vocabulary import Benchmark, Frozen
 
 
@@ -9,9 +10,7 @@ class Scale(Frozen):
     model: dict[str, int] = {}
     """Fields of the models' settings. Each model takes those that it has."""
     train: dict[Benchmark, dict[str, float]] = {}
-    """By benchmark; a corpus of another name has IEMOCAP's."""
-    voices: dict[str, float]
-    """For nEMO's corpora instead of `model` and `train`."""
+    """Fields by benchmark, of the models' settings too; a corpus that is not here has IEMOCAP's."""
     systems: dict[str, dict[str, int]] = {}
     """Fields of single systems."""
     seeds: tuple[int, ...]
@@ -28,20 +27,21 @@ _NARROW = {"d": 64, "feedforward": 128, "classifier": 64, "hidden": 64, "layers"
 _NARROW |= {"speaker_dim": 16}
 _SHALLOW = {"MMGCN": {"layers": 4}}
 # nEMO has 88 features and about 3,000 training utterances: one size for profiles small and paper.
-VOICES = {"d": 64, "feedforward": 128, "classifier": 64, "layers": 1, "speaker_dim": 16}
-VOICES |= {"batch": 64, "epochs": 24, "lr": 2e-3}
+_VOICES = {"d": 64, "feedforward": 128, "classifier": 64, "layers": 1, "speaker_dim": 16}
+_VOICES |= {"batch": 64, "epochs": 24, "lr": 2e-3}
 # Cross-entropy alone: Soft-HGR needs two modalities, and SWFC costs strangers two points on dev.
-VOICES |= {"swfc": 0.0, "hgr": 0.0, "ce": 1.0}
+_VOICES |= {"swfc": 0.0, "hgr": 0.0, "ce": 1.0}
+VOICES = dict.fromkeys(PROTOCOLS, _VOICES)
 # Dev prefers the full rate for actors that training has (by 3.5 points), the tenth for strangers.
-SEEN_VOICES = {"film_rate": 1.0}
+VOICES[SEEN] = {**_VOICES, "film_rate": 1.0}
 SCALES: dict[str, Scale] = {
     "smoke": Scale(
         model={**_NARROW, "d": 16},
         train={
             "MELD": {"batch": 8, "epochs": 2, "lr": 3e-3},
             "IEMOCAP": {"batch": 4, "epochs": 2, "lr": 3e-3},
+            **{name: {**fields, "d": 16, "epochs": 2} for name, fields in VOICES.items()},
         },
-        voices={**VOICES, "d": 16, "epochs": 2},
         systems=_SHALLOW,
         seeds=(0, 1),
         few=(0, 1),
@@ -53,8 +53,8 @@ SCALES: dict[str, Scale] = {
         train={
             "MELD": {"batch": 64, "epochs": 8, "lr": 3e-3},
             "IEMOCAP": {"batch": 32, "epochs": 16, "lr": 4e-3},
+            **VOICES,
         },
-        voices=VOICES,
         systems=_SHALLOW,
         seeds=(0, 1, 2, 3, 4),
         few=(0, 1, 2),
@@ -62,7 +62,7 @@ SCALES: dict[str, Scale] = {
         doses=(0.0, 0.5, 1.0),
     ),
     "paper": Scale(
-        voices=VOICES,
+        train=VOICES,
         seeds=(0, 1, 2, 3, 4),
         few=(0, 1, 2, 3, 4),
         lambdas=(0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),

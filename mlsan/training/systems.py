@@ -2,11 +2,10 @@
 
 import torch
 
-from mlsan.corpus.nemo.protocols import SEEN, is_voices
 from mlsan.model import MODELS, model_class
 from mlsan.model.interface import ModelSettings
 from mlsan.model.losses import LOSSES
-from mlsan.training.profiles import SCALES, SEEN_VOICES
+from mlsan.training.profiles import SCALES
 from mlsan.training.settings import RunSettings, TrainSettings
 from mlsan.vocabulary import Benchmark
 
@@ -140,8 +139,7 @@ def _default_fields(benchmark: Benchmark, profile: str, system: str) -> dict[str
     return {
         **(published if system in BASELINES else MULTIEMO[usual]),
         **scale.model,
-        **(scale.voices if is_voices(benchmark) else scale.train.get(usual, {})),
-        **(SEEN_VOICES if benchmark == SEEN else {}),
+        **scale.train.get(benchmark, scale.train.get(usual, {})),
         **scale.systems.get(system, {}),
         "device": default_device(profile),
         **parts,

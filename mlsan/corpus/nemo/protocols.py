@@ -35,11 +35,6 @@ NOTES = (
 )
 
 
-def is_voices(benchmark: str) -> bool:
-    """Whether a corpus of this name is one of nEMO's."""
-    return benchmark in PROTOCOLS
-
-
 def protocol_folder(protocol: str, cache: Path) -> Path:
     """The folder of one of `PROTOCOLS` under `cache`, written first if it is missing or damaged.
 
