@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mlsan.corpus.catalogue import DATA
 from mlsan.corpus.errors import CorpusError, printable
+from mlsan.corpus.fetch import Say
 from mlsan.corpus.fetch.download import in_place
 from mlsan.corpus.nemo.extraction import TOLERANCE, Extracted, check_installed, deviations, extract
 from mlsan.corpus.nemo.recordings import COMMIT, URL, blobs, recordings
@@ -22,7 +23,6 @@ AT_ONCE = 64  # clips per request: what an interruption loses
 EXTRACTED = "egemaps.npz"
 
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-Say = Callable[[str], object]
 
 
 def obtain_nemo(data: Path | None, url: str | None, say: Say) -> Path:

@@ -1,6 +1,5 @@
 """`make data`: from nothing, or a table, to a corpus to train on; one function per corpus."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -8,6 +7,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from mlsan.corpus.catalogue import DATA, read_any
 from mlsan.corpus.crosscheck import check_published
 from mlsan.corpus.errors import CorpusError
+from mlsan.corpus.fetch import Say
 from mlsan.corpus.fetch.meld_text import build_meld_text, model_folder
 from mlsan.corpus.fetch.nemo import obtain_nemo
 from mlsan.corpus.fetch.published import (
@@ -20,8 +20,6 @@ from mlsan.corpus.fetch.published import (
 from mlsan.corpus.table import TABLE, write_csv
 from mlsan.corpus.transcripts import TRANSCRIPTS, holds_transcripts
 from mlsan.corpus.types import Corpus
-
-Say = Callable[[str], object]
 
 
 def obtain(corpus: str, data: Path | None, url: str | None, say: Say) -> Path:
