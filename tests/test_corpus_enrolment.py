@@ -10,6 +10,7 @@ from mlsan.corpus.style import Population
 from mlsan.corpus.types import Corpus, Dialogue
 
 SIZE = 4
+SIZES = {"audio": SIZE}
 
 
 def dialogue(key, names, draw, level):
@@ -19,7 +20,7 @@ def dialogue(key, names, draw, level):
         label=draw.integers(0, 6, len(names)),
         party=np.array([names.index(name) % 2 for name in names]),
         speaker=tuple(names),
-        feature={"audio": x.astype(np.float32), "text": x.astype(np.float32)},
+        feature={"audio": x.astype(np.float32)},
     )
 
 
@@ -34,10 +35,23 @@ def corpus():
         dialogue("e0", ["Eve", "Ada"] * 5, draw, level),
         dialogue("e1", ["Eve", "Fay"] * 5, draw, level),
     ]
-    sizes = {"text": SIZE, "audio": SIZE}
     return Corpus(
-        "toy", BUILT_IN["IEMOCAP"], tuple(train), tuple(train[:2]), tuple(test), sizes, False
+        "toy", BUILT_IN["IEMOCAP"], tuple(train), tuple(train[:2]), tuple(test), SIZES, False
     )
+
+
+def expressive(corpus):
+    """The same people with emotions: they change audio by much, and text tells them."""
+    draw = np.random.default_rng(1)
+    effect, words = 4 * draw.standard_normal((2, 6, SIZE))
+
+    def with_text(d):
+        text = words[d.label] + draw.standard_normal((len(d), SIZE))
+        audio = d.feature["audio"] + effect[d.label]
+        return replace(d, feature={"text": text, "audio": audio.astype(np.float32)})
+
+    splits = {s: tuple(map(with_text, getattr(corpus, s))) for s in ("train", "dev", "test")}
+    return replace(corpus, sizes={"text": SIZE, **SIZES}, **splits)
 
 
 def enrolment(corpus, kind="identity", modalities=("audio",)):
@@ -103,6 +117,35 @@ def test_labels_are_never_used(corpus):
         two = enrolment(changed).evaluation(changed.test, amount, np.random.default_rng(0))
         for a, b in zip(one.style, two.style, strict=True):
             np.testing.assert_array_equal(a["audio"], b["audio"])
+
+
+def test_emotions_that_text_tells_do_not_count_as_style(corpus):
+    """One utterance shows its speaker nearly as well as if it had no emotion."""
+    loud = expressive(corpus)
+    calm = enrolment(corpus).evaluation(corpus.test, "past")
+    found = enrolment(loud).evaluation(loud.test, "past")
+    silent = replace(loud, sizes=SIZES)
+    plain = enrolment(silent).evaluation(silent.test, "past")
+    # All three have another origin, and a style is relative to the population's.
+    eve = {
+        name: np.stack([part["audio"][0, 0] for part in speakers.style]) - origin
+        for name, speakers, origin in (
+            ("calm", calm, enrolment(corpus).population["audio"].mu_0),
+            ("explained", found, enrolment(loud).population["audio"].mu_0),
+            ("plain", plain, enrolment(silent).population["audio"].mu_0),
+        )
+    }
+    error = {name: np.abs(x - eve["calm"]).mean() for name, x in eve.items()}
+    assert error["explained"] < 0.5 * error["plain"], error
+
+
+def test_labels_of_strangers_are_not_used_to_explain(corpus):
+    loud = expressive(corpus)
+    changed = replace(loud, test=tuple(replace(d, label=(d.label + 1) % 6) for d in loud.test))
+    one = enrolment(loud).evaluation(loud.test, "dialogue")
+    two = enrolment(changed).evaluation(changed.test, "dialogue")
+    for a, b in zip(one.style, two.style, strict=True):
+        np.testing.assert_array_equal(a["audio"], b["audio"])
 
 
 def test_training_draws_amounts_anew(corpus):

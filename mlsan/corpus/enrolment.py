@@ -3,16 +3,21 @@
 Styles come from unlabelled utterances, the *enrolment* of a speaker (`mlsan.corpus.style`).
 Speakers of the training dialogues are enrolled with their training utterances. A stranger is
 enrolled with none, with some, or with all of the stranger's own utterances: that is a choice of
-the evaluation, so one trained model serves every amount. Labels are never used.
+the evaluation, so one trained model serves every amount. Its labels are never used.
+
+Where there is text, styles are those of the features without what the emotions probably add
+(`mlsan.corpus.expression`): a few utterances show more of their emotions than of their speaker.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from mlsan.corpus.expression import Expression
 from mlsan.corpus.speakers import SpeakerCode
 from mlsan.corpus.style import Population, moments
 from mlsan.corpus.types import Corpus, Dialogue, Speakers
@@ -39,17 +44,29 @@ class Enrolment:
     def __init__(self, code: SpeakerCode, corpus: Corpus, modalities: Sequence[Modality] = ()):
         self.code = code
         self.dialogues = corpus.train
-        self.train = _Utterances.of(corpus.train, code, modalities)
+        plain = _Utterances.of(corpus.train, code, modalities)
+        explained = modalities and "text" in corpus.sizes
+        self.expression = _expressions(corpus.train, plain) if explained else {}
+        """What the emotions add, by modality; empty without text."""
+        self.train = plain.without(self.expression, corpus.train)
         self.population = {
             modality: Population.fit(features, self.train.name)
             for modality, features in self.train.features.items()
         }
-        own = self.train.rows_by_name()
+        own = self.train.rows_by_name
         self.row = {name: row for row, name in enumerate(own)}
         self.style = {
             modality: population.estimate(*moments(self.train.features[modality], [*own.values()]))
             for modality, population in self.population.items()
         }
+
+    def style_of(self, name: str, modality: Modality) -> Float[np.ndarray, "2 feature"]:
+        """mu and sigma of a training speaker, the population's for any other name."""
+        if name in self.row:
+            found = [x[self.row[name]] for x in self.style[modality]]
+        else:
+            found = [self.population[modality].mu_0, self.population[modality].sigma_0]
+        return np.stack(found).astype(np.float32)
 
     def training(
         self, generator: np.random.Generator, random: bool, unknown_rate: float
@@ -59,10 +76,11 @@ class Enrolment:
         Speakers are trained as unknown at `unknown_rate`, drawn for each dialogue: without an
         identity. With `random`, speakers are enrolled with a random amount of their training
         utterances, and unknown ones get a voice drawn from the population, as strangers have:
-        their utterances count as a x + c (`Population.new_voice`), and so does their enrolment.
+        their utterances count as a x + c (`Population.new_voice`), and so does their enrolment,
+        whose emotions count as explained in the new voice as well.
         Otherwise everyone is enrolled with all of them.
         """
-        own, appearances = self.train.rows_by_name(), self.train.appearances()
+        own, appearances = self.train.rows_by_name, self.train.appearances
         groups = _Groups(len(self.train.name))
         withheld = np.zeros(len(self.train.name), dtype=bool)
         unknown = generator.random(len(appearances)) < unknown_rate
@@ -76,10 +94,8 @@ class Enrolment:
             every = amount is None or len(rows) <= amount
             if not every:
                 rows = generator.choice(rows, amount, replace=False, shuffle=False)
-            if random and stranger and name:
-                groups.enrol(at, rows, voice=self._new_voice(name, generator))
-            else:
-                groups.enrol(at, rows, key=name if every else "")
+            voice = self._new_voice(name, generator) if random and stranger and name else None
+            groups.enrol(at, rows, key=name if every else "", voice=voice)
         return Speakers(
             self.code.encode(self.dialogues),
             self._styles(self.train, self.train, groups),
@@ -97,11 +113,12 @@ class Enrolment:
         `generator` draws them where there are more. Everyone else is enrolled with all of their
         training utterances.
         """
-        utterances = _Utterances.of(dialogues, self.code, tuple(self.population))
-        known, own = self.train.rows_by_name(), utterances.rows_by_name()
+        plain = _Utterances.of(dialogues, self.code, tuple(self.population))
+        utterances = plain.without(self.expression, dialogues)
+        known, own = self.train.rows_by_name, utterances.rows_by_name
         groups = _Groups(len(utterances.name))
         offset = len(self.train.name)
-        for name, dialogue, at in utterances.appearances():
+        for name, dialogue, at in utterances.appearances:
             if name in known:
                 groups.enrol(at, known[name], key=name)
             elif name not in own or amount == 0:
@@ -134,7 +151,9 @@ class Enrolment:
         """By dialogue. The groups are rows of `source`."""
         styles: list[dict[Modality, np.ndarray]] = [{} for _ in range(utterances.dialogue[-1] + 1)]
         for modality, population in self.population.items():
-            n, mean, scatter = moments(source.features[modality], groups.rows)
+            n, mean, scatter = (
+                x[groups.drawn] for x in moments(source.features[modality], groups.rows)
+            )
             # To take a x + c from (mu, sigma) is to take x from ((mu - c) / a, sigma / a).
             a, c = groups.scales_and_shifts(modality, mean.shape)
             mu, sigma = population.estimate(n, a * mean + c, a**2 * scatter)
@@ -144,17 +163,33 @@ class Enrolment:
         return styles
 
 
+def _expressions(
+    dialogues: Sequence[Dialogue], utterances: "_Utterances"
+) -> dict[Modality, Expression]:
+    text = np.concatenate([d.feature["text"] for d in dialogues])
+    label = np.concatenate([d.label for d in dialogues])
+    return {
+        modality: Expression.fit(text, features, label, utterances.name)
+        for modality, features in utterances.features.items()
+    }
+
+
 _NONE = np.empty(0, dtype=int)
 
 
 class _Groups:
-    """Groups of utterances that styles are estimated from, and whose style each utterance gets."""
+    """Which utterances styles are estimated from, and whose style each utterance gets."""
 
     def __init__(self, utterances: int):
         self.rows: list[np.ndarray] = []
+        self.drawn: list[int] = []
+        """By style: its place in `rows`. Several voices may be enrolled from the same rows."""
         self.voices: dict[int, Voice] = {}
+        """By style; those that are not here have the speaker's own."""
         self.of = np.empty(utterances, dtype=int)
-        self._place: dict[str, int] = {}
+        """By utterance: its style."""
+        self._rows: dict[str, int] = {}
+        self._style: dict[str, int] = {}
 
     def enrol(
         self,
@@ -165,23 +200,28 @@ class _Groups:
     ) -> None:
         """Give the utterances `at` the style of `rows`, both in another voice if there is one.
 
-        Equal keys share one group.
+        Equal keys have equal rows, and share them.
         """
-        if not key or key not in self._place:
-            self._place[key] = len(self.rows)
-            if voice is not None:
-                self.voices[len(self.rows)] = voice
+        if not key or key not in self._rows:
+            self._rows[key] = len(self.rows)
             self.rows.append(rows)
-        self.of[at] = self._place[key]
+        shared = key if voice is None else ""
+        if not shared or shared not in self._style:
+            self._style[shared] = len(self.drawn)
+            self.drawn.append(self._rows[key])
+        style = self._style[shared]
+        if voice is not None:
+            self.voices[style] = voice
+        self.of[at] = style
 
     def scales_and_shifts(
         self, modality: Modality, shape: tuple[int, int]
     ) -> Float[np.ndarray, "2 style feature"]:
-        """a and c of each group's voice: 1 and 0 for those with their own."""
+        """a and c of each style's voice: 1 and 0 for the speaker's own."""
         found = np.zeros((2, *shape))
         found[0] = 1
-        for group, voice in self.voices.items():
-            found[:, group] = voice[modality]
+        for style, voice in self.voices.items():
+            found[:, style] = voice[modality]
         return found
 
 
@@ -203,6 +243,17 @@ class _Utterances:
             features={m: np.concatenate([d.feature[m] for d in dialogues]) for m in modalities},
         )
 
+    def without(
+        self, expression: Mapping[Modality, Expression], dialogues: Sequence[Dialogue]
+    ) -> "_Utterances":
+        """These without what the emotions of the dialogues' utterances probably add."""
+        if not expression:
+            return self
+        text = np.concatenate([d.feature["text"] for d in dialogues])
+        left = {m: x - expression[m].added(text) for m, x in self.features.items()}
+        return replace(self, features=left)
+
+    @cached_property
     def rows_by_name(self) -> dict[str, np.ndarray]:
         """Each named speaker's utterances."""
         names, inverse = np.unique(self.name.astype(str), return_inverse=True)
@@ -210,6 +261,7 @@ class _Utterances:
         parts = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
         return {name: rows for name, rows in zip(names.tolist(), parts, strict=True) if name}
 
+    @cached_property
     def appearances(self) -> list[tuple[str, int, np.ndarray]]:
         """Each speaker of each dialogue: name, dialogue, and the rows of the utterances."""
         found: dict[tuple[int, str], list[int]] = {}

@@ -17,7 +17,6 @@ from torch import nn
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.corpus.enrolment import Amount
 from mlsan.corpus.standardised import speaker_names
-from mlsan.evaluation.heterogeneity import training_features
 from mlsan.evaluation.stages import Stages, stages_of
 from mlsan.training.loop import divided, enrolment_of
 from mlsan.training.settings import RunSettings
@@ -37,7 +36,7 @@ def speaker_weights(
     """
     corpus = divided(run, corpus)
     enrolment = enrolment_of(run, corpus)
-    code, spoken = enrolment.code, np.concatenate(enrolment.code.speakers_in(corpus.train))
+    code = enrolment.code
     rows = []
     for name in ("unknown", *speakers):
         if name not in code.names:
@@ -51,9 +50,7 @@ def speaker_weights(
             if model.settings.film and modality in model.settings.film_modalities:
                 style = None
                 if modality in enrolment.population:
-                    own = training_features(corpus, modality)[spoken == name]
-                    style = np.stack(enrolment.population[modality].style(own))[None]
-                    style = torch.as_tensor(style, dtype=torch.float32)
+                    style = torch.as_tensor(enrolment.style_of(name, modality)[None])
                 gamma, beta = model.film_parameters(index, modality, style)
                 row["scale"] = (gamma - 1).square().mean().sqrt().item()
                 row["shift"] = beta.square().mean().sqrt().item()
