@@ -4,6 +4,7 @@
 """
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from joblib import Parallel, delayed
 from rich.console import Console
 
 from mlsan.corpus import DATA, OPENERS, Corpus, read_any
@@ -161,7 +163,7 @@ def train(study: Study) -> tuple[list[str], list[str]]:
 
 
 def run_notebooks(study: Study) -> list[str]:
-    """Execute copies of the study's notebooks in order, in build/; returns what failed."""
+    """Execute copies of the study's notebooks in order, several at once; returns what failed."""
     parameters = {
         "PROFILE": study.profile,
         "CORPUS": study.source.corpus,
@@ -169,16 +171,31 @@ def run_notebooks(study: Study) -> list[str]:
         "JOBS": str(study.jobs or ""),
         "DEVICE": study.device or "",
     }
+    sources = [s for s in sorted(NOTEBOOKS.glob("*.py")) if (s.stem == VOICES) == study.voices]
+    # The runs are trained, so no notebook waits for another.
+    pool = Parallel(os.cpu_count() or 1, return_as="generator", pre_dispatch="n_jobs")
+    executed = pool(
+        delayed(_execute)(source, study.executed / f"{source.stem}.ipynb", parameters)
+        for source in sources
+    )
     failures = []
-    sources = sorted(NOTEBOOKS.glob("*.py"))
-    for source in (s for s in sources if (s.stem == VOICES) == study.voices):
-        started = time.monotonic()
-        try:
-            page = execute(source, study.executed / f"{source.stem}.ipynb", parameters)
-            say(f"  {source.stem}: {time.monotonic() - started:.0f} s, {page.relative_to(ROOT)}")
-        except NotebookError as error:
-            failures.append(str(error))
+    for source, (page, seconds, failure) in zip(sources, executed, strict=True):
+        if failure:
+            failures.append(failure)
+        else:
+            say(f"  {source.stem}: {seconds:.0f} s, {page.relative_to(ROOT)}")
     return failures
+
+
+def _execute(
+    source: Path, target: Path, parameters: dict[str, object]
+) -> tuple[Path | None, float, str]:
+    """Execute one notebook: its page, the seconds it took, and why it failed."""
+    started = time.monotonic()
+    try:
+        return execute(source, target, parameters), time.monotonic() - started, ""
+    except NotebookError as error:
+        return None, time.monotonic() - started, str(error)
 
 
 def list_artifacts(study: Study, before: dict[str, str]) -> None:

@@ -168,13 +168,11 @@ def epochs(run: RunSettings, corpus: Corpus, state: TrainingState) -> Iterator[T
         row |= train_epoch(run, state, corpus.train, drawn, weight)
         predicted = {}
         for split in SPLITS:
-            # The dev loss decides the learning rate; nothing reads a test loss.
-            label, predicted[split], loss = evaluate(
-                run, state.model, getattr(corpus, split), speakers[split], weight, split == "dev"
+            dialogues = getattr(corpus, split)
+            label, predicted[split], row[f"{split}_loss"] = evaluate(
+                run, state.model, dialogues, speakers[split], weight
             )
-            classes = len(corpus.declaration.emotions)
-            counts = confusion_counts(label.numpy(), predicted[split].numpy(), classes)
-            row |= {f"{split}_{name}": value for name, value in loss.items()}
+            counts = confusion_counts(label.numpy(), predicted[split].numpy(), len(weight))
             row[f"{split}_wf1"] = float(weighted_f1(counts))
         if not all(map(math.isfinite, row.values())):
             raise DivergedError(f"training diverged in epoch {epoch}: {row}")
@@ -237,8 +235,7 @@ def evaluate(
     dialogues: Sequence[Dialogue],
     speakers: Speakers,
     class_weight: Float[Tensor, "class"],
-    with_loss: bool = True,
-) -> tuple[Int[Tensor, "utterance"], Int[Tensor, "utterance"], dict[str, float]]:
+) -> tuple[Int[Tensor, "utterance"], Int[Tensor, "utterance"], float]:
     """Labels and predicted labels, dialogue after dialogue, and the mean loss over batches."""
     model.eval()
     device = class_weight.device
@@ -246,13 +243,11 @@ def evaluate(
     for batch in batches(dialogues, speakers, EVALUATED):
         label, speaker = targets(batch, device)
         output = model(batch.to(device))
-        if with_loss:
-            erc, _ = emotion_loss(run.loss, output, label, class_weight)
-            losses.append(model.total_loss(erc, output, speaker)[0])
+        erc, _ = emotion_loss(run.loss, output, label, class_weight)
+        losses.append(model.total_loss(erc, output, speaker)[0])
         labels.append(label)
         predicted.append(output.logits.argmax(-1))
-    loss = {"loss": torch.stack(losses).mean().item()} if with_loss else {}
-    return torch.cat(labels).cpu(), torch.cat(predicted).cpu(), loss
+    return torch.cat(labels).cpu(), torch.cat(predicted).cpu(), torch.stack(losses).mean().item()
 
 
 def targets(
