@@ -466,7 +466,7 @@ mean, sd = scaling(fold)
 x = ((my_features - mean) / sd).astype(np.float32)
 run = study.config(fold, "ML-SAN")
 model = study.model(run)
-style = enrol(model, {"audio": x})
+style = enrol(run, corpora[fold], model, {"audio": x})
 nothing = np.zeros(len(x), dtype=int)
 speech = Dialogue(
     "mine", label=nothing, party=nothing, speaker=(me,) * len(x), feature={"audio": x}

@@ -43,14 +43,14 @@ def test_enrolment_changes_what_the_model_sees_of_strangers(trained):
 def utterances(corpus, name):
     return {
         m: np.concatenate([d.feature[m][[n == name for n in d.speaker]] for d in corpus.test])
-        for m in ("audio", "visual")
+        for m in corpus.sizes
     }
 
 
 def test_enrolling_by_hand_is_enrolling_with_all_utterances(trained):
     run, corpus, _, model = trained
     names = {name for d in corpus.test for name in d.speaker}
-    styles = {name: enrol(model, utterances(corpus, name)) for name in names}
+    styles = {name: enrol(run, corpus, model, utterances(corpus, name)) for name in names}
     whole = enrolled_predictions(run, corpus, model, "all")
     for dialogue in corpus.test:
         expected = whole.query("dialogue == @dialogue.id")["predicted"]
@@ -58,8 +58,8 @@ def test_enrolling_by_hand_is_enrolling_with_all_utterances(trained):
 
 
 def test_a_style_survives_saving(trained, tmp_path):
-    _, corpus, _, model = trained
-    style = enrol(model, utterances(corpus, corpus.test[0].speaker[0]))
+    run, corpus, _, model = trained
+    style = enrol(run, corpus, model, utterances(corpus, corpus.test[0].speaker[0]))
     style.save(tmp_path / "style.npz")
     back = Style.load(tmp_path / "style.npz")
     for modality, values in style.mu_sigma.items():
@@ -73,21 +73,23 @@ def test_a_style_survives_saving(trained, tmp_path):
     ("change", "message"),
     [
         (lambda x: x.pop("visual"), "features of visual are missing"),
+        (lambda x: x.pop("text"), "features of text are missing"),
+        (lambda x: x.update(text=x["text"][1:]), r"number of utterances: text \d+, audio \d+"),
         (lambda x: x.update(audio=x["audio"][:, :3]), r"features of audio have shape \(\d+, 3\)"),
         (lambda x: x.update(audio=x["audio"][0]), "one row per utterance"),
         (lambda x: x["audio"].__setitem__((2, 1), np.nan), "audio: row 2 is not finite"),
     ],
 )
 def test_features_that_cannot_enrol_are_refused(trained, change, message):
-    _, corpus, _, model = trained
+    run, corpus, _, model = trained
     features = utterances(corpus, corpus.test[0].speaker[0])
     change(features)
     with pytest.raises(ValueError, match=message):
-        enrol(model, features)
+        enrol(run, corpus, model, features)
 
 
 def test_a_model_without_a_statistics_start_cannot_enrol(tmp_path):
     run, corpus = tiny("MultiEMO", epochs=1), source(tmp_path).open()["MELD"]
     model = train_run(run, corpus, tmp_path / "runs").model(run, corpus)
     with pytest.raises(ValueError, match="no FiLM that starts from statistics"):
-        enrol(model, {"audio": np.zeros((2, 16))})
+        enrol(run, corpus, model, {"audio": np.zeros((2, 16))})

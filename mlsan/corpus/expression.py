@@ -46,6 +46,8 @@ class Expression:
         self, text: Float[np.ndarray, "utterance _"]
     ) -> Float[np.ndarray, "utterance feature"]:
         """What the expected emotions add to each utterance's features, 0 on average."""
+        if not len(text):
+            return np.zeros((0, self.effect.shape[1]))
         return (self.posterior.predict_proba(text) - self.share) @ self.effect
 
 

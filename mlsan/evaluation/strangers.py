@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from mlsan.corpus import Corpus, Dialogue, collate
-from mlsan.corpus.style import Population
 from mlsan.corpus.types import Speakers
 from mlsan.files import read_sealed, write_sealed
 from mlsan.training.loop import divided, enrolment_of
@@ -40,33 +39,49 @@ class Style:
             return cls(dict(arrays))
 
 
-def enrol(model: nn.Module, features: dict[Modality, np.ndarray]) -> Style:
+def enrol(
+    run: RunSettings, corpus: Corpus, model: nn.Module, features: dict[Modality, np.ndarray]
+) -> Style:
     """The style of a new speaker, from the features of any number of unlabelled utterances.
 
-    `features` has the modalities that the model calibrates, each with axes utterance and feature;
-    without any utterance the style is the population's. Raises ValueError if the model has no
-    FiLM that starts from statistics, or if a modality is missing, has another number of features
-    or holds a number that is not finite.
+    `features` has the modalities that the model calibrates, and text if the corpus has it: with
+    its help, what emotions add does not count as style. Each has axes utterance and feature;
+    without any utterance the style is the population's. `corpus` is the one that the run trained
+    on. Raises ValueError if the model has no FiLM that starts from statistics, or if a modality
+    is missing, has another number of features or utterances, or holds a number that is not finite.
     """
     films = getattr(model, "film", None) or {}
     if not films or any(film.start != "statistics" for film in films.values()):
         raise ValueError("this model has no FiLM that starts from statistics: nobody can enrol")
+    enrolment = enrolment_of(run, divided(run, corpus))
+    wanted = ("text", *films) if enrolment.expression else tuple(films)
+    x = {modality: _checked(modality, features, corpus.sizes[modality]) for modality in wanted}
+    if len({len(rows) for rows in x.values()}) > 1:
+        counts = ", ".join(f"{modality} {len(rows)}" for modality, rows in x.items())
+        raise ValueError(f"features differ in their number of utterances: {counts}")
     found = {}
-    for modality, film in films.items():
-        if modality not in features:
-            raise ValueError(f"features of {modality} are missing: the model calibrates them")
-        x, size = np.asarray(features[modality]), film.population.shape[1]
-        if x.ndim != 2 or x.shape[1] != size:
-            raise ValueError(
-                f"features of {modality} have shape {x.shape}: give one row per utterance with "
-                f"{size} features each"
-            )
-        if not np.isfinite(x).all():
-            row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
-            raise ValueError(f"features of {modality}: row {row} is not finite; leave it out")
-        population = Population(*film.population.double().numpy())
-        found[modality] = np.stack(population.style(x)).astype(np.float32)
+    for modality in films:
+        added = enrolment.expression[modality].added(x["text"]) if enrolment.expression else 0
+        style = enrolment.population[modality].style(x[modality] - added)
+        found[modality] = np.stack(style).astype(np.float32)
     return Style(found)
+
+
+def _checked(
+    modality: Modality, features: dict[Modality, np.ndarray], size: int
+) -> Float[np.ndarray, "utterance feature"]:
+    if modality not in features:
+        raise ValueError(f"features of {modality} are missing: enrolment reads them")
+    x = np.asarray(features[modality])
+    if x.ndim != 2 or x.shape[1] != size:
+        raise ValueError(
+            f"features of {modality} have shape {x.shape}: give one row per utterance with "
+            f"{size} features each"
+        )
+    if not np.isfinite(x).all():
+        row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
+        raise ValueError(f"features of {modality}: row {row} is not finite; leave it out")
+    return x
 
 
 @torch.no_grad()
