@@ -33,7 +33,9 @@ from mlsan.files import write_atomically
 from mlsan.report.notebooks import KERNEL
 
 ROLES = ("solution", "mistake", "check", "answer")
-WRITTEN = re.compile(r"^( *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION\n?", re.DOTALL | re.MULTILINE)
+WRITTEN = re.compile(
+    r"^( *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION\n?", re.DOTALL | re.MULTILINE
+)
 MARK = re.compile(r"^ *### (BEGIN|END) SOLUTION\n?", re.MULTILINE)
 TITLE = re.compile(r"## (\d)\. (.+)\n\n")
 SECTION = re.compile(r"^# ## Exercises\n.*\Z", re.DOTALL | re.MULTILINE)
@@ -60,7 +62,8 @@ class Exercise:
     def stub(self) -> str:
         """The solution with an error that says what to write in place of the student's part."""
         what = f"Exercise {self.number} ({self.title}): replace this line by your code"
-        return WRITTEN.sub(rf'\1raise NotImplementedError("{what}")\n', self.solution).rstrip()
+        line = f"raise NotImplementedError({json.dumps(what, ensure_ascii=False)})\n"
+        return WRITTEN.sub(lambda part: part[1] + line, self.solution).rstrip()
 
     @property
     def solved(self) -> str:
@@ -164,7 +167,7 @@ def _digest(cells: Sequence[NotebookNode]) -> str:
 def chapter_section(chapter: Chapter) -> str:
     """The section "Exercises" that ends the chapter's notebook, as markdown."""
     file = f"exercises/{chapter.name}.ipynb"
-    asked = (f"**{exercise.title}.** {exercise.question}" for exercise in chapter.exercises)
+    asked = (f"**{_sentence(e.title)}** {e.question}" for e in chapter.exercises)
     solved = (f"{e.answer}\n\n```python\n{e.solved}\n```" for e in chapter.exercises)
     return "\n\n".join(
         (
@@ -177,6 +180,10 @@ def chapter_section(chapter: Chapter) -> str:
             "</details>",
         )
     )
+
+
+def _sentence(title: str) -> str:
+    return title if title.endswith("?") else f"{title}."
 
 
 def _numbered(items: Iterator[str]) -> Iterator[str]:

@@ -38,6 +38,7 @@ MELD_TEST = {
 #
 # Write weighted F1: for each class that occurs in `label`, $F_1 = 2\,TP / (\text{support} + \text{predicted})$; the mean of these, weighted by support, in percent. Then predict: a classifier is right about all 2,610 test utterances of MELD, except that it calls the 50 fear utterances neutral. Fear is 1.92 % of the utterances. How many points are lost?
 
+
 # %% tags=["solution"]
 def weighted_f1(label, predicted):
     """Weighted F1 in percent, from two arrays of class numbers."""
@@ -83,6 +84,7 @@ print(f"1: correct. Calling fear neutral costs {loss:.2f} points")
 #
 # Standardising a speaker's features is Eq. 2, $\tilde x = \gamma x + \beta$, with $\gamma = 1/\sigma$ and $\beta = -\mu/\sigma$. Write γ and β of one speaker from that speaker's utterances, using the sample standard deviation (n − 1). A single utterance has no standard deviation, and a feature may never change: take σ = 1 for both. Before you run the check: what becomes of a speaker with a single utterance?
 
+
 # %% tags=["solution"]
 def scale_and_shift(x):
     """γ and β of each feature, from an array [utterance, feature] of one speaker."""
@@ -127,6 +129,7 @@ print("2: correct")
 #
 # The share of a feature's variance that a grouping explains is $\eta^2 = \sum_g n_g (\bar x_g - \bar x)^2 / \sum_i (x_i - \bar x)^2$. Write it for each feature. The check applies it to nEMO's 4,481 real recordings: first to the speakers, then to the emotions, then to the speakers after subtracting each speaker's mean. Predict the third number.
 
+
 # %% tags=["solution"]
 def explained(x, group):
     """η² of each feature; x is [utterance, feature], group names each utterance's group."""
@@ -153,7 +156,9 @@ voices = recordings()
 x = voices.features.astype(float)
 share = 100 * explained(x, voices.speaker)
 assert share.shape == (88,), f"one number per feature is expected, not shape {share.shape}"
-assert share.max() <= 100, f"a share of {share.max():.0f} % is impossible: divide by all the variance"
+assert share.max() <= 100, (
+    f"a share of {share.max():.0f} % is impossible: divide by all the variance"
+)
 by_speaker, by_emotion = np.median(share), np.median(100 * explained(x, voices.emotion))
 assert abs(by_speaker - 17.84) < 0.01, (
     f"the speaker should explain 17.84 % of the median feature, not {by_speaker:.2f}: "

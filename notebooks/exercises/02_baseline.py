@@ -28,6 +28,7 @@ generator = torch.Generator().manual_seed(0)
 #
 # In a batch, short dialogues are padded. Write one head of attention, $\mathrm{softmax}(q k^\top / \sqrt{d})\,v$, in which no query attends to padding. The check adds padding to a dialogue and compares: an output must not depend on who else is in the batch.
 
+
 # %% tags=["solution"]
 def attend(query, key, value, real):
     """Attention from query [turn, d] to key and value [other, d].
@@ -70,12 +71,13 @@ assert torch.allclose(found, expected, atol=1e-5), (
 print("1: correct")
 
 # %% [markdown] tags=["answer"]
-# The published code leaves padding unmasked (`mask_padding=False`): a padded key has the score of a zero vector and still takes its part of the softmax. The prediction for an utterance then depends on the longest dialogue of its batch.
+# The published code leaves padding unmasked (`mask_padding=False`): a padded key has the score of a zero vector and still takes its part of the softmax. The prediction for an utterance then depends on the longest dialogue of its batch. To see what this does to a score, train `study.sweep([study.config("MELD", "MultiEMO", s, mask_padding=False) for s in study.seeds])` and compare seed by seed.
 
 # %% [markdown]
 # ## 2. The SWFC term of one utterance
 #
 # Write what utterance $i$ adds to the sample-weighted focal contrastive loss: $-w_{y_i}$ times the mean, over the other utterances $j$ with the label of $i$, of $(1 - p_{ij})^\gamma \log p_{ij}$, where $p_{ij}$ is the softmax over all $j \ne i$ of $\cos(z_i, z_j) / \tau$. An utterance whose label nobody else has adds 0.
+
 
 # %% tags=["solution"]
 def swfc_term(i, z, label, weight, tau, gamma):
@@ -123,12 +125,13 @@ for gamma in (0.0, 2.0):
 print("2: correct")
 
 # %% [markdown] tags=["answer"]
-# Without the focal factor (γ = 0) every positive pulls equally. With γ = 2 a pair that is already similar, so with a large $p_{ij}$, is weighted by $(1 - p_{ij})^2$ and pulls less, and the loss attends to pairs that are far apart.
+# Without the focal factor (γ = 0) every positive pulls equally. With γ = 2 a pair that is already similar, so with a large $p_{ij}$, is weighted by $(1 - p_{ij})^2$ and pulls less, and the loss attends to pairs that are far apart. `emotion="cross-entropy"` in `study.config` trains without SWFC and Soft-HGR.
 
 # %% [markdown]
 # ## 3. Soft-HGR by its definition
 #
 # Write Soft-HGR for two streams of fused features, as published: $s = \frac1N \sum_i x_i^\top y_i - \frac{1}{2N} \mathrm{tr}(\mathrm{cov} X\, \mathrm{cov} Y)$ and the loss is $-s/N$. Note what "cov" is in the published code: the $N \times N$ covariance *between utterances*, with each utterance centred over its $d$ features (`torch.cov` of `[utterance, feature]`). The definition of Soft-HGR has the $d \times d$ covariance between features.
+
 
 # %% tags=["solution"]
 def soft_hgr_of_two(x, y):

@@ -31,6 +31,7 @@ generator = torch.Generator().manual_seed(0)
 #
 # Before training, γ and β of Eq. 1 should take the features of a speaker with mean $\mu_s$ and standard deviation $\sigma_s$ to the population's mean $\mu_0$ and standard deviation $\sigma_0$. Solve $\gamma x + \beta$ for these two conditions and write γ₀ and β₀. What do they become for a speaker who is like the population?
 
+
 # %% tags=["solution"]
 def film_start(mu, sigma, mu_0, sigma_0):
     """γ₀ and β₀ of each feature; mu and sigma are [speaker, feature], the others [feature]."""
@@ -68,12 +69,13 @@ for name, mine, theirs in zip("γβ", (gamma, beta), expected, strict=True):
 print("1: correct")
 
 # %% [markdown] tags=["answer"]
-# For a speaker like the population γ₀ = 1 and β₀ = 0: the identity. `mlsan.model.mlsan.FiLM` adds to them what Eq. 1 learns, $W e_s + b$, which starts at zero; it therefore starts calibrated, for speakers whom training has never seen too, and training learns only the departure.
+# For a speaker like the population γ₀ = 1 and β₀ = 0: the identity. `mlsan.model.mlsan.FiLM` adds to them what Eq. 1 learns, $W e_s + b$, which starts at zero; it therefore starts calibrated, for speakers whom training has never seen too, and training learns only the departure. `film_start="zero"` in `study.config` trains the same model from the identity.
 
 # %% [markdown]
 # ## 2. A gate that starts open
 #
 # Write the speaker gate of Eq. 3 for one modality, $h' = \sigma(W e_s + b) \odot h$, as a module. It should start open: each gate is $\sigma(3) = .953$ for every speaker, whatever the embedding. And it must be able to learn. Predict which of the gradients of $W$, $b$ and $e_s$ are zero in the first step.
+
 
 # %% tags=["solution"]
 class Gate(nn.Module):
@@ -134,6 +136,7 @@ print(f"2: correct. The embedding's gradient is {e.grad.abs().max():g}")
 #
 # Write $\mathcal L_{spk}$ of Eq. 4: the cross-entropy of the speaker head, averaged over the utterances of *known* speakers. Code 0 (`UNKNOWN`) is shared by everyone without an identity, so the head must not learn to recognise it. A batch may have no known speaker at all; the loss is then 0, and not NaN.
 
+
 # %% tags=["solution"]
 def speaker_loss(logits, speaker):
     """From logits [utterance, speaker] and the speakers' codes [utterance]."""
@@ -168,4 +171,4 @@ nobody.backward()  # 0, but still part of the graph
 print("3: correct")
 
 # %% [markdown] tags=["answer"]
-# `mlsan.model.mlsan.speaker_loss` sums and divides by `clamp_min(1)` instead of branching, which gives the same without waiting for the device. The total is $\mathcal L = \mathcal L_{ERC} + \lambda\,\mathcal L_{spk}$; its target is the true speaker even where training hides the identity from the input.
+# `mlsan.model.mlsan.speaker_loss` sums and divides by `clamp_min(1)` instead of branching, which gives the same without waiting for the device. The total is $\mathcal L = \mathcal L_{ERC} + \lambda\,\mathcal L_{spk}$; its target is the true speaker even where training hides the identity from the input. With `speaker="role"` it is the role, which is a different person in each dialogue and cannot stand for anybody's style.

@@ -47,6 +47,7 @@ def simulated_counts(generator, dialogues, accuracy):
 #
 # Two systems were tested on the same dialogues. Write the 95 % interval of the difference of their weighted F1 by resampling: draw as many dialogues as there are with replacement, add up the counts of both systems over *these same* dialogues, and take the difference of the scores; the interval is from the 2.5 % to the 97.5 % percentile of many such differences. Use `weighted_f1(counts)`. Predict: how much wider is the interval if each system gets dialogues of its own?
 
+
 # %% tags=["solution"]
 def paired_interval(first, second, resamples, generator):
     """Ends of the interval of second minus first; counts are [dialogue, true, predicted]."""
@@ -93,6 +94,7 @@ print(f"1: correct. The difference is {expected.value:.1f} points, {low:.1f} to 
 #
 # There is a score for each of the eight combinations of FiLM, gate and auxiliary loss. Write the effect of a set of parts from all eight: each cell's score, signed by the product of $+1$ (on) or $-1$ (off) over these parts, summed and divided by four. For one part this is its main effect: the mean of the four cells with it, minus the mean of the four without. Then predict: noise of standard deviation $s$ in each cell gives the difference of two single cells a standard deviation of $1.41\,s$; what does it give a main effect?
 
+
 # %% tags=["solution"]
 def effect(cells, parts):
     """`cells` maps (film, gate, aux), each True or False, to a score; `parts` has places 0 to 2."""
@@ -134,6 +136,7 @@ print("2: correct")
 # ## 3. The paper's test, and what three seeds can show
 #
 # Write the paired $t$ statistic and its two-sided $p$: with $\bar d$ the mean and $s$ the sample standard deviation of $n$ differences, $t = \bar d / (s / \sqrt n)$, with $n - 1$ degrees of freedom (`stats.t.sf`). Then find the smallest $\bar d$ for which three seeds with $s = 0.5$ reach $p < .05$.
+
 
 # %% tags=["solution"]
 def paired_t(first, second):

@@ -29,6 +29,7 @@ from mlsan.study import open_study
 #
 # Six values of λ are tried, and suppose that λ has no effect: every score, on dev and on test, is 60 plus noise. One report takes the λ that is best on *test* and states its test score; the other takes the λ that is best on *dev* and states the test score of that one. Write both numbers, averaged over many imagined experiments. Predict the first one for noise of standard deviation 1.
 
+
 # %% tags=["solution"]
 def reported(dev, test):
     """Mean reported test score if λ is chosen on test, and if on dev; arrays [experiment, λ]."""
@@ -57,12 +58,13 @@ share = np.mean(test.argmax(axis=1) == 3)
 print(f"1: correct. Chosen on test {on_test:.2f}, on dev {on_dev:.2f}; λ no. 4 wins {share:.0%}")
 
 # %% [markdown] tags=["answer"]
-# The largest of six standard normal numbers is 1.27 on average, so choosing on test reports 1.27 standard deviations that are not there; choosing on dev reports the truth. A given λ is the best one time in six. An optimum "at 0.5" is weak evidence by itself.
+# The largest of six standard normal numbers is 1.27 on average, so choosing on test reports 1.27 standard deviations that are not there; choosing on dev reports the truth. A given λ is the best one time in six. An optimum "at 0.5" is weak evidence by itself. In notebook 5, `table.groupby(["benchmark", "lam"])["dev_wf1"].mean()` chooses λ on dev.
 
 # %% [markdown]
 # ## 2. The dial of the simulator
 #
 # At heterogeneity 1 a simulated speaker shows a latent channel $z$ as $g z + c$, with a gain $g$ and a shift $c$ of their own. The dial $h$ multiplies the shift and the *logarithm* of the gain. Write gain and shift at $h$. What is wrong with $1 + h(g - 1)$, which is also 1 at $h = 0$ and $g$ at $h = 1$?
+
 
 # %% tags=["solution"]
 def dialled(gain, shift, h):
@@ -99,6 +101,7 @@ print("2: correct")
 # ## 3. Dev speakers who are strangers
 #
 # To choose the epoch as for strangers, dev must share no speaker with train. People who talk to each other must therefore stay together, and so must people who both talk to a third. Write the session of each dialogue: equal numbers for dialogues that share a speaker, directly or through other dialogues.
+
 
 # %% tags=["solution"]
 def sessions(speakers):

@@ -28,6 +28,7 @@ from mlsan.study import open_study
 #
 # "The probe names the speaker with a weighted F1 of 14 %" means nothing without the score of a probe that reads no features. It has two strategies: always name the commonest class of training, or name classes at random, as often as they occur in training. Write the expected weighted F1 of each, taking precision and recall at their expectations, and return the better one. Predict which is better for nine equally frequent speakers, and which for MELD's emotions.
 
+
 # %% tags=["solution"]
 def chance(train, test):
     """The better of the two, in percent, from the classes of train and test utterances."""
@@ -72,12 +73,13 @@ for _ in range(20):
 print("1: correct")
 
 # %% [markdown] tags=["answer"]
-# For nine equal speakers guessing at random is better (11.1 against 2.2), for MELD's emotions always saying neutral (31.3 against 29.4). Accuracy would be 48.1 for MELD: a score has to be compared with chance in the same metric.
+# For nine equal speakers guessing at random is better (11.1 against 2.2), for MELD's emotions always saying neutral (31.3 against 29.2). Accuracy would be 48.1 for MELD: a score has to be compared with chance in the same metric.
 
 # %% [markdown]
 # ## 2. The bound of Eq. 2
 #
 # In a simulation each utterance also exists without style. How close can γ and β of one speaker take the raw features $x$ to these, $y$? Write the scale and shift of each feature that minimise $\sum_t (\gamma x_t + \beta - y_t)^2$ over the speaker's utterances.
+
 
 # %% tags=["solution"]
 def best_scale_and_shift(x, y):
@@ -135,6 +137,7 @@ print(f"2: correct. R² of raw features {r2['none']:.2f}, of the best calibratio
 #
 # A figure of gates averaged over seeds always shows some difference between speakers. Let `gate[seed, speaker]` be a speaker's mean gate in each run. Write the standard deviation between speakers without the noise of training: take each seed's mean away; the variance of the speakers' means over $n$ seeds then is the speakers' own variance plus $r/n$, where $r$ is the variance of what is left after taking each speaker's mean away too, with $(n-1)(k-1)$ degrees of freedom for $k$ speakers. Subtract, stop at 0, and take the root.
 
+
 # %% tags=["solution"]
 def between_speakers(gate):
     """Standard deviation between speakers of an array [seed, speaker]."""
@@ -176,4 +179,4 @@ for sd in (0.0, 0.02, 0.05):
 print("3: correct")
 
 # %% [markdown] tags=["answer"]
-# With three seeds and noise of 0.02, speakers who are all alike seem to differ by 0.012 if the noise is not subtracted. The same correction estimates how much speakers' means differ in `mlsan.corpus.style`, which decides how strongly few utterances are shrunk.
+# With three seeds and noise of 0.02, speakers who are all alike seem to differ by 0.012 if the noise is not subtracted. The same correction estimates how much speakers' means differ in `mlsan.corpus.style`, where it decides how strongly the mean of a few utterances is shrunk. For real gates, apply it to `speaker_weights(r, corpus, study.model(r), speakers)` of each run `r` of ML-SAN in notebook 6.

@@ -28,6 +28,7 @@ from mlsan.corpus.types import Batch
 #
 # A stranger has said $n$ utterances. Their mean $\bar x$ says where the speaker's features lie, with variance $w/n$; the population says $\mu_0$, with variance $b$ between speakers. Write the weighted mean of the two, each weighted by the inverse of its variance. For $n = 0$ it is $\mu_0$.
 
+
 # %% tags=["solution"]
 def shrunk_mean(x, mu_0, b, w):
     """A speaker's mean from x [utterance, feature]; mu_0, b and w are [feature]."""
@@ -72,6 +73,7 @@ print("1: correct")
 #
 # How much enrolment is enough? Imagine many strangers whose true means are normal with variance $b$ around 0, and enrol each with $n$ utterances that scatter with variance $w$ around their speaker's mean. Write the root mean squared error of two estimates of the strangers' means: the plain mean (for $n = 0$: 0), and the one shrunk by $k = n b / (n b + w)$. Predict at which $n$ the shrunk mean's squared error is half of what it is without enrolment.
 
+
 # %% tags=["solution"]
 def enrolment_errors(n, b, w, strangers, generator):
     """Errors of the plain and of the shrunk mean of n utterances of each of many strangers."""
@@ -115,6 +117,7 @@ print("2: correct")
 # ## 3. Modality dropout that leaves something
 #
 # To be ready for a missing microphone, training sets each modality of each dialogue to zero with probability `rate`. Write which ones are kept, given one uniform number in [0, 1) for each. A dialogue whose modalities would all be dropped keeps the one with the largest number.
+
 
 # %% tags=["solution"]
 def kept(drawn, rate):

@@ -32,6 +32,7 @@ from mlsan.study import open_study
 #
 # "Yeah." occurs in training and in test, with the very same text features. Write which test utterances have a row that is, bit for bit, a row of training. There are 10,000 × 2,600 pairs in MELD with hundreds of features each, so do not compare all pairs.
 
+
 # %% tags=["solution"]
 def occurs_in_training(train, test):
     """Whether each row of test [utterance, feature] is a row of train."""
@@ -50,7 +51,7 @@ def occurs_in_training(train, test):
 # %% tags=["check"]
 train = np.array([[1, 2], [3, 4]], dtype=np.float32)
 test = np.array([[3, 4], [1, 4], [5, 6]], dtype=np.float32)
-found = list(occurs_in_training(train, test))
+found = np.asarray(occurs_in_training(train, test)).tolist()
 assert found == [True, False, False], (
     f"of the rows [3, 4], [1, 4] and [5, 6] only the first is in training: got {found}"
 )
@@ -69,12 +70,13 @@ assert np.array_equal(found, expected), (
 print("1: correct")
 
 # %% [markdown] tags=["answer"]
-# A set of the rows' bytes makes it one look-up per test utterance. A repeated utterance is not a mistake of the corpus, people do say "Yeah."; but a model can remember its label, so report the score without repeated utterances too.
+# A set of the rows' bytes makes it one look-up per test utterance. A repeated utterance is not a mistake of the corpus, people do say "Yeah."; but a model can remember its label, so report the score without repeated utterances too: the rows of `study.result(run).predictions` whose split is test are in the order of `text_audit`.
 
 # %% [markdown]
 # ## 2. The linear probe itself
 #
 # A probe is a logistic regression. Write the objective that scikit-learn minimises for weights $W$, offsets $b$ and strength $C$: $\frac12 \lVert W \rVert^2 + C \sum_i -\log p_i$, where $p_i$ is the probability, by the softmax of $W x_i + b$, of the true class. The offsets are not penalised. The code below minimises it.
+
 
 # %%
 def fit(objective, x, y, classes, strength):
@@ -140,6 +142,7 @@ print(f"2: correct. It agrees with scikit-learn's on {agree:.1%} of new utteranc
 # ## 3. How large must a test set be?
 #
 # MELD has 280 test dialogues, IEMOCAP 31. Write the standard deviation of a system's weighted F1 over test sets of `size` dialogues, drawn with replacement from the given ones. Predict by what factor it grows from 280 to 31 dialogues.
+
 
 # %% tags=["solution"]
 def spread(counts, size, times, generator):

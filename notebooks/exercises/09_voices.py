@@ -38,6 +38,7 @@ population = Population.fit(features[part["train"]], voices.speaker[part["train"
 #
 # The model sees pitch standardised: $x = (p - m)/s$, with $p$ in semitones above 27.5 Hz, where 12 semitones double the frequency. Write the pitch in Hz of an utterance after calibration $\gamma x + \beta$. Then say in a sentence what β alone does to a pitch in Hz.
 
+
 # %% tags=["solution"]
 def calibrated_hertz(x, gamma, beta, m, s):
     """Pitch in Hz of standardised pitches x after γ x + β; m and s are in semitones."""
@@ -86,6 +87,7 @@ print("1: correct")
 #
 # How far is the style that $n$ utterances of a stranger give from the style of all of them? Draw $n$ of the rows without replacement, estimate the style with `population.style(rows)`, which returns μ and σ, and take the root mean square over features of the difference of μ to `target`. Return its mean over `draws` draws. The check also enrols from neutral utterances only, as in a short greeting. Predict which error does not go away.
 
+
 # %% tags=["solution"]
 def distance(x, target, n, draws, generator):
     """Mean distance of μ from n of the rows of x [utterance, feature] to target [feature]."""
@@ -118,7 +120,7 @@ assert abs(curve[0] - nobody) < 1e-9, (
     f"from no utterance the style is the population's, {nobody:.3f} away, not {curve[0]:.3f}"
 )
 assert curve[len(mine)] < 1e-6, "all utterances should give the target itself, at a distance of 0"
-for n, expected in {1: 0.51, 3: 0.40, 10: 0.26, 30: 0.16}.items():
+for n, expected in {1: 0.52, 3: 0.40, 10: 0.25, 30: 0.14}.items():
     assert abs(curve[n] - expected) < 0.03, (
         f"{n} utterances should be about {expected} away, not {curve[n]:.2f}: draw other rows each "
         "time, and take the mean over features of the squares before the root"
@@ -134,6 +136,7 @@ print(f"2: correct. Nothing is known at {nobody:.2f}")
 # ## 3. How much of the gain is gender?
 #
 # Standardising by speaker helps a probe to recognise the emotions of strangers. Perhaps gender is enough? Write the weighted F1 of a probe that is given a grouping of all utterances, or None: for each of the five folds standardise the features within each group (`standardise_by_speaker(x, group)`; no labels are used), fit on the fold's training utterances and predict its test utterances (`probe_predictions(x, emotion, tested, STRENGTH)`); score all folds' predictions together.
+
 
 # %% tags=["solution"]
 def probe_by(group):
@@ -160,7 +163,7 @@ def probe_by(group):
 # %% tags=["check"]
 groups = {"nothing": None, "gender": voices.gender, "speaker": voices.speaker}
 found = {name: probe_by(group) for name, group in groups.items()}
-expected = {"nothing": 0.0, "gender": 0.0, "speaker": 0.0}
+expected = {"nothing": 40.6, "gender": 44.4, "speaker": 59.6}
 for name, score in found.items():
     assert abs(score - expected[name]) < 1, (
         f"standardised by {name}, the probe should score about {expected[name]}, not {score:.1f}: "
@@ -169,4 +172,4 @@ for name, score in found.items():
 print("3: correct.", {name: round(score, 1) for name, score in found.items()})
 
 # %% [markdown] tags=["answer"]
-# TODO
+# Only a fifth of it: gender takes the probe from 40.6 to 44.4, the speaker's own statistics to 59.6. Voices of one gender still differ a lot. All of it needs no labels, but many utterances of each stranger, before the first prediction.
