@@ -111,7 +111,7 @@ bench: environment ## Time a training step of every model and write build/bench-
 lab: environment ## Open the notebooks in JupyterLab
 	$(python) -m jupyterlab notebooks
 
-exercises: environment ## Write the exercises as notebooks; yours stay if you changed them
+exercises: environment ## Write the exercises as notebooks; keep those that you have changed
 	$(python) -m mlsan.report.exercises notebooks/exercises/*.py
 
 notebooks: environment ## Execute the notebook sources and write the committed .ipynb

@@ -256,7 +256,7 @@ print("speakers:", plane["speaker"].nunique(), "- emotions:", plane["emotion"].n
 #
 # <details><summary>Solutions</summary>
 #
-# 1. It costs 2.85 points, more than fear's share of 1.92 %: neutral gains 50 false positives, so its F1 falls to 98.05 %, and neutral weighs 48 %. If all utterances of a class with share $s$ are called by the name of a class with share $t$, and all else is right, the loss is $100\,s\,(1 + t/(s + 2t))$ points: between $100\,s$ and $150\,s$. Either way it is small for a rare class, so weighted F1 says little about rare classes.
+# 1. It costs 2.85 points, more than fear's share of 1.92 %: neutral gains 50 false positives, so its F1 falls to 98.05 %, and neutral has 48 % of the weight. If all utterances of a class with share $s$ are called by the name of a class with share $t$, and all else is right, the loss is $100\,s\,(1 + t/(s + 2t))$ points: between $100\,s$ and $150\,s$. Either way it is small for a rare class, so weighted F1 says little about rare classes.
 #
 #    ```python
 #    def weighted_f1(label, predicted):

@@ -208,7 +208,7 @@ print("MultiEMO:", set(measured), "- UniMSE and the original MultiEMO:", set(quo
 #
 # <details><summary>Solutions</summary>
 #
-# 1. The published code leaves padding unmasked (`mask_padding=False`): a padded key has the score of a zero vector and still takes its part of the softmax. The prediction for an utterance then depends on the longest dialogue of its batch. To see what this does to a score, train `study.sweep([study.config("MELD", "MultiEMO", s, mask_padding=False) for s in study.seeds])` and compare seed by seed.
+# 1. The published code leaves padding unmasked (`mask_padding=False`): a padded turn still gets a part of the softmax. The prediction for an utterance then depends on the longest dialogue of its batch. To see what this does to a score, train `study.sweep([study.config("MELD", "MultiEMO", s, mask_padding=False) for s in study.seeds])` and compare seed by seed.
 #
 #    ```python
 #    def attend(query, key, value, real):

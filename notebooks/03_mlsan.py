@@ -504,7 +504,7 @@ display(Markdown("\n".join(lines)))
 #
 # <details><summary>Solutions</summary>
 #
-# 1. For a speaker like the population γ₀ = 1 and β₀ = 0: the identity. `mlsan.model.mlsan.FiLM` adds to them what Eq. 1 learns, $W e_s + b$, which starts at zero; it therefore starts calibrated, for speakers whom training has never seen too, and training learns only the departure. `film_start="zero"` in `study.config` trains the same model from the identity.
+# 1. For a speaker like the population γ₀ = 1 and β₀ = 0: the identity. `mlsan.model.mlsan.FiLM` adds to them what Eq. 1 learns, $W e_s + b$, which starts at zero; it therefore starts calibrated, also for speakers whom training has never seen, and training learns only the departure. `film_start="zero"` in `study.config` trains the same model from the identity.
 #
 #    ```python
 #    def film_start(mu, sigma, mu_0, sigma_0):
@@ -513,7 +513,7 @@ display(Markdown("\n".join(lines)))
 #        return gamma, mu_0 - gamma * mu
 #    ```
 #
-# 2. Only the embedding's gradient is zero in the first step, since it is $W^\top$ times something and $W = 0$. After that step $W$ is not zero any more, and the embeddings learn as well. A gate that starts at random instead passes about half of every feature, by another noise for each speaker, and training has to undo this first.
+# 2. Only the embedding's gradient is zero in the first step, since it is $W^\top$ times something and $W = 0$. After that step $W$ is not zero any more, and the embeddings learn as well. A gate that starts at random passes about half of every feature, with different noise for each speaker, and training first has to undo this.
 #
 #    ```python
 #    class Gate(nn.Module):

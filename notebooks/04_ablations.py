@@ -223,7 +223,7 @@ for benchmark, part in factorial.data.groupby("benchmark", sort=False):
 #        return total / 4
 #    ```
 #
-# 3. $t_{.975,2} = 4.30$, so the mean difference has to be $4.30\,s/\sqrt 3 = 2.48\,s$: 1.24 points for $s = 0.5$. For the paper's $p < .01$ it is $9.92\,s/\sqrt 3 = 5.73\,s$. Runs that differ by less may differ all the same; three seeds cannot show it.
+# 3. $t_{.975,2} = 4.30$, so the mean difference has to be $4.30\,s/\sqrt 3 = 2.48\,s$: 1.24 points for $s = 0.5$. For the paper's $p < .01$ it is $9.92\,s/\sqrt 3 = 5.73\,s$. A smaller difference may be real, but three seeds cannot show it.
 #
 #    ```python
 #    def paired_t(first, second):

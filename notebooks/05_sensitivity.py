@@ -235,7 +235,7 @@ if splits is not None:
 #        return test.max(axis=1).mean(), on_dev.mean()
 #    ```
 #
-# 2. $g^h = e^{h \log g}$ treats a gain of 2 and a gain of ½ alike: at $h = 0.5$ they are 1.41 and 0.71, whose product is still 1. In a straight line they would be 1.5 and 0.75, so the dial would make speakers louder on average, not only more different.
+# 2. $g^h = e^{h \log g}$ treats a gain of 2 and a gain of ½ alike: at $h = 0.5$ they are 1.41 and 0.71, whose product is still 1. In a straight line they would be 1.5 and 0.75, so the dial would also raise gains on average, and not only make speakers more different.
 #
 #    ```python
 #    def dialled(gain, shift, h):

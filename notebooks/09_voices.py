@@ -577,7 +577,7 @@ display(
 #        return np.mean(found)
 #    ```
 #
-# 3. Only a fifth of it: gender takes the probe from 40.6 to 44.4, the speaker's own statistics to 59.6. Voices of one gender still differ a lot. All of it needs no labels, but many utterances of each stranger, before the first prediction.
+# 3. Only a fifth of it: gender takes the probe from 40.6 to 44.4, the speaker's own statistics to 59.6. Voices of one gender still differ a lot. Standardising by speaker needs no labels, but it needs the stranger's utterances before the first prediction.
 #
 #    ```python
 #    def probe_by(group):

@@ -1,18 +1,18 @@
 """Exercises: one source gives the student's notebook and the answers at the end of a chapter.
 
 A source is a jupytext py:percent file, `notebooks/exercises/NN_name.py`. It begins with cells that
-are given. Each exercise then is a row of cells, told apart by their tags:
+are given. Each exercise is then a sequence of cells, in this order, most of which have a tag:
 
 - a markdown cell that begins `## N. Title` and asks the question;
 - code cells that are given, if any;
 - `solution`: code in which `### BEGIN SOLUTION` and `### END SOLUTION`, the marks of nbgrader,
   enclose what the student writes;
-- `mistake`: the same code with a likely mistake, which a test shows to the check;
+- `mistake`: the same function or class with a likely mistake, which the check must reject;
 - `check`: assertions whose messages say what is wrong;
 - `answer`: markdown on what the solution shows.
 
-The student's notebook has neither mistakes nor answers. The chapter `notebooks/NN_name.py` ends
-with all questions, and with solutions and answers folded.
+The student's notebook contains neither mistakes nor answers. The chapter, `notebooks/NN_name.py`,
+ends with the questions, and with the solutions and answers folded.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ class Exercise:
 
     @property
     def stub(self) -> str:
-        """The solution with an error that says what to write in place of the student's part."""
+        """The solution with an error that names the exercise in place of the student's code."""
         what = f"Exercise {self.number} ({self.title}): replace this line by your code"
         line = f"raise NotImplementedError({json.dumps(what, ensure_ascii=False)})\n"
         return WRITTEN.sub(lambda part: part[1] + line, self.solution).rstrip()
@@ -137,10 +137,10 @@ def _copied(cell: NotebookNode) -> NotebookNode:
 
 
 def write_student_notebook(source: Path) -> bool:
-    """Write the student's notebook beside its source; False if the student's work is there.
+    """Write the student's notebook next to its source; False if it has changes by the student.
 
-    A notebook whose text or code is not as this function wrote it, or that cannot be read, is the
-    student's and stays.
+    An existing notebook is replaced only if its text and code are as this function wrote them.
+    Outputs do not count as changes.
     """
     target = source.with_suffix(".ipynb")
     notebook = student_notebook(read_chapter(source))
@@ -192,9 +192,9 @@ def _numbered(items: Iterator[str]) -> Iterator[str]:
 
 
 def with_section(text: str, chapter: Chapter) -> str:
-    """The source of a chapter's notebook with the section "Exercises" in place of the old one.
+    """The source of a chapter's notebook with its section "Exercises" replaced.
 
-    Raises ExerciseError if it has no such section: the last part of its last cell.
+    The section is the end of the last cell. Raises ExerciseError if there is none.
     """
     section = textwrap.indent(chapter_section(chapter), "# ", lambda line: True)
     section = re.sub(r"^# $", "#", section, flags=re.MULTILINE)
@@ -213,7 +213,7 @@ def write_section(source: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`--sections SOURCE...` ends the chapters' sources; `SOURCE...` writes students' notebooks."""
+    """Write students' notebooks; after `--sections`, the sections at the end of chapters."""
     if arguments[:1] == ["--sections"]:
         for given in arguments[1:]:
             write_section(Path(given))
@@ -224,7 +224,7 @@ def main(arguments: Sequence[str]) -> None:
         if write_student_notebook(source):
             print(f"wrote {target}")
         else:
-            print(f"left  {target} as it is: it has your changes. Rename it to get a new one")
+            print(f"kept  {target}, which has your changes. Rename it to get a new one")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def weighted_f1(label, predicted):
 
 # %% tags=["check"]
 label = np.repeat(np.arange(7), list(MELD_TEST.values()))
-assert weighted_f1(label, label) == 100, "a perfect prediction should score 100"
+assert abs(weighted_f1(label, label) - 100) < 1e-9, "a perfect prediction should score 100"
 guess = np.random.default_rng(0).permutation(label)
 found, expected = weighted_f1(label, guess), score_predictions(label, guess)["wf1"]
 assert abs(found - expected) < 1e-9, (
@@ -77,7 +77,7 @@ assert abs(loss - 2.855) < 0.001, f"missing fear should cost 2.855 points, not {
 print(f"1: correct. Calling fear neutral costs {loss:.2f} points")
 
 # %% [markdown] tags=["answer"]
-# It costs 2.85 points, more than fear's share of 1.92 %: neutral gains 50 false positives, so its F1 falls to 98.05 %, and neutral weighs 48 %. If all utterances of a class with share $s$ are called by the name of a class with share $t$, and all else is right, the loss is $100\,s\,(1 + t/(s + 2t))$ points: between $100\,s$ and $150\,s$. Either way it is small for a rare class, so weighted F1 says little about rare classes.
+# It costs 2.85 points, more than fear's share of 1.92 %: neutral gains 50 false positives, so its F1 falls to 98.05 %, and neutral has 48 % of the weight. If all utterances of a class with share $s$ are called by the name of a class with share $t$, and all else is right, the loss is $100\,s\,(1 + t/(s + 2t))$ points: between $100\,s$ and $150\,s$. Either way it is small for a rare class, so weighted F1 says little about rare classes.
 
 # %% [markdown]
 # ## 2. Calibration in closed form

@@ -71,7 +71,7 @@ assert torch.allclose(found, expected, atol=1e-5), (
 print("1: correct")
 
 # %% [markdown] tags=["answer"]
-# The published code leaves padding unmasked (`mask_padding=False`): a padded key has the score of a zero vector and still takes its part of the softmax. The prediction for an utterance then depends on the longest dialogue of its batch. To see what this does to a score, train `study.sweep([study.config("MELD", "MultiEMO", s, mask_padding=False) for s in study.seeds])` and compare seed by seed.
+# The published code leaves padding unmasked (`mask_padding=False`): a padded turn still gets a part of the softmax. The prediction for an utterance then depends on the longest dialogue of its batch. To see what this does to a score, train `study.sweep([study.config("MELD", "MultiEMO", s, mask_padding=False) for s in study.seeds])` and compare seed by seed.
 
 # %% [markdown]
 # ## 2. The SWFC term of one utterance

@@ -69,7 +69,7 @@ for name, mine, theirs in zip("γβ", (gamma, beta), expected, strict=True):
 print("1: correct")
 
 # %% [markdown] tags=["answer"]
-# For a speaker like the population γ₀ = 1 and β₀ = 0: the identity. `mlsan.model.mlsan.FiLM` adds to them what Eq. 1 learns, $W e_s + b$, which starts at zero; it therefore starts calibrated, for speakers whom training has never seen too, and training learns only the departure. `film_start="zero"` in `study.config` trains the same model from the identity.
+# For a speaker like the population γ₀ = 1 and β₀ = 0: the identity. `mlsan.model.mlsan.FiLM` adds to them what Eq. 1 learns, $W e_s + b$, which starts at zero; it therefore starts calibrated, also for speakers whom training has never seen, and training learns only the departure. `film_start="zero"` in `study.config` trains the same model from the identity.
 
 # %% [markdown]
 # ## 2. A gate that starts open
@@ -96,7 +96,7 @@ class Gate(nn.Module):
 
 
 # %% tags=["mistake"]
-# A linear layer's usual start: half open, and another noise for each speaker.
+# A linear layer's usual start: half open, with different noise for each speaker.
 class Gate(nn.Module):
     def __init__(self, speaker_dim, d):
         super().__init__()
@@ -129,7 +129,7 @@ for name, slope in slopes:
 print(f"2: correct. The embedding's gradient is {e.grad.abs().max():g}")
 
 # %% [markdown] tags=["answer"]
-# Only the embedding's gradient is zero in the first step, since it is $W^\top$ times something and $W = 0$. After that step $W$ is not zero any more, and the embeddings learn as well. A gate that starts at random instead passes about half of every feature, by another noise for each speaker, and training has to undo this first.
+# Only the embedding's gradient is zero in the first step, since it is $W^\top$ times something and $W = 0$. After that step $W$ is not zero any more, and the embeddings learn as well. A gate that starts at random passes about half of every feature, with different noise for each speaker, and training first has to undo this.
 
 # %% [markdown]
 # ## 3. The speaker loss, with strangers
@@ -167,7 +167,7 @@ assert logits.grad[speaker == UNKNOWN].abs().max() == 0, "unknown speakers shoul
 nobody = speaker_loss(logits, torch.zeros(6, dtype=torch.long))
 assert torch.isfinite(nobody), f"without any known speaker the loss should be 0, not {nobody}"
 assert nobody == 0, f"without any known speaker the loss should be 0, not {nobody}"
-nobody.backward()  # 0, but still part of the graph
+assert nobody.requires_grad, "the 0 should stay part of the graph, e.g. logits.sum() * 0"
 print("3: correct")
 
 # %% [markdown] tags=["answer"]

@@ -71,7 +71,7 @@ def paired_interval(first, second, resamples, generator):
 
 # %% tags=["check"]
 first, second = simulated_counts(np.random.default_rng(2), dialogues=60, accuracy=0.6)
-low, high = paired_interval(first, second, 3000, np.random.default_rng(0))
+low, high = paired_interval(first, second, 1500, np.random.default_rng(0))
 one, other = (Counts((0,), tuple(map(str, range(60))), t[None], 1) for t in (first, second))
 expected = significance.difference(other, one)
 width, right = high - low, expected.high - expected.low
@@ -172,4 +172,4 @@ assert abs(paired_t(gap, np.zeros(3))[1] - 0.05) < 1e-9, "p should be .05 at the
 print(f"3: correct. Three seeds with s = 0.5 need a mean difference of {needed:.2f} points")
 
 # %% [markdown] tags=["answer"]
-# $t_{.975,2} = 4.30$, so the mean difference has to be $4.30\,s/\sqrt 3 = 2.48\,s$: 1.24 points for $s = 0.5$. For the paper's $p < .01$ it is $9.92\,s/\sqrt 3 = 5.73\,s$. Runs that differ by less may differ all the same; three seeds cannot show it.
+# $t_{.975,2} = 4.30$, so the mean difference has to be $4.30\,s/\sqrt 3 = 2.48\,s$: 1.24 points for $s = 0.5$. For the paper's $p < .01$ it is $9.92\,s/\sqrt 3 = 5.73\,s$. A smaller difference may be real, but three seeds cannot show it.

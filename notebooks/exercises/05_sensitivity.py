@@ -95,7 +95,7 @@ for h in (0.0, 0.25, 0.5, 1.0):
 print("2: correct")
 
 # %% [markdown] tags=["answer"]
-# $g^h = e^{h \log g}$ treats a gain of 2 and a gain of ½ alike: at $h = 0.5$ they are 1.41 and 0.71, whose product is still 1. In a straight line they would be 1.5 and 0.75, so the dial would make speakers louder on average, not only more different.
+# $g^h = e^{h \log g}$ treats a gain of 2 and a gain of ½ alike: at $h = 0.5$ they are 1.41 and 0.71, whose product is still 1. In a straight line they would be 1.5 and 0.75, so the dial would also raise gains on average, and not only make speakers more different.
 
 # %% [markdown]
 # ## 3. Dev speakers who are strangers

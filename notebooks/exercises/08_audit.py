@@ -170,8 +170,8 @@ for table in counts:
     label = generator.choice(3, size=generator.integers(4, 16), p=[0.5, 0.3, 0.2])
     right = generator.random(len(label)) < generator.normal(0.6, 0.1)
     np.add.at(table, (label, np.where(right, label, (label + 1) % 3)), 1)
-large, small = (spread(counts, size, 2000, generator) for size in (280, 31))
-expected = resampled_means(counts[None], resamples=4000).std()
+large, small = (spread(counts, size, 1000, generator) for size in (280, 31))
+expected = resampled_means(counts[None], resamples=2000).std()
 assert abs(large / expected - 1) < 0.1, (
     f"280 dialogues should have a standard deviation of about {expected:.2f} points, not "
     f"{large:.2f}: score the summed counts of each drawn test set"

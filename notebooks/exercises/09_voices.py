@@ -172,4 +172,4 @@ for name, score in found.items():
 print("3: correct.", {name: round(score, 1) for name, score in found.items()})
 
 # %% [markdown] tags=["answer"]
-# Only a fifth of it: gender takes the probe from 40.6 to 44.4, the speaker's own statistics to 59.6. Voices of one gender still differ a lot. All of it needs no labels, but many utterances of each stranger, before the first prediction.
+# Only a fifth of it: gender takes the probe from 40.6 to 44.4, the speaker's own statistics to 59.6. Voices of one gender still differ a lot. Standardising by speaker needs no labels, but it needs the stranger's utterances before the first prediction.
