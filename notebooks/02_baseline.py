@@ -221,7 +221,7 @@ print("MultiEMO:", set(measured), "- UniMSE and the original MultiEMO:", set(quo
 #        return torch.softmax(score, dim=1) @ value
 #    ```
 #
-# 2. Without the focal factor (γ = 0) every positive pulls equally. With γ = 2 a pair that is already similar, so with a large $p_{ij}$, is weighted by $(1 - p_{ij})^2$ and pulls less, and the loss attends to pairs that are far apart. `emotion="cross-entropy"` in `study.config` trains without SWFC and Soft-HGR.
+# 2. Without the focal factor (γ = 0) every positive has the same weight. With γ = 2 a pair that is already similar, so with a large $p_{ij}$, is weighted by $(1 - p_{ij})^2$ and pulls less, and the loss attends to pairs that are far apart. `emotion="cross-entropy"` in `study.config` trains without SWFC and Soft-HGR.
 #
 #    ```python
 #    def swfc_term(i, z, label, weight, tau, gamma):

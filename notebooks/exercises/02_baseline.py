@@ -125,7 +125,7 @@ for gamma in (0.0, 2.0):
 print("2: correct")
 
 # %% [markdown] tags=["answer"]
-# Without the focal factor (γ = 0) every positive pulls equally. With γ = 2 a pair that is already similar, so with a large $p_{ij}$, is weighted by $(1 - p_{ij})^2$ and pulls less, and the loss attends to pairs that are far apart. `emotion="cross-entropy"` in `study.config` trains without SWFC and Soft-HGR.
+# Without the focal factor (γ = 0) every positive has the same weight. With γ = 2 a pair that is already similar, so with a large $p_{ij}$, is weighted by $(1 - p_{ij})^2$ and pulls less, and the loss attends to pairs that are far apart. `emotion="cross-entropy"` in `study.config` trains without SWFC and Soft-HGR.
 
 # %% [markdown]
 # ## 3. Soft-HGR by its definition
