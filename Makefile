@@ -68,7 +68,7 @@ export OMP_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help paper data check-data test bench lab notebooks lock clean environment
+.PHONY: help paper data check-data test bench lab exercises notebooks lock clean environment
 
 help: ## List the goals and variables
 	@echo 'make GOAL [VARIABLE=value ...]'
@@ -111,7 +111,11 @@ bench: environment ## Time a training step of every model and write build/bench-
 lab: environment ## Open the notebooks in JupyterLab
 	$(python) -m jupyterlab notebooks
 
+exercises: environment ## Write the exercises as notebooks; keep those that you have changed
+	$(python) -m mlsan.report.exercises notebooks/exercises/*.py
+
 notebooks: environment ## Execute the notebook sources and write the committed .ipynb
+	$(python) -m mlsan.report.exercises --sections notebooks/exercises/*.py
 	PROFILE=small CORPUS=sim DATA= JOBS= DEVICE= $(python) -m mlsan.report.notebooks notebooks/*.py
 
 lock: ## Rewrite requirements.lock from the pins in pyproject.toml

@@ -246,14 +246,51 @@ print("speakers:", plane["speaker"].nunique(), "- emotions:", plane["emotion"].n
 #
 # ## Exercises
 #
-# 1. Which emotion has the fewest test utterances, and how many points of weighted F1 are lost if all of them are missed?
-# 2. Standardisation needs no labels, so it can be applied to the test speakers. Why does it nevertheless not help with a speaker who has one utterance?
-# 3. Subtract each speaker's *mean* only (β, no γ). How much of the gain is left?
+# `make exercises` writes them as a notebook, `exercises/01_data.ipynb`, with a stub for each function and a check that says what is wrong.
+#
+# 1. **Weighted F1 by hand.** Write weighted F1: for each class that occurs in `label`, $F_1 = 2\,TP / (\text{support} + \text{predicted})$; the mean of these, weighted by support, in percent. Then predict: a classifier is right about all 2,610 test utterances of MELD, except that it calls the 50 fear utterances neutral. Fear is 1.92 % of the utterances. How many points are lost?
+#
+# 2. **Calibration in closed form.** Standardising a speaker's features is Eq. 2, $\tilde x = \gamma x + \beta$, with $\gamma = 1/\sigma$ and $\beta = -\mu/\sigma$. Write γ and β of one speaker from that speaker's utterances, using the sample standard deviation (n − 1). A single utterance has no standard deviation, and a feature may never change: take σ = 1 for both. Before you run the check: what becomes of a speaker with a single utterance?
+#
+# 3. **How much of a feature is the speaker?** The share of a feature's variance that a grouping explains is $\eta^2 = \sum_g n_g (\bar x_g - \bar x)^2 / \sum_i (x_i - \bar x)^2$. Write it for each feature. The check applies it to nEMO's 4,481 real recordings: first to the speakers, then to the emotions, then to the speakers after subtracting each speaker's mean. Predict the third number.
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Read the smallest `label` row of Table 0. Weighted F1 weights each class by its support, so missing a class with share $s$ costs at most about $100\,s$ points: for fear in MELD, with 50 of 2,610 utterances, less than 2 points. This is why weighted F1 says little about rare classes.
-# 2. With one utterance, $\mu$ is that utterance: standardising maps it to zero and removes its emotion. The statistics of a speaker with few utterances should be shrunk towards those of the population.
-# 3. `emotion_probe(corpus, every, lambda x, s: x - pd.DataFrame(x).groupby(s).transform("mean").to_numpy())`
+# 1. It costs 2.85 points, more than fear's share of 1.92 %: neutral gains 50 false positives, so its F1 falls to 98.05 %, and neutral has 48 % of the weight. If all utterances of a class with share $s$ are called by the name of a class with share $t$, and all else is right, the loss is $100\,s\,(1 + t/(s + 2t))$ points: between $100\,s$ and $150\,s$. Either way it is small for a rare class, so weighted F1 says little about rare classes.
+#
+#    ```python
+#    def weighted_f1(label, predicted):
+#        """Weighted F1 in percent, from two arrays of class numbers."""
+#        total = 0.0
+#        for c in np.unique(label):
+#            right = np.sum((label == c) & (predicted == c))
+#            support, called = np.sum(label == c), np.sum(predicted == c)
+#            total += support * 2 * right / (support + called)
+#        return 100 * total / len(label)
+#    ```
+#
+# 2. With one utterance, μ is that utterance: calibration maps it to zero and removes its emotion together with the style. The statistics of a speaker with few utterances should be shrunk towards those of the population; exercise 1 of notebook 7 does so.
+#
+#    ```python
+#    def scale_and_shift(x):
+#        """γ and β of each feature, from an array [utterance, feature] of one speaker."""
+#        mu = x.mean(axis=0)
+#        sigma = x.std(axis=0, ddof=1) if len(x) > 1 else np.ones_like(mu)
+#        gamma = 1 / np.where(sigma > 1e-6, sigma, 1)
+#        return gamma, -mu * gamma
+#    ```
+#
+# 3. The median feature owes 17.8 % of its variance to the speaker and 6.2 % to the emotion, and nothing to the speaker once each speaker's mean is subtracted: β alone removes all that η² measures. It does not make speakers alike. Their standard deviations still differ, and so does what an emotion does to each of them.
+#
+#    ```python
+#    def explained(x, group):
+#        """η² of each feature; x is [utterance, feature], group names each utterance's group."""
+#        away = x - x.mean(axis=0)
+#        between = np.zeros(x.shape[1])
+#        for name in np.unique(group):
+#            rows = away[group == name]
+#            between += len(rows) * rows.mean(axis=0) ** 2
+#        return between / (away**2).sum(axis=0)
+#    ```
 #
 # </details>

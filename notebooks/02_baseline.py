@@ -198,14 +198,52 @@ print("MultiEMO:", set(measured), "- UniMSE and the original MultiEMO:", set(quo
 #
 # ## Exercises
 #
-# 1. Set `mask_padding=False` with `study.config(benchmark, "MultiEMO", 0, mask_padding=False)` and train it with `study.sweep`. Does the published quirk change the score?
-# 2. Train with cross-entropy alone, `emotion="cross-entropy"`. What do SWFC and Soft-HGR add?
-# 3. Use `dev="random"` as the published code does. Why is this a weaker test on MELD?
+# `make exercises` writes them as a notebook, `exercises/02_baseline.ipynb`, with a stub for each function and a check that says what is wrong.
+#
+# 1. **Attention that ignores padding.** In a batch, short dialogues are padded. Write one head of attention, $\mathrm{softmax}(q k^\top / \sqrt{d})\,v$, in which no query attends to padding. The check adds padding to a dialogue and compares: an output must not depend on who else is in the batch.
+#
+# 2. **The SWFC term of one utterance.** Write what utterance $i$ adds to the sample-weighted focal contrastive loss: $-w_{y_i}$ times the mean, over the other utterances $j$ with the label of $i$, of $(1 - p_{ij})^\gamma \log p_{ij}$, where $p_{ij}$ is the softmax over all $j \ne i$ of $\cos(z_i, z_j) / \tau$. An utterance whose label nobody else has adds 0.
+#
+# 3. **Soft-HGR by its definition.** Write Soft-HGR for two streams of fused features, as published: $s = \frac1N \sum_i x_i^\top y_i - \frac{1}{2N} \mathrm{tr}(\mathrm{cov} X\, \mathrm{cov} Y)$ and the loss is $-s/N$. Note what "cov" is in the published code: the $N \times N$ covariance *between utterances*, with each utterance centred over its $d$ features (`torch.cov` of `[utterance, feature]`). The definition of Soft-HGR has the $d \times d$ covariance between features.
 #
 # <details><summary>Solutions</summary>
 #
-# 1. `study.sweep([study.config("MELD", "MultiEMO", s, mask_padding=False) for s in study.seeds])`, compared seed by seed.
-# 2. `study.sweep([study.config("MELD", "MultiEMO", s, emotion="cross-entropy") for s in study.seeds])`
-# 3. A random 5 % of the training dialogues shares more speakers and scenes with training than the official dev set does, and it is small, so the selection is noisier and more optimistic.
+# 1. The published code leaves padding unmasked (`mask_padding=False`): a padded turn still gets a part of the softmax. The prediction for an utterance then depends on the longest dialogue of its batch. To see what this does to a score, train `study.sweep([study.config("MELD", "MultiEMO", s, mask_padding=False) for s in study.seeds])` and compare seed by seed.
+#
+#    ```python
+#    def attend(query, key, value, real):
+#        """Attention from query [turn, d] to key and value [other, d].
+#
+#        `real` [other] is False where a key is padding.
+#        """
+#        score = query @ key.T / query.shape[1] ** 0.5
+#        score = score.masked_fill(~real, float("-inf"))
+#        return torch.softmax(score, dim=1) @ value
+#    ```
+#
+# 2. Without the focal factor (γ = 0) every positive has the same weight. With γ = 2 a pair that is already similar, so with a large $p_{ij}$, is weighted by $(1 - p_{ij})^2$ and pulls less, and the loss attends to pairs that are far apart. `emotion="cross-entropy"` in `study.config` trains without SWFC and Soft-HGR.
+#
+#    ```python
+#    def swfc_term(i, z, label, weight, tau, gamma):
+#        """The term of utterance i; z is [utterance, feature], weight is [class]."""
+#        unit = z / z.norm(dim=1, keepdim=True)
+#        others = torch.arange(len(z)) != i
+#        log_p = torch.log_softmax(unit[others] @ unit[i] / tau, dim=0)
+#        positive = label[others] == label[i]
+#        if not positive.any():
+#            return z.new_zeros(())
+#        focal = (1 - log_p.exp()) ** gamma * log_p
+#        return -weight[label[i]] * focal[positive].mean()
+#    ```
+#
+# 3. The first part rewards streams that agree, the second keeps them from growing: it is quadratic in each stream. `mlsan.model.losses.soft_hgr` computes the same without an $N \times N$ matrix, because $\mathrm{tr}(\mathrm{cov} X\, \mathrm{cov} Y) = \lVert X_c^\top Y_c \rVert^2 / (d - 1)^2$ with each row of $X_c$ and $Y_c$ centred.
+#
+#    ```python
+#    def soft_hgr_of_two(x, y):
+#        """The loss of two streams [utterance, feature]."""
+#        inner = (x * y).sum(dim=1).mean()
+#        trace = torch.trace(torch.cov(x) @ torch.cov(y))
+#        return -(inner - trace / (2 * len(x))) / len(x)
+#    ```
 #
 # </details>

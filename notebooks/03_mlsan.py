@@ -494,14 +494,50 @@ display(Markdown("\n".join(lines)))
 #
 # ## Exercises
 #
-# 1. Use roles instead of identities: `study.config("MELD", "ML-SAN", 0, speaker="role")`. How much of the difference is left?
-# 2. Train BC-LSTM on text alone: `study.config("MELD", "BC-LSTM", 0, modalities=("text",))`. What do audio and visual add?
-# 3. Start FiLM at the identity with `film_start="zero"`. How much of the gain comes from the statistics, and how much from the open gate?
+# `make exercises` writes them as a notebook, `exercises/03_mlsan.ipynb`, with a stub for each function and a check that says what is wrong.
+#
+# 1. **FiLM's start from statistics.** Before training, γ and β of Eq. 1 should take the features of a speaker with mean $\mu_s$ and standard deviation $\sigma_s$ to the population's mean $\mu_0$ and standard deviation $\sigma_0$. Solve $\gamma x + \beta$ for these two conditions and write γ₀ and β₀. What do they become for a speaker who is like the population?
+#
+# 2. **A gate that starts open.** Write the speaker gate of Eq. 3 for one modality, $h' = \sigma(W e_s + b) \odot h$, as a module. It should start open: each gate is $\sigma(3) = .953$ for every speaker, whatever the embedding. And it must be able to learn. Predict which of the gradients of $W$, $b$ and $e_s$ are zero in the first step.
+#
+# 3. **The speaker loss, with strangers.** Write $\mathcal L_{spk}$ of Eq. 4: the cross-entropy of the speaker head, averaged over the utterances of *known* speakers. Code 0 (`UNKNOWN`) is shared by everyone without an identity, so the head must not learn to recognise it. A batch may have no known speaker at all; the loss is then 0, and not NaN.
 #
 # <details><summary>Solutions</summary>
 #
-# 1. `study.sweep([study.config("MELD", "ML-SAN", s, speaker="role") for s in study.seeds])`; a role is a different person in each dialogue, so its embedding and its statistics cannot represent anyone's style.
-# 2. `study.sweep([study.config("MELD", "BC-LSTM", s, modalities=("text",)) for s in study.seeds])`. Compare it with the linear probe on text in Table 1; notebook 8 measures more.
-# 3. `study.sweep([study.config(b, "ML-SAN", s, film_start="zero") for b in study.corpora for s in study.seeds])`, between ML-SAN as printed and ML-SAN.
+# 1. For a speaker like the population γ₀ = 1 and β₀ = 0: the identity. `mlsan.model.mlsan.FiLM` adds to them what Eq. 1 learns, $W e_s + b$, which starts at zero; it therefore starts calibrated, also for speakers whom training has never seen, and training learns only the departure. `film_start="zero"` in `study.config` trains the same model from the identity.
+#
+#    ```python
+#    def film_start(mu, sigma, mu_0, sigma_0):
+#        """γ₀ and β₀ of each feature; mu and sigma are [speaker, feature], the others [feature]."""
+#        gamma = sigma_0 / sigma
+#        return gamma, mu_0 - gamma * mu
+#    ```
+#
+# 2. Only the embedding's gradient is zero in the first step, since it is $W^\top$ times something and $W = 0$. After that step $W$ is not zero any more, and the embeddings learn as well. A gate that starts at random passes about half of every feature, with different noise for each speaker, and training first has to undo this.
+#
+#    ```python
+#    class Gate(nn.Module):
+#        """Scale d context features by speaker; called with h [utterance, d] and e [utterance, e]."""
+#
+#        def __init__(self, speaker_dim, d):
+#            super().__init__()
+#            self.by_speaker = nn.Linear(speaker_dim, d)
+#            nn.init.zeros_(self.by_speaker.weight)
+#            nn.init.constant_(self.by_speaker.bias, 3.0)
+#
+#        def forward(self, h, e):
+#            return torch.sigmoid(self.by_speaker(e)) * h
+#    ```
+#
+# 3. `mlsan.model.mlsan.speaker_loss` sums and divides by `clamp_min(1)` instead of branching, which gives the same without waiting for the device. The total is $\mathcal L = \mathcal L_{ERC} + \lambda\,\mathcal L_{spk}$; its target is the true speaker even where training hides the identity from the input. With `speaker="role"` it is the role, which is a different person in each dialogue and cannot stand for anybody's style.
+#
+#    ```python
+#    def speaker_loss(logits, speaker):
+#        """From logits [utterance, speaker] and the speakers' codes [utterance]."""
+#        known = speaker != UNKNOWN
+#        if not known.any():
+#            return logits.sum() * 0
+#        return nn.functional.cross_entropy(logits[known], speaker[known])
+#    ```
 #
 # </details>

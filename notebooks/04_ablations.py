@@ -190,14 +190,47 @@ for benchmark, part in factorial.data.groupby("benchmark", sort=False):
 #
 # ## Exercises
 #
-# 1. Recompute the main effect of FiLM by hand from `cells`: `groupby(["benchmark", "film"])["test_wf1"].mean()`. Why is its interval narrower than that of a single cell's difference?
-# 2. With three seeds and standard deviation $s$, how large must the mean paired difference be for a Student 95 % interval that excludes zero?
-# 3. The paper's standard deviations are 0.03 to 0.13. Compare them with ours. What would make ours larger?
+# `make exercises` writes them as a notebook, `exercises/04_ablations.ipynb`, with a stub for each function and a check that says what is wrong.
+#
+# 1. **A paired bootstrap.** Two systems were tested on the same dialogues. Write the 95 % interval of the difference of their weighted F1 by resampling: draw as many dialogues as there are with replacement, add up the counts of both systems over *these same* dialogues, and take the difference of the scores; the interval is from the 2.5 % to the 97.5 % percentile of many such differences. Use `weighted_f1(counts)`. Predict: how much wider is the interval if each system gets dialogues of its own?
+#
+# 2. **Effects of a 2³ design.** There is a score for each of the eight combinations of FiLM, gate and auxiliary loss. Write the effect of a set of parts from all eight: each cell's score, signed by the product of $+1$ (on) or $-1$ (off) over these parts, summed and divided by four. For one part this is its main effect: the mean of the four cells with it, minus the mean of the four without. Then predict: noise of standard deviation $s$ in each cell gives the difference of two single cells a standard deviation of $1.41\,s$; what does it give a main effect?
+#
+# 3. **The paper's test, and what three seeds can show.** Write the paired $t$ statistic and its two-sided $p$: with $\bar d$ the mean and $s$ the sample standard deviation of $n$ differences, $t = \bar d / (s / \sqrt n)$, with $n - 1$ degrees of freedom (`stats.t.sf`). Then find the smallest $\bar d$ for which three seeds with $s = 0.5$ reach $p < .05$.
 #
 # <details><summary>Solutions</summary>
 #
-# 1. It is the difference of the two means. It averages over four pairs of cells, so the noise that the cells do not share averages out.
-# 2. $t_{0.975,2}\,s/\sqrt3 = 4.30\,s/1.73 = 2.48\,s$.
-# 3. Smaller test sets, fewer training dialogues, and selection on dev instead of test: the maximum of the test score over epochs varies less than the test score of an epoch that was selected otherwise.
+# 1. The unpaired interval is several times as wide and includes zero. A dialogue that is hard for one system is hard for the other; in a paired difference this cancels. `mlsan.evaluation.resampling` draws seeds as well, in the same resamples, because another seed would have given another model.
+#
+#    ```python
+#    def paired_interval(first, second, resamples, generator):
+#        """Ends of the interval of second minus first; counts are [dialogue, true, predicted]."""
+#        gaps = []
+#        for _ in range(resamples):
+#            drawn = generator.integers(len(first), size=len(first))
+#            gaps.append(weighted_f1(second[drawn].sum(axis=0)) - weighted_f1(first[drawn].sum(axis=0)))
+#        return np.percentile(gaps, [2.5, 97.5])
+#    ```
+#
+# 2. $\sqrt{8\,s^2/16} = 0.71\,s$, half of the noise of a single difference: every run counts for every effect. This is why notebook 4 reads the parts from all eight cells rather than from ML-SAN with one part left out.
+#
+#    ```python
+#    def effect(cells, parts):
+#        """`cells` maps (film, gate, aux), each True or False, to a score; `parts` has places 0 to 2."""
+#        total = 0.0
+#        for on, score in cells.items():
+#            total += np.prod([1 if on[part] else -1 for part in parts]) * score
+#        return total / 4
+#    ```
+#
+# 3. $t_{.975,2} = 4.30$, so the mean difference has to be $4.30\,s/\sqrt 3 = 2.48\,s$: 1.24 points for $s = 0.5$. For the paper's $p < .01$ it is $9.92\,s/\sqrt 3 = 5.73\,s$. A smaller difference may be real, but three seeds cannot show it.
+#
+#    ```python
+#    def paired_t(first, second):
+#        """t and two-sided p of first minus second, one score per seed."""
+#        gap = first - second
+#        t = gap.mean() / (gap.std(ddof=1) / np.sqrt(len(gap)))
+#        return t, 2 * stats.t.sf(abs(t), len(gap) - 1)
+#    ```
 #
 # </details>

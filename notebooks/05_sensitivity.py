@@ -216,14 +216,45 @@ if splits is not None:
 #
 # ## Exercises
 #
-# 1. Select λ on dev instead: `table.groupby(["benchmark", "lam"])["dev_wf1"].mean()`. Is it the same λ?
-# 2. Try λ = 20 with `study.config("MELD", "ML-SAN", 0, lam=20.0)`. What happens to the emotion score, and to the speaker loss in the run's history?
-# 3. If λ has no effect at all, how often is a given one of six values the best?
+# `make exercises` writes them as a notebook, `exercises/05_sensitivity.ipynb`, with a stub for each function and a check that says what is wrong.
+#
+# 1. **The best of six.** Six values of λ are tried, and suppose that λ has no effect: every score, on dev and on test, is 60 plus noise. One report takes the λ that is best on *test* and states its test score; the other takes the λ that is best on *dev* and states the test score of that one. Write both numbers, averaged over many imagined experiments. Predict the first one for noise of standard deviation 1.
+#
+# 2. **The dial of the simulator.** At heterogeneity 1 a simulated speaker shows a latent channel $z$ as $g z + c$, with a gain $g$ and a shift $c$ of their own. The dial $h$ multiplies the shift and the *logarithm* of the gain. Write gain and shift at $h$. What is wrong with $1 + h(g - 1)$, which is also 1 at $h = 0$ and $g$ at $h = 1$?
+#
+# 3. **Dev speakers who are strangers.** To choose the epoch as for strangers, dev must share no speaker with train. People who talk to each other must therefore stay together, and so must people who both talk to a third. Write the session of each dialogue: equal numbers for dialogues that share a speaker, directly or through other dialogues.
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Find the maximum of that table for each benchmark.
-# 2. `study.result(run).history[["train_spk", "dev_wf1"]]`: the speaker loss falls further, and the emotion score suffers if capacity is short.
-# 3. One time in six. An optimum "at 0.5" is weak evidence by itself.
+# 1. The largest of six standard normal numbers is 1.27 on average, so choosing on test reports 1.27 standard deviations that are not there; choosing on dev reports the truth. A given λ is the best one time in six. An optimum "at 0.5" is weak evidence by itself. In notebook 5, `table.groupby(["benchmark", "lam"])["dev_wf1"].mean()` chooses λ on dev.
+#
+#    ```python
+#    def reported(dev, test):
+#        """Mean reported test score if λ is chosen on test, and if on dev; arrays [experiment, λ]."""
+#        on_dev = np.take_along_axis(test, dev.argmax(axis=1)[:, None], axis=1)
+#        return test.max(axis=1).mean(), on_dev.mean()
+#    ```
+#
+# 2. $g^h = e^{h \log g}$ treats a gain of 2 and a gain of ½ alike: at $h = 0.5$ they are 1.41 and 0.71, whose product is still 1. In a straight line they would be 1.5 and 0.75, so the dial would also raise gains on average, and not only make speakers more different.
+#
+#    ```python
+#    def dialled(gain, shift, h):
+#        """Gain and shift at heterogeneity h, from those at heterogeneity 1."""
+#        return gain**h, h * shift
+#    ```
+#
+# 3. The sessions are the connected components of the graph that joins speakers who share a dialogue; `mlsan.corpus.sessions.by_session` takes them from SciPy. IEMOCAP's training actors form four pairs. In MELD the six friends talk to each other and to nearly all guests, so there is no session of its main speakers to hold out.
+#
+#    ```python
+#    def sessions(speakers):
+#        """The session number of each dialogue, from the set of speakers of each dialogue."""
+#        number = list(range(len(speakers)))
+#        for i, some in enumerate(speakers):
+#            for j, others in enumerate(speakers[:i]):
+#                if some & others:
+#                    old, new = number[i], number[j]
+#                    number = [new if n == old else n for n in number]
+#        return number
+#    ```
 #
 # </details>

@@ -376,14 +376,52 @@ if parts:
 #
 # ## Exercises
 #
-# 1. Average the gate over seeds and compute its standard deviation. Do speakers differ by more than seeds?
-# 2. Probe audio alone: `stage_probes(..., modalities=("audio",))`. Text is not calibrated; how much speaker information does it contain?
-# 3. Find a dialogue on which MultiEMO is right and ML-SAN is wrong. Whose style could explain it?
+# `make exercises` writes them as a notebook, `exercises/06_qualitative.ipynb`, with a stub for each function and a check that says what is wrong.
+#
+# 1. **What a probe scores by chance.** "The probe names the speaker with a weighted F1 of 14 %" means nothing without the score of a probe that reads no features. It has two strategies: always name the commonest class of training, or name classes at random, as often as they occur in training. Write the expected weighted F1 of each, taking precision and recall at their expectations, and return the better one. Predict which is better for nine equally frequent speakers, and which for MELD's emotions.
+#
+# 2. **The bound of Eq. 2.** In a simulation each utterance also exists without style. How close can γ and β of one speaker take the raw features $x$ to these, $y$? Write the scale and shift of each feature that minimise $\sum_t (\gamma x_t + \beta - y_t)^2$ over the speaker's utterances.
+#
+# 3. **Do gates differ by speaker, or only by seed?** A figure of gates averaged over seeds always shows some difference between speakers. Let `gate[seed, speaker]` be a speaker's mean gate in each run. Write the standard deviation between speakers without the noise of training: take each seed's mean away; the variance of the speakers' means over $n$ seeds then is the speakers' own variance plus $r/n$, where $r$ is the variance of what is left after taking each speaker's mean away too, with $(n-1)(k-1)$ degrees of freedom for $k$ speakers. Subtract, stop at 0, and take the root.
 #
 # <details><summary>Solutions</summary>
 #
-# 1. `pd.concat(speaker_weights(r, corpus, study.model(r), speakers) for r in both if study.system(r) == "ML-SAN" and r.benchmark == benchmark).groupby(["speaker", "modality"])["gate"].agg(["mean", "std"])`
-# 2. Compare the stages raw and calibrated for `("audio",)` and for `("text",)`; for text they are the same.
-# 3. Sort the dialogues by the difference of correct turns between the two tables of predictions, then look up the speakers in the table of weights.
+# 1. For nine equal speakers guessing at random is better (11.1 against 2.2), for MELD's emotions always saying neutral (31.3 against 29.2). Accuracy would be 48.1 for MELD: a score has to be compared with chance in the same metric.
+#
+#    ```python
+#    def chance(train, test):
+#        """The better of the two, in percent, from the classes of train and test utterances."""
+#        classes = np.unique(np.concatenate([train, test]))
+#        guess = np.array([np.mean(train == c) for c in classes])
+#        share = np.array([np.mean(test == c) for c in classes])
+#        # Of the class that is always named, the recall is 1 and the precision its share.
+#        named = share[guess.argmax()]
+#        always = named * 2 * named / (1 + named)
+#        # At random, the recall of a class is how often it is guessed; the precision is its share.
+#        at_random = np.sum(share * 2 * guess * share / (guess + share))
+#        return 100 * max(always, at_random)
+#    ```
+#
+# 2. It is linear regression, feature by feature. Its R² bounds what Eq. 2 can do for these utterances, since γ and β are the only things that it may choose; it needs $y$, so no model can compute it. What is missing to 1 is the features' noise, and features that mix two channels with different gains.
+#
+#    ```python
+#    def best_scale_and_shift(x, y):
+#        """γ and β of each feature, from arrays [utterance, feature] of one speaker."""
+#        away = x - x.mean(axis=0)
+#        gamma = (away * (y - y.mean(axis=0))).sum(axis=0) / (away**2).sum(axis=0)
+#        return gamma, y.mean(axis=0) - gamma * x.mean(axis=0)
+#    ```
+#
+# 3. With three seeds and noise of 0.02, speakers who are all alike seem to differ by 0.012 if the noise is not subtracted. The same correction estimates how much speakers' means differ in `mlsan.corpus.style`, where it decides how strongly the mean of a few utterances is shrunk. For real gates, apply it to `speaker_weights(r, corpus, study.model(r), speakers)` of each run `r` of ML-SAN in notebook 6.
+#
+#    ```python
+#    def between_speakers(gate):
+#        """Standard deviation between speakers of an array [seed, speaker]."""
+#        n, k = gate.shape
+#        centred = gate - gate.mean(axis=1, keepdims=True)
+#        mean = centred.mean(axis=0)
+#        noise = np.square(centred - mean).sum() / ((n - 1) * (k - 1))
+#        return np.sqrt(max(mean.var(ddof=1) - noise / n, 0))
+#    ```
 #
 # </details>

@@ -316,14 +316,46 @@ lost[list(robust["condition"].unique()[1:])].round(1)
 #
 # ## Exercises
 #
-# 1. Enrol a stranger from utterances of one emotion only. How far does the style move from that of all utterances, and what do the predictions lose?
-# 2. Draw other enrolment utterances: `study.enrolled(run, 10, draw=1)`. How much of the interval in Fig. 11 is due to the draw?
-# 3. Drop modalities per utterance instead of per dialogue. Which is closer to a microphone that fails?
+# `make exercises` writes them as a notebook, `exercises/07_beyond.ipynb`, with a stub for each function and a check that says what is wrong.
+#
+# 1. **Shrink a mean.** A stranger has said $n$ utterances. Their mean $\bar x$ says where the speaker's features lie, with variance $w/n$; the population says $\mu_0$, with variance $b$ between speakers. Write the weighted mean of the two, each weighted by the inverse of its variance. For $n = 0$ it is $\mu_0$.
+#
+# 2. **The enrolment curve.** How much enrolment is enough? Imagine many strangers whose true means are normal with variance $b$ around 0, and enrol each with $n$ utterances that scatter with variance $w$ around their speaker's mean. Write the root mean squared error of two estimates of the strangers' means: the plain mean (for $n = 0$: 0), and the one shrunk by $k = n b / (n b + w)$. Predict at which $n$ the shrunk mean's squared error is half of what it is without enrolment.
+#
+# 3. **Modality dropout that leaves something.** To be ready for a missing microphone, training sets each modality of each dialogue to zero with probability `rate`. Write which ones are kept, given one uniform number in [0, 1) for each. A dialogue whose modalities would all be dropped keeps the one with the largest number.
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Take the rows of `features` whose label is one emotion (an experiment only: enrolment itself has no labels), `enrol` with them, and compare `mu_sigma` and `predict` with those above.
-# 2. Score `study.enrolled(run, 10, draw)` for ten draws with `mlsan.evaluation.score_predictions` and compare the standard deviation with the width of the interval at 10.
-# 3. Per dialogue is a missing device, per utterance a loose contact. `mlsan.corpus.drop_modalities` draws one number per dialogue and modality.
+# 1. With $k = n b / (n b + w)$ the estimate is $\mu_0 + k\,(\bar x - \mu_0)$. One utterance moves a feature in which speakers differ a lot nearly all the way, and a feature in which they hardly differ nearly not at all. `mlsan.corpus.style` estimates $\mu_0$, $b$ and $w$ from the training speakers, and shrinks $\log \sigma^2$ in the same way.
+#
+#    ```python
+#    def shrunk_mean(x, mu_0, b, w):
+#        """A speaker's mean from x [utterance, feature]; mu_0, b and w are [feature]."""
+#        n = len(x)
+#        if n == 0:
+#            return mu_0
+#        k = n * b / (n * b + w)
+#        return mu_0 + k * (x.mean(axis=0) - mu_0)
+#    ```
+#
+# 2. The shrunk mean's squared error is $b w / (n b + w)$: half of $b$ at $n = w / b$, here 4. Below that number the plain mean is *worse than no enrolment at all*, so a system that standardises by few utterances harms the speaker. Shrinking is never worse than the population, if $b$ and $w$ are right and the utterances are a random sample; those of one dialogue, in one mood, are not.
+#
+#    ```python
+#    def enrolment_errors(n, b, w, strangers, generator):
+#        """Errors of the plain and of the shrunk mean of n utterances of each of many strangers."""
+#        truth = generator.normal(0, np.sqrt(b), size=strangers)
+#        said = truth[:, None] + generator.normal(0, np.sqrt(w), size=(strangers, n))
+#        plain = said.mean(axis=1) if n else np.zeros(strangers)
+#        shrunk = n * b / (n * b + w) * plain
+#        return tuple(np.sqrt(np.mean((found - truth) ** 2)) for found in (plain, shrunk))
+#    ```
+#
+# 3. One number per dialogue and modality stands for a missing device; one per utterance would be a loose contact. With a rate of 0.7 and three modalities, a third of the dialogues ($0.7^3$) would lose everything, and the model would train on nothing but their labels.
+#
+#    ```python
+#    def kept(drawn, rate):
+#        """Whether each is kept, from an array [modality, dialogue] of uniform numbers."""
+#        return (drawn >= rate) | (drawn == drawn.max(axis=0))
+#    ```
 #
 # </details>

@@ -124,14 +124,46 @@ exposure if exposure is None else exposure.round(1)
 #
 # ## Exercises
 #
-# 1. Fit the probe on audio and on visual features instead of text. Which modality would you drop first?
-# 2. Leave the repeated test utterances out of Table 1. Does the ranking of the systems change?
-# 3. How many dialogues would the smaller side need for a difference of 3 points to be significant? Draw 31 of the 280 at random, a thousand times.
+# `make exercises` writes them as a notebook, `exercises/08_audit.ipynb`, with a stub for each function and a check that says what is wrong.
+#
+# 1. **The same words in training.** "Yeah." occurs in training and in test, with the very same text features. Write which test utterances have a row that is, bit for bit, a row of training. There are 10,000 × 2,600 pairs in MELD with hundreds of features each, so do not compare all pairs.
+#
+# 2. **The linear probe itself.** A probe is a logistic regression. Write the objective that scikit-learn minimises for weights $W$, offsets $b$ and strength $C$: $\frac12 \lVert W \rVert^2 + C \sum_i -\log p_i$, where $p_i$ is the probability, by the softmax of $W x_i + b$, of the true class. The offsets are not penalised. The code below minimises it.
+#
+# 3. **How large must a test set be?** MELD has 280 test dialogues, IEMOCAP 31. Write the standard deviation of a system's weighted F1 over test sets of `size` dialogues, drawn with replacement from the given ones. Predict by what factor it grows from 280 to 31 dialogues.
 #
 # <details><summary>Solutions</summary>
 #
-# 1. `emotion_probe(corpus, ("audio",))` of `mlsan.evaluation.heterogeneity`; compare it with `("visual",)`.
-# 2. `study.result(run).predictions` has one row per test utterance in the order of the audit: keep those where `audit["duplicate"]` is false and score them with `mlsan.evaluation.score_predictions`.
-# 3. The standard deviation of the thousand scores is the effect of chance on 31 dialogues; it falls with the square root of their number.
+# 1. A set of the rows' bytes makes it one look-up per test utterance. A repeated utterance is not a mistake of the corpus, people do say "Yeah."; but a model can remember its label, so report the score without repeated utterances too: the rows of `study.result(run).predictions` whose split is test are in the order of `text_audit`.
+#
+#    ```python
+#    def occurs_in_training(train, test):
+#        """Whether each row of test [utterance, feature] is a row of train."""
+#        known = {row.tobytes() for row in train}
+#        return np.array([row.tobytes() in known for row in test])
+#    ```
+#
+# 2. $C$ multiplies a *sum*, so the same $C$ penalises less in a larger corpus. The probe has no context and no speaker: what it scores was in the features before any model of conversation was trained.
+#
+#    ```python
+#    def objective(weight, bias, x, y, strength):
+#        """One number, from weight [class, feature], bias [class], x [utterance, feature] and y."""
+#        logits = x @ weight.T + bias
+#        return 0.5 * weight.square().sum() + strength * torch.nn.functional.cross_entropy(
+#            logits, y, reduction="sum"
+#        )
+#    ```
+#
+# 3. By $\sqrt{280/31} = 3.0$: it falls with the square root of the number of dialogues. For a single system 1.96 of these standard deviations are half of a 95 % interval. A difference of two systems varies less, since both are tested on the same dialogues (exercise 1 of notebook 4).
+#
+#    ```python
+#    def spread(counts, size, times, generator):
+#        """Standard deviation of the score; counts are [dialogue, true, predicted]."""
+#        scores = []
+#        for _ in range(times):
+#            drawn = generator.integers(len(counts), size=size)
+#            scores.append(weighted_f1(counts[drawn].sum(axis=0)))
+#        return np.std(scores)
+#    ```
 #
 # </details>

@@ -160,12 +160,14 @@ BUILT = [
     "figures/sim-smoke/x",
     "data/x",
     "a/b.pkl",
+    "notebooks/exercises/01_data.ipynb",
 ]
 COMMITTED = [
     "figures/sim/table1_main.csv",
     "figures/nemo/table8_voices.csv",
     "mlsan/corpus/types.py",
     "notebooks/01_data.ipynb",
+    "notebooks/exercises/01_data.py",
 ]
 
 
@@ -204,7 +206,7 @@ def test_make_rejects_wrong_settings_before_any_work(arguments: list[str], messa
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_lists_its_goals() -> None:
     listed = make().stdout
-    goals = "paper data check-data test bench lab notebooks lock clean help"
+    goals = "paper data check-data test bench lab exercises notebooks lock clean help"
     for goal in goals.split():
         assert re.search(rf"^  {goal} +\w", listed, re.MULTILINE), goal
 
