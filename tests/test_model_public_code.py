@@ -8,6 +8,7 @@ from public_code import CLASSES, LENGTHS, ROLES, SIZES, WINDOW
 from mlsan.model import build_model, model_class
 from mlsan.model.interface import Sizes
 from mlsan.model.losses import focal
+from mlsan.training.systems import run_settings
 
 OUTPUTS = public_code.outputs()
 # The settings that are not the default; the sizes are the published ones.
@@ -65,6 +66,11 @@ def test_the_two_forms_of_dialogue_gcn_differ_as_stated():
     cut = state | {"edge.weight": state["edge.weight"][: len(code.edge.weight)]}
     difference = log_probabilities(paper, state) - log_probabilities(code, cut)
     assert largest(difference) == pytest.approx(0.0741, rel=0.05)
+
+
+def test_mmgcn_decays_its_weights_on_iemocap_alone():
+    runs = [run_settings(benchmark, "paper", "MMGCN", 0) for benchmark in ("MELD", "IEMOCAP")]
+    assert [run.train.weight_decay for run in runs] == [0.0, 3e-5]
 
 
 def test_the_published_focal_loss_is_as_stated():
