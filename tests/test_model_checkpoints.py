@@ -95,6 +95,24 @@ def test_another_shape_is_refused_and_the_model_left_alone():
     assert all(torch.equal(x, before[k]) for k, x in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("without", "named"),
+    [
+        (("bidirectional", "text_context"), ("text_dialoguernn.dialog_rnn_f", "dialog_rnn_r")),
+        (("bidirectional",), ("audio_dialoguernn.dialog_rnn_r", "visual_dialoguernn.linear.bias")),
+        (("text_context",), ("text_dialoguernn.dialog_rnn_f", "text_dialoguernn.linear.weight")),
+    ],
+    ids="+".join,
+)
+def test_trained_weights_without_a_place_are_named_and_the_model_left_alone(without, named):
+    model = build(settings("IEMOCAP", **dict.fromkeys(without, False)))
+    before = {k: x.clone() for k, x in model.state_dict().items()}
+    with pytest.raises(PublishedStateError, match="bidirectional=True and text_context") as error:
+        load_published(model, published_weights("IEMOCAP"))
+    assert all(key in str(error.value) for key in named)
+    assert all(torch.equal(x, before[k]) for k, x in model.state_dict().items())
+
+
 def test_all_modalities_are_needed():
     model = build(settings(), {"text": 5})
     with pytest.raises(PublishedStateError, match="three modalities"):

@@ -42,9 +42,11 @@ def load_published(model: MultiEMO, state: State) -> None:
 
     The published MELD form holds parameters that it never uses: `text_dialoguernn` and, in each
     other DialogueRNN, the backward copy and the linear layer that would join both directions.
-    These are ignored; the published IEMOCAP form has none. Parts that MultiEMO lacks (FiLM, gate,
-    speaker head) keep their values. Raises PublishedStateError if anything is missing, unknown or
-    of another shape; the model is then unchanged.
+    These are ignored. The IEMOCAP form has the same names and uses all of them; its classifier is
+    as wide as the model, that of the MELD form twice as wide. Parts that MultiEMO lacks (FiLM,
+    gate, speaker head) keep their values. Raises PublishedStateError if anything is missing,
+    unknown or of another shape, or if the model has no place for trained weights; the model is then
+    unchanged.
     """
     if len(model.modalities) < 3:
         raise PublishedStateError(
@@ -59,6 +61,12 @@ def load_published(model: MultiEMO, state: State) -> None:
     unknown = sorted(set(state) - used - unused)
     if unknown:
         raise PublishedStateError(f"unexpected in the state dict: {', '.join(unknown)}")
+    dropped = sorted(set(state) - used)
+    if dropped and not _leaves_context_unused(state):
+        raise PublishedStateError(
+            "the model has no place for these trained weights: set bidirectional=True and "
+            f"text_context=True for a state dict of the IEMOCAP form: {', '.join(dropped)}"
+        )
 
     target = dict(model.named_parameters())
     values = {name: _assemble(rule, state) for name, rule in rules.items()}
@@ -71,6 +79,12 @@ def load_published(model: MultiEMO, state: State) -> None:
     with torch.no_grad():
         for name, value in values.items():
             target[name].copy_(value)
+
+
+def _leaves_context_unused(state: State) -> bool:
+    """Whether a state dict has the MELD form, by its classifier."""
+    shape = state["mlp.linear_1.weight"].shape
+    return len(shape) == 2 and shape[0] == 2 * shape[1]
 
 
 def published_state(model: MultiEMO) -> dict[str, Tensor]:

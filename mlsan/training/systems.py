@@ -32,7 +32,8 @@ BASELINES: dict[str, dict[str, object]] = {
 }
 # How baselines are trained by default: by cross-entropy, with a constant learning rate.
 BASELINE_TRAINING: dict[str, object] = {"emotion": "cross-entropy", "plateau_patience": 1000}
-# What their authors set instead, if known. DialogueGCN has no published setting for MELD.
+# What their authors' scripts set instead; DialogueGCN has none for MELD. The scripts have no
+# dev split and choose the epoch on test. Here it is the best on dev for every model.
 _INVERSE = tuple(
     1 / share for share in (0.086747, 0.144406, 0.227883, 0.160585, 0.127711, 0.252668)
 )
@@ -56,7 +57,7 @@ PUBLISHED: dict[str, dict[Benchmark, dict[str, object]]] = {
     "MMGCN": {
         "MELD": {"d": 200, "layers": 64, "hidden": 100, "dropout": 0.4}
         | {"emotion": "focal", "gamma": 2.5}
-        | {"lr": 1e-3, "weight_decay": 3e-5, "batch": 16, "epochs": 60},
+        | {"lr": 1e-3, "weight_decay": 0.0, "batch": 16, "epochs": 60},
         "IEMOCAP": {"d": 200, "layers": 64, "hidden": 100, "dropout": 0.4}
         | {"class_weight": _INVERSE}
         | {"lr": 3e-4, "weight_decay": 3e-5, "batch": 16, "epochs": 20},

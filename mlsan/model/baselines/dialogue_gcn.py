@@ -1,4 +1,16 @@
-"""DialogueGCN (Ghosal et al., EMNLP 2019): a graph of nearby turns with edges typed by speaker."""
+"""DialogueGCN (Ghosal et al., EMNLP 2019): a graph of nearby turns with edges typed by speaker.
+
+The published code (declare-lab/conv-emotion) is not the paper's equations, so that the model has
+two forms (`DialogueGCNSettings.form`). With the same weights, form "code" gives the outputs of the
+published code for each dialogue alone, to rounding. In a batch they differ: the published code runs
+its LSTM over padding, so that a prediction depends on the rest of the batch (by up to 0.04 in
+log-probability in the tests). Here dialogues are packed, and it does not.
+
+A second implementation in the same repository (DialogueGCN-mianzhang) scores edges as in the paper,
+sends messages as in form "code", and has no attention over the dialogue.
+"""
+
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,6 +34,8 @@ class DialogueGCNSettings(ModelSettings):
     window: int = Field(10, gt=0, description="neighbours on either side")
     bases: int = Field(30, gt=0, description="matrices that each relation's weight mixes")
     dropout: float = Field(0.4, ge=0, lt=1, description="between the LSTM's layers and after z")
+    form: Literal["paper", "code"] = Field("paper", description="the equations, or the code")
+    turns: int = Field(110, gt=0, description="of the longest dialogue, for form code alone")
 
 
 class DialogueGCN(JointModel):
@@ -34,6 +48,15 @@ class DialogueGCN(JointModel):
         h2_i = U_0 h1_i + c + sum_{j in N_i} U h1_j
 
     Attention reads [g; h2]. Each of the 2 roles^2 relations mixes its weight from `bases` matrices.
+    This is form "paper". In form "code",
+
+        a_ij = softmax over j in N_i of w_i g_j                       w_i for the i-th turn
+        h1_i = W_0 g_i + b + sum_{j in N_i} a_ji W_r g_j        r = (speaker j, speaker i, j < i)
+
+    The weights of the messages that a turn sends sum to 1, not of those that it receives. The
+    attention's scores pass through tanh, and the initial W_r are sqrt(bases * 2 d) times smaller
+    (77 times at the published sizes). A dialogue of more than `turns` turns raises ValueError.
+    With the same weights, log-probabilities of the two forms differ by up to 0.07 in the tests.
     """
 
     Settings = DialogueGCNSettings
@@ -42,12 +65,16 @@ class DialogueGCN(JointModel):
         super().__init__(settings, sizes)
         wide, narrow = 2 * settings.d, settings.hidden
         self.roles, self.window = sizes.roles, settings.window
+        self.code = settings.form == "code"
         self.context = BiLSTM(self.inputs, settings.d, LSTM_LAYERS, settings.dropout)
-        self.edge = nn.Linear(wide, wide, bias=False)
+        self.edge = nn.Linear(wide, settings.turns if self.code else wide, bias=False)
         self.relational = RelationalConv(wide, narrow, 2 * sizes.roles**2, settings.bases)
+        if self.code:
+            for parameter in self.relational.parameters():
+                uniform_(parameter, settings.bases * wide)
         self.own = nn.Linear(narrow, narrow)
         self.near = nn.Linear(narrow, narrow, bias=False)
-        self.attend = DialogueAttention(wide + narrow)
+        self.attend = (BoundedAttention if self.code else DialogueAttention)(wide + narrow)
         self.add_head(wide + narrow, narrow, sizes.classes, settings.dropout)
 
     def encode(
@@ -58,11 +85,37 @@ class DialogueGCN(JointModel):
     ) -> Float[Tensor, "dialogue turn outputs"]:
         g = self.context(x, turns)
         near = neighbours(turns.mask, self.window)
-        score = g @ self.edge(g).transpose(1, 2)
-        weight = score.masked_fill(~near, -torch.inf).softmax(-1)
-        h = self.relational(g, weight, relations(role, self.roles))
+        weight = self.edge_scores(g).masked_fill(~near, -torch.inf).softmax(-1)
+        relation = relations(role, self.roles)
+        if self.code:
+            weight, relation = weight.transpose(1, 2), relation.transpose(1, 2)
+        h = self.relational(g, weight, relation)
         h = self.own(h) + near.to(h.dtype) @ self.near(h)
         return self.attend(torch.cat([g, h], -1), turns)
+
+    def edge_scores(
+        self, g: Float[Tensor, "dialogue turn feature"]
+    ) -> Float[Tensor, "dialogue turn turn"]:
+        """The score of edge (i, j) before the softmax over j: g_i W g_j, or w_i g_j."""
+        if not self.code:
+            return g @ self.edge(g).transpose(1, 2)
+        turns, limit = g.shape[1], self.edge.out_features
+        if turns > limit:
+            raise ValueError(
+                f"a dialogue has {turns} turns, but form='code' has weights for turns={limit}: "
+                f"set turns={turns} or form='paper'"
+            )
+        return self.edge(g)[..., :turns].transpose(1, 2)
+
+
+class BoundedAttention(DialogueAttention):
+    """`DialogueAttention` with the hyperbolic tangent of its scores."""
+
+    def forward(
+        self, x: Float[Tensor, "dialogue turn feature"], turns: Turns
+    ) -> Float[Tensor, "dialogue turn feature"]:
+        score = torch.tanh(self.query(x) @ x.transpose(1, 2))
+        return score.masked_fill(~turns.mask.unsqueeze(1), -torch.inf).softmax(-1) @ x
 
 
 class RelationalConv(nn.Module):

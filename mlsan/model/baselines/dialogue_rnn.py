@@ -1,5 +1,8 @@
 """DialogueRNN (Majumder et al., AAAI 2019): a state per speaker, and attention to the past.
 
+With the same weights, the outputs are those of the published code (declare-lab/conv-emotion,
+DialogueRNN), padded or not, to rounding.
+
 MultiEMO's context encoder (`mlsan.model.fast.context`) is a variant whose attention has no query
 and whose states have no dropout. Its fast form relies on both, so this model does not share it.
 """

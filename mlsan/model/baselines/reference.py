@@ -58,9 +58,9 @@ def speaker_rnn(
 
 
 def dialogue_gcn(
-    state: State, feature: Features, role: list[int], roles: int, window: int
+    state: State, feature: Features, role: list[int], roles: int, window: int, code: bool = False
 ) -> Prediction:
-    """DialogueGCN, edge by edge."""
+    """DialogueGCN, edge by edge: the paper's equations, or those of its code."""
     g = bilstm(state, "context", side_by_side(feature))
     turns = range(len(g))
     near = {i: [j for j in turns if abs(i - j) <= window] for i in turns}
@@ -70,20 +70,26 @@ def dialogue_gcn(
             (i, j, early) for i in range(roles) for j in range(roles) for early in (False, True)
         )
     }
+    share = {}
+    for i in turns:
+        query = state["edge.weight"][i] if code else g[i] @ state["edge.weight"]
+        a = torch.softmax(torch.stack([query @ g[j] for j in near[i]]), 0)
+        share |= {(i, j): a_ij for a_ij, j in zip(a, near[i], strict=True)}
     first = []
     for i in turns:
-        share = torch.softmax(torch.stack([g[i] @ affine(state, "edge", g[j]) for j in near[i]]), 0)
         h = affine(state, "relational.own", g[i])
-        for a, j in zip(share, near[i], strict=True):
-            mix = state["relational.mix"][number[role[i], role[j], i < j]]
+        for j in near[i]:
+            edge = (j, i) if code else (i, j)
+            mix = state["relational.mix"][number[*(role[t] for t in edge), edge[0] < edge[1]]]
             weight = sum(m * v for m, v in zip(mix, state["relational.basis"], strict=True))
-            h = h + a * (weight @ g[j])
+            h = h + share[edge] * (weight @ g[j])
         first.append(h)
     second = [
         affine(state, "own", first[i]) + sum(affine(state, "near", first[j]) for j in near[i])
         for i in turns
     ]
-    return classify(state, attend(state, "attend", torch.cat([g, torch.stack(second)], 1)))
+    both = torch.cat([g, torch.stack(second)], 1)
+    return classify(state, attend(state, "attend", both, bounded=code))
 
 
 def mmgcn(state: State, feature: Features, role: list[int], layers: int) -> Prediction:
@@ -173,13 +179,14 @@ def bilstm(
 
 
 def attend(
-    state: State, name: str, x: Float[Tensor, "turn feature"]
+    state: State, name: str, x: Float[Tensor, "turn feature"], bounded: bool = False
 ) -> Float[Tensor, "turn feature"]:
-    """Each turn's weighted mean of its dialogue."""
+    """Each turn's weighted mean of its dialogue; `bounded` scores pass through tanh."""
     out = []
     for one in x:
         query = affine(state, f"{name}.query", one)
-        share = torch.softmax(torch.stack([query @ other for other in x]), 0)
+        score = torch.stack([query @ other for other in x])
+        share = torch.softmax(torch.tanh(score) if bounded else score, 0)
         out.append(sum(a * other for a, other in zip(share, x, strict=True)))
     return torch.stack(out)
 
