@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlsan.report import notebooks
+from mlsan.report import Provenance, notebooks, save_figure
 from mlsan.report.badges import badges, repository
 from mlsan.report.nb00_from_scratch import FIG0, actors_figure, finding, starts_figure
 
@@ -63,8 +63,14 @@ def test_finding_states_mean_interval_and_verdict(differences: list[float], text
     assert finding("a against b", np.array(differences, float)) == f"a against b: {text}"
 
 
-def test_the_caption_names_the_notebook_s_own_simulation() -> None:
-    assert FIG0.origin.startswith("Simulated by the notebook itself")
+def test_caption_says_where_the_data_come_from_on_any_corpus(tmp_path: Path) -> None:
+    origin = Provenance("00_from_scratch", "small", "multiemo", False, {"MELD": "a"}, (), "c")
+    scores = pd.DataFrame({"start": STARTS, "seed": 0, "wf1": 50.0})
+    figure = starts_figure(points(), scores, EMOTIONS)
+    caption = save_figure(figure, points(), FIG0.name, tmp_path, origin)
+    plt.close(figure)
+    assert caption.endswith(FIG0.origin)
+    assert "On MELD" not in caption
 
 
 def pyproject(folder: Path, urls: str = "") -> Path:
