@@ -621,7 +621,7 @@ for who in ("seen", "strangers"):
 display(Markdown("\n".join(lines) + "\n\nMeans over five seeds with 95 % t intervals."))
 
 # %% [markdown]
-# Seen speakers gain from the context and from knowing the speaker. Strangers gain from neither: a model that has learned eight people's ways reads the ninth by theirs.
+# Seen speakers gain from the context and from knowing the speaker. For strangers both intervals include zero: a model that has learned how eight people express themselves does not know how a ninth does.
 #
 # ## 10 · Three starts
 #
