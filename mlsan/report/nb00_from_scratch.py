@@ -17,9 +17,9 @@ FIG0 = Artifact(
     "fig0_starts",
     ("00_from_scratch",),
     "Fig. A0",
-    "Strangers' features as the trained model calibrates them, by where FiLM starts. A dot is the "
-    "mean of one stranger's utterances of one emotion, a cross is the emotion without any style. "
-    "Right: weighted F1 for strangers, one line per seed.",
+    "Strangers' features as the trained model calibrates them, by where FiLM starts (seed 0). A "
+    "dot is the mean of one stranger's utterances of one emotion, a cross is the emotion without "
+    "any style. Right: weighted F1 for strangers, one line per seed.",
     origin="Simulated by the notebook itself, the same for every profile and corpus.",
 )
 
