@@ -154,7 +154,11 @@ def test_same_content_same_bytes_even_from_another_process(folder: Path, tmp_pat
 @pytest.mark.parametrize(
     ("name", "origin", "message"),
     [
-        ("table9_made_up", ORIGIN, "no artifact 'table9_made_up' is declared; choose from table0"),
+        (
+            "table9_made_up",
+            ORIGIN,
+            "no artifact 'table9_made_up' is declared; choose from fig0_starts",
+        ),
         ("fig6_lambda", ORIGIN, "is a figure: use save_figure"),
         ("table0_corpora", ORIGIN, "declared to come from 01_data, not 04_ablations"),
     ],

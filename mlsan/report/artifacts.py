@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from mlsan.files import sha256, write_atomically
 from mlsan.report import (
+    nb00_from_scratch,
     nb01_data,
     nb02_baseline,
     nb03_mlsan,
@@ -33,6 +34,7 @@ from mlsan.report.declaration import Artifact, Kind
 MANIFEST = "manifest.json"
 PACKAGES = ("mlsan", "torch", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "seaborn")
 MODULES = (
+    nb00_from_scratch,
     nb01_data,
     nb02_baseline,
     nb03_mlsan,
@@ -164,7 +166,8 @@ def _caption(artifact: Artifact, provenance: Provenance, note: str) -> str:
         if provenance.simulated
         else f"On {corpora}, profile {provenance.profile}."
     )
-    return " ".join(part for part in (artifact.caption, note.strip(), origin) if part)
+    parts = (artifact.caption, note.strip(), artifact.origin or origin)
+    return " ".join(part for part in parts if part)
 
 
 def _save(

@@ -21,11 +21,13 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from mlsan.files import write_atomically
+from mlsan.report.badges import badges, repository
 
 KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 LARGEST = 1_500_000  # bytes of a committed notebook
 TRACEBACK = 12  # lines of a traceback that an error message shows
 INJECTED = "injected-parameters"
+BADGES = "badges"  # tag of the cell below which the links to Colab and Binder go
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -92,11 +94,18 @@ def drift(source: Path, committed: Path) -> list[str]:
 
 
 def _read(source: Path) -> NotebookNode:
-    """The notebook of a source. Raises FileNotFoundError or ValueError for any other file."""
+    """The notebook of a source, with badges below the cells that are tagged so.
+
+    Raises FileNotFoundError or ValueError for any other file.
+    """
     if source.suffix not in (".py", ".ipynb"):
         raise ValueError(f"{source} is neither a py:percent source nor an .ipynb file")
     notebook = jupytext.read(source)
     notebook.metadata["kernelspec"] = dict(KERNEL)
+    links = badges(source.stem, repository())
+    for cell in notebook.cells:
+        if source.suffix == ".py" and links and BADGES in _tags(cell):
+            cell.source += f"\n\n{links}"
     return notebook
 
 
