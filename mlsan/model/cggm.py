@@ -37,6 +37,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 from mlsan.corpus.batch import pack
 from mlsan.corpus.types import Batch
 from mlsan.model.interface import Features, Output, Sizes
+from mlsan.model.multiemo import MultiEMO
 from mlsan.model.wrapper import Wrapper, WrapperSettings, linears
 from mlsan.vocabulary import Modality
 
@@ -65,9 +66,9 @@ class GuidedOutput(Output):
 class CGGM(Wrapper):
     """A model that has encoders by modality, trained with CGGM.
 
-    The encoded features are what the model's `fusion` reads, or else what each of its layers
-    `project[modality]` gives. Raises ValueError for a model with neither: it reads all modalities
-    side by side from the start. With one modality there is nothing to balance, and no gradient
+    The encoded features are what MultiEMO's fusion reads, and in other models what each of their
+    linear layers `project[modality]` gives. Raises ValueError for a model without such layers: it
+    reads all modalities side by side from the start. With one modality there is nothing to balance, and no gradient
     is scaled.
     """
 
@@ -75,7 +76,8 @@ class CGGM(Wrapper):
 
     def __init__(self, settings: CGGMSettings, sizes: Sizes):
         super().__init__(settings, sizes)
-        if not hasattr(self.base, "project"):
+        layers = getattr(self.base, "project", None)
+        if not isinstance(layers, nn.ModuleDict):
             raise ValueError(
                 f"{settings.base.name} has no encoders by modality, which CGGM modulates: "
                 "take a model that has, such as MultiEMO or MMGCN"
@@ -84,7 +86,7 @@ class CGGM(Wrapper):
         self.classifiers = nn.ModuleDict(
             {
                 m: nn.Sequential(
-                    nn.Linear(self.base.project[m].out_features, hidden),
+                    nn.Linear(layers[m].out_features, hidden),
                     nn.ReLU(),
                     nn.Linear(hidden, classes),
                 )
@@ -145,12 +147,12 @@ class CGGM(Wrapper):
         def after_projection(modality: Modality):
             def hook(module: nn.Module, arguments: tuple, x: Tensor) -> Tensor:
                 x = modulate(x, modality)
-                features[modality] = x[batch.mask.T]
+                features[modality] = x[batch.mask.T] if x.ndim == 3 else x
                 return x
 
             return hook
 
-        if hasattr(self.base, "fusion"):
+        if isinstance(self.base, MultiEMO):
             handles = [self.base.fusion.register_forward_pre_hook(before_fusion)]
         else:
             layers = self.base.project.items()
