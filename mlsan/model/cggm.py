@@ -68,8 +68,8 @@ class CGGM(Wrapper):
 
     The encoded features are what MultiEMO's fusion reads, and in other models what each of their
     linear layers `project[modality]` gives. Raises ValueError for a model without such layers: it
-    reads all modalities side by side from the start. With one modality there is nothing to balance, and no gradient
-    is scaled.
+    reads all modalities side by side from the start. With one modality there is nothing to
+    balance, and no gradient is scaled.
     """
 
     Settings = CGGMSettings
