@@ -115,7 +115,8 @@ class Adapted(Wrapper):
         changed = {}
         for m, film in self.film.items():
             x = batch.feature[m]
-            style = batch.style[m].flatten(0, 1) if m in self.settings.styled else None
+            style = batch.style.get(m) if m in self.settings.styled else None
+            style = None if style is None else style.flatten(0, 1)
             after = film(x.flatten(0, 1), e, style).view_as(x)
             changed[m] = torch.where(batch.mask.unsqueeze(-1), after, x)
         return replace(batch, feature=batch.feature | changed)

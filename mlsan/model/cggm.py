@@ -26,7 +26,7 @@ paper, for the paper's cosine is between gradients of these weights:
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -58,9 +58,12 @@ class CGGMSettings(WrapperSettings):
 
 @dataclass(frozen=True)
 class GuidedOutput(Output):
-    """An output in training, with what the classifiers add to the loss, by name."""
+    """An output in training, with what CGGM adds to the loss."""
 
-    terms: dict[str, Float[Tensor, ""]] = field(default_factory=dict)
+    classifiers: Float[Tensor, ""] | None = None
+    """Sum of the classifiers' cross-entropies."""
+    direction: Float[Tensor, ""] | None = None
+    """L_gm."""
 
 
 class CGGM(Wrapper):
@@ -114,11 +117,8 @@ class CGGM(Wrapper):
         b = balance(accuracy - self.accuracy)
         self.accuracy.copy_(accuracy)
         share |= dict(zip(logits, b.unbind(), strict=True))
-        terms = {
-            "classifiers": sum(cross_entropy(x, label) for x in logits.values()),
-            "direction": self.settings.lam * self.direction(b),
-        }
-        return GuidedOutput(**vars(output), terms=terms)
+        learned = torch.stack([cross_entropy(x, label) for x in logits.values()]).sum()
+        return GuidedOutput(**vars(output), classifiers=learned, direction=self.direction(b))
 
     @contextmanager
     def encoded(self, batch: Batch, share: dict[Modality, Float[Tensor, ""]]) -> Iterator[Features]:
@@ -174,8 +174,10 @@ class CGGM(Wrapper):
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """L; in evaluation the loss of the model inside, so that dev losses compare."""
         loss, parts = self.base.total_loss(erc, output, speaker)
-        terms = output.terms if isinstance(output, GuidedOutput) else {}
-        return sum(terms.values(), loss), parts | terms
+        if not isinstance(output, GuidedOutput):
+            return loss, parts
+        loss = loss + self.settings.lam * output.direction + output.classifiers
+        return loss, parts | {"direction": output.direction, "classifiers": output.classifiers}
 
 
 def balance(change: Float[Tensor, "modality"]) -> Float[Tensor, "modality"]:
