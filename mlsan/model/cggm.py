@@ -4,8 +4,8 @@ A classifier on each modality's encoded features shows how much the modality imp
 step. The encoder of one that improves fast gets a smaller gradient, and the model's last layer is
 drawn towards those of the classifiers. In evaluation the model is the one inside.
 
-With eps_m the batch accuracy of modality m's classifier, d_m its change since the last step, W_m
-the classifier's last weight, W the model's, and M modalities:
+With d_m the change since the last step in the batch accuracy of modality m's classifier, W_m that
+classifier's last weight, W the model's, and M modalities:
 
     B_m = sum_{k != m} d_k / sum_k d_k                          how much the others improve
     gradient of encoder m: times rho B_m                        magnitude
@@ -14,14 +14,15 @@ the classifier's last weight, W the model's, and M modalities:
 
 The classifiers read the features without sending a gradient back.
 
-Departures from the published code (zrguo/CGGM), which this follows where it differs from the
-paper, for the paper's cosine is between gradients of these weights:
+This follows the published code (zrguo/CGGM): the paper speaks of the directions of gradients, the
+code takes the cosine of the weights. Departures from the code:
 
+- An encoder is all that leads to the encoded features; the code leaves out the first projection.
 - B_m is kept in [0, 1], where it lies if all modalities improve. The code bounds the norm of the
   gradient instead (.8); B_m itself grows without limit as the changes cancel.
 - L_gm belongs to this step, in the code to the step before.
-- A classifier is one hidden layer; the code's have a transformer before it. They share the
-  model's optimiser, at half of its learning rate as in the code's settings.
+- A classifier has one hidden layer; the code's starts with a transformer. The classifiers share
+  the model's optimiser; as in the code's settings they learn at half of the model's rate.
 """
 
 from collections.abc import Iterator
