@@ -77,8 +77,6 @@ class Adapted(Wrapper):
     def __init__(self, settings: AdaptedSettings, sizes: Sizes):
         super().__init__(settings, sizes)
         width, e_s = linears(self.base)[0].in_features, settings.speaker_dim
-        # Taken out of the model inside, which then returns z in place of the logits.
-        self.classify, self.base.classify = self.base.classify, nn.Identity()
         calibrated = [m for m in settings.film_modalities if m in self.modalities]
         self.embedding = self.film = self.gate = self.speaker_head = None
         if settings.film or settings.gate:
@@ -92,16 +90,26 @@ class Adapted(Wrapper):
             self.speaker_head = nn.Linear(width, sizes.speakers)
 
     def forward(self, batch: Batch) -> Output:
-        output = self.base(self.calibrated(batch))
         turns = Turns.of(batch)
         raw = {m: turns.rows(batch.feature[m].transpose(0, 1)) for m in self.modalities}
-        z = output.z
-        if self.gate is not None:
-            speaker = turns.rows(batch.speaker.T.unsqueeze(-1)).squeeze(-1)
-            z = self.gate(z.unsqueeze(0), self.embedding(speaker)).squeeze(0)
+        speaker = turns.rows(batch.speaker.T.unsqueeze(-1)).squeeze(-1)
+        read: list[Tensor] = []
+
+        def gated(classify: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
+            (z,) = arguments
+            if self.gate is not None:
+                z = self.gate(z.unsqueeze(0), self.embedding(speaker)).squeeze(0)
+            read.append(z)
+            return (z,)
+
+        handle = self.base.classify.register_forward_pre_hook(gated)
+        try:
+            output = self.base(self.calibrated(batch))
+        finally:
+            handle.remove()
+        (z,) = read
         return replace(
             output,
-            logits=self.classify(z),
             z=z,
             stages=output.stages | {"raw": raw, "calibrated": output.stages["raw"]},
             speaker_logits=None if self.speaker_head is None else self.speaker_head(z),

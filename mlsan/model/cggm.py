@@ -27,7 +27,7 @@ code takes the cosine of the weights. Departures from the code:
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float, Int
@@ -57,13 +57,15 @@ class CGGMSettings(WrapperSettings):
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GuidedOutput(Output):
     """An output in training, with what CGGM adds to the loss."""
 
-    classifiers: Float[Tensor, ""] | None = None
+    inside: Output
+    """That of the model inside, which may have fields of its own."""
+    classifiers: Float[Tensor, ""]
     """Sum of the classifiers' cross-entropies."""
-    direction: Float[Tensor, ""] | None = None
+    direction: Float[Tensor, ""]
     """L_gm."""
 
 
@@ -119,7 +121,8 @@ class CGGM(Wrapper):
         self.accuracy.copy_(accuracy)
         share |= dict(zip(logits, b.unbind(), strict=True))
         learned = torch.stack([cross_entropy(x, label) for x in logits.values()]).sum()
-        return GuidedOutput(**vars(output), classifiers=learned, direction=self.direction(b))
+        own = {field.name: getattr(output, field.name) for field in fields(Output)}
+        return GuidedOutput(**own, inside=output, classifiers=learned, direction=self.direction(b))
 
     @contextmanager
     def encoded(self, batch: Batch, share: dict[Modality, Float[Tensor, ""]]) -> Iterator[Features]:
@@ -174,9 +177,9 @@ class CGGM(Wrapper):
         self, erc: Float[Tensor, ""], output: Output, speaker: Int[Tensor, "utterance"]
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """L; in evaluation the loss of the model inside, so that dev losses compare."""
-        loss, parts = self.base.total_loss(erc, output, speaker)
         if not isinstance(output, GuidedOutput):
-            return loss, parts
+            return self.base.total_loss(erc, output, speaker)
+        loss, parts = self.base.total_loss(erc, output.inside, speaker)
         loss = loss + self.settings.lam * output.direction + output.classifiers
         return loss, parts | {"direction": output.direction, "classifiers": output.classifiers}
 
