@@ -11,13 +11,13 @@
 # ---
 
 # %% [markdown]
-# # 7 · Strangers, enrolled; missing and noisy modalities
+# # 7 · Strangers, enrolled; other models, adapted; missing and noisy modalities
 #
-# **Question.** What can a trained model do for a speaker whom training never saw, given 0, 1, 10 or all of this stranger's *unlabelled* utterances, and what is left of the score when a modality is missing or noisy?
+# **Question.** What can a trained model do for a speaker whom training never saw, given 0, 1, 10 or all of this stranger's *unlabelled* utterances, do other models gain from the same three parts, and what is left of the score when a modality is missing or noisy?
 #
-# **Produces.** Table 5 (`table5_enrolment`), Fig. 11 (`fig11_enrolment`, if the corpora name speakers of whom some are unseen) and Fig. 10 (`fig10_robustness`). The paper has none of them; it leaves both questions open.
+# **Produces.** Table 5 (`table5_enrolment`), Fig. 11 (`fig11_enrolment`, if the corpora name speakers of whom some are unseen), Table 11 (`table11_adapted`) and Fig. 10 (`fig10_robustness`). The paper has none of them; it leaves these questions open.
 #
-# **Needs.** The corpus of notebook 1. Uses the runs of Table 1, MultiEMO at heterogeneity 0, and both systems with modality dropout, which are trained here if they are missing.
+# **Needs.** The corpus of notebook 1. Uses the runs of Table 1, MultiEMO at heterogeneity 0, other models with ML-SAN's parts, and both systems with modality dropout, which are trained here if they are missing.
 #
 # **Time.** smoke: seconds · small: 2 to 3 minutes on two cores the first time · paper: a GPU is recommended.
 
@@ -54,13 +54,16 @@ from mlsan.report.nb07_beyond import (
     CURVE,
     MARKS,
     ORACLE,
+    STRANGERS,
+    adapted_findings,
+    adapted_table,
     enrolment_curve,
     enrolment_figure,
     enrolment_table,
     robustness_figure,
     robustness_table,
 )
-from mlsan.training import AS_PRINTED, MODALITY_DROPOUT
+from mlsan.training import AS_PRINTED, MODALITY_DROPOUT, WITH_SPEAKER
 
 use_style()
 
@@ -265,6 +268,41 @@ if curve is not None:
     display(Markdown("\n".join(sentences)))
 
 # %% [markdown]
+# ## Table 11: do other models gain as MultiEMO does?
+#
+# Calibrate, gate, speaker head: in ML-SAN the three parts sit inside MultiEMO, but nothing in Eq. 1–4 needs MultiEMO. `mlsan.model.adapted.Adapted` puts them around any model of Table 1: FiLM on the raw audio and visual features, the gate on what the model's classifier reads, the speaker head on the gated features. All else is the model's own: its losses, learning rate, batches and epochs. Speakers are enrolled in training as ML-SAN's are.
+#
+# Each model is compared with itself: same seeds, same test dialogues. **Predict:** which gains more, a model that knows who speaks (DialogueRNN keeps a state per role, MMGCN embeds the role) or one that does not?
+
+# %% tags=["nbval-ignore-output"]
+plan = study.plan("adapted")
+sweep = study.sweep(plan)
+models = sweep[sweep["system"].isin(list(WITH_SPEAKER))]
+alone = gathered(models, study.predictions, study.emotions)
+found = {name: {model: {"": ours} for model, ours in own.items()} for name, own in alone.items()}
+inside = {system: model for model, system in WITH_SPEAKER.items()}
+adapted = sweep[sweep["system"].isin(list(inside))]
+for strangers, amount in STRANGERS.items():
+    for name, own in gathered(adapted, study.reader(plan, amount), study.emotions).items():
+        for system, counts in own.items():
+            found[name][inside[system]][strangers] = counts
+table11 = adapted_table(found)
+
+# %% tags=["nbval-ignore-output"]
+text = study.save_table(table11, "table11_adapted", sweep, study.caveats)
+display(Markdown(text))
+
+# %%
+for name, part in table11.data.groupby("benchmark", sort=False):
+    assert set(part["system"]) == set(WITH_SPEAKER)
+    assert set(part["strangers"]) == {"", *STRANGERS}
+    print(f"{name}: {', '.join(part['system'].unique())}, each alone and with the three parts")
+
+# %% tags=["nbval-ignore-output"]
+sentences = [f"- {sentence}" for sentence in adapted_findings(table11.data)]
+display(Markdown("\n".join(sentences) or "No finished runs to compare."))
+
+# %% [markdown]
 # ## Missing and noisy modalities
 #
 # At test time one modality is missing (its features are zero), or white noise is added to all features, in units of each feature's own standard deviation. Models marked *modality dropout* were trained with missing modalities. Every model gets the same noise.
@@ -309,6 +347,7 @@ lost[list(robust["condition"].unique()[1:])].round(1)
 #
 # - Enrolment is a property of the test, not of the model: one trained model serves every amount, because training has met every amount.
 # - A dialogue is a sample of one mood: its mean takes emotion away together with style. Table 5 and Fig. 11 show what utterances of other dialogues are worth beside it, for each corpus, with intervals.
+# - ML-SAN's parts can be put around other models. Table 11 says for each whether it gains, against itself and with an interval.
 # - Nothing here uses a label of a test speaker. But a deployed system must have the stranger's utterances, and every table says which ones it used.
 # - The last table shows how many points of W-F1 each condition costs. Modality dropout is worthwhile if its rows lose less and its score on clean data stays within the interval.
 #

@@ -20,6 +20,7 @@ from mlsan.report.nb03_mlsan import (
 )
 from mlsan.report.nb04_ablations import ALONE, ablation_table, factorial_table
 from mlsan.report.nb05_sensitivity import lambda_figure, lambda_table
+from mlsan.report.nb07_beyond import STRANGERS, adapted_findings, adapted_table
 from mlsan.report.tables import ENROLLED, PROBE, STANDARDISED
 from mlsan.scores import class_f1, class_recall
 
@@ -340,3 +341,42 @@ def test_the_selection_figure_draws_both_scores_of_every_system():
     assert drawn[:4] == [61, 62.5, 60.5, 61.5]
     assert any(text.get_text().startswith("+1.50") for text in axis.texts)
     plt.close(figure)
+
+
+def adapted():
+    """One model gains from the parts with all utterances, one loses, one has no finished run."""
+    ways = {
+        "MMGCN": {"": counts(0.5), "none": counts(0.5, salt=1), "all": counts(0.8)},
+        "DialogueRNN": {"": counts(0.7), "none": counts(0.4), "all": counts(0.4, seeds=(0, 2))},
+        "MultiEMO": {"": counts(0.6)} | dict.fromkeys(STRANGERS, dialogue_counts({}, 7, asked=3)),
+    }
+    return adapted_table({"MELD": ways}), ways
+
+
+def test_table11_compares_each_model_with_itself():
+    table, ways = adapted()
+    data = table.data.set_index(["system", "strangers"])
+    for model, found in ways.items():
+        for strangers in STRANGERS:
+            row = data.loc[model, strangers]
+            delta = difference(found[strangers], found[""])
+            np.testing.assert_equal(row[["delta", "low", "high"]].tolist(), list(delta[:3]))
+            assert row["seeds"] == len(found[strangers].seeds)
+        assert data.loc[(model, ""), ["delta", "low", "high"]].isna().all()
+        assert data.loc[(model, ""), "wf1_mean"] == pytest.approx(found[""].scores().mean())
+    shown = table.shown.set_index("model")
+    assert list(shown.index) == list(ways)
+    assert shown.loc["MMGCN", "Δ all [95 %]"].startswith("+")
+    assert shown.loc["DialogueRNN", "Δ none [95 %]"].startswith("-")
+    assert shown.loc["MultiEMO", "with the parts, strangers: all"] == "–"
+    assert shown.loc["MultiEMO", "alone"] != "–"
+
+
+def test_findings_of_table11_count_gains_and_losses_by_their_intervals():
+    table, _ = adapted()
+    none, most = adapted_findings(table.data)
+    assert none.startswith("MELD, strangers enrolled with none: of 2 models 0 gain and 1 lose by")
+    assert most.startswith("MELD, strangers enrolled with all: of 2 models 1 gain and 1 lose by")
+    gain = table.shown.set_index("model").loc["MMGCN", "Δ all [95 %]"]
+    assert f"MMGCN {gain}; DialogueRNN -" in most
+    assert adapted_findings(table.data[table.data["strangers"] == ""]) == []

@@ -22,7 +22,7 @@ from mlsan.report.tables import (
     change,
     plus_minus,
 )
-from mlsan.training import run_settings
+from mlsan.training import VARIANTS, run_settings
 
 
 def runs(systems, benchmark="MELD", scores=(60.0, 62.0), lam=0.5):
@@ -128,6 +128,14 @@ def test_table1_has_probes_first_and_ml_sans_rows_together():
     assert used[ENROLLED] == "the strangers'"
     assert set(used[["ML-SAN", "ML-SAN as printed", "MultiEMO", PROBE, "MMGCN"]]) == {"none"}
     assert set(used[["UniMSE", "BC-LSTM"]]) == {"–"}
+
+
+def test_table1_has_multiemos_variants_after_it():
+    table = main_table(runs(["ML-SAN", *VARIANTS, "MultiEMO", "BC-LSTM", "MMGCN + speaker"]))
+    systems = list(table.shown["system"])
+    at = systems.index("MultiEMO")
+    assert systems[at : at + 1 + len(VARIANTS)] == ["MultiEMO", *VARIANTS]
+    assert systems.index("MMGCN + speaker") > systems.index("ML-SAN")
 
 
 def test_table1_has_a_dash_where_a_corpus_has_no_strangers():

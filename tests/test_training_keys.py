@@ -15,9 +15,9 @@ from corpus_files import iemocap, write
 from tiny import source, tiny
 
 from mlsan.corpus import read_corpus, reader
-from mlsan.model import MODELS
-from mlsan.training import BASELINES, begin, epochs, run_key, run_settings
-from mlsan.training.keys import LOOP, PACKAGE, REGISTRY, closure, meaning, run_code
+from mlsan.model import MODELS, WRAPPERS
+from mlsan.training import BASELINES, VARIANTS, begin, epochs, run_key, run_settings
+from mlsan.training.keys import LOOP, PACKAGE, REGISTRY, closure, meaning, models_of, run_code
 
 ALL = set(MODELS)
 MULTIEMO = {"MultiEMO", "ML-SAN"}
@@ -84,6 +84,18 @@ def test_a_constant_changes_the_keys_of_the_runs_that_import_it(scratch, file, m
     assert changed(scratch) == models
 
 
+@pytest.mark.parametrize("file", ["model/baselines/mmgcn.py", "model/adapted.py", "model/mlsan.py"])
+def test_a_wrapped_runs_key_has_the_code_of_the_wrapper_and_of_the_model_inside(scratch, file):
+    models = models_of(run_settings("MELD", "smoke", "MMGCN + speaker", 0).model)
+    assert models == [WRAPPERS["+ speaker"], MODELS["MMGCN"]]
+    before = [run_code(model) for model in models]
+    assert [run_code(model, scratch) for model in models] == before
+    with (scratch / file).open("a") as module:
+        module.write("\nUNUSED = 1\n")
+    run_code.cache_clear()
+    assert [run_code(model, scratch) for model in models] != before
+
+
 def test_the_fast_code_is_part_of_the_key(scratch):
     for path in (scratch / "model" / "fast").glob("[a-z]*.py"):
         path.write_text(path.read_text() + "\nUNUSED = 1\n")
@@ -137,7 +149,7 @@ def test_imports_are_followed_wherever_they_stand(tmp_path):
     assert set(closure(["package.start"], tmp_path / "package")) == inner | outer
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *VARIANTS, "MMGCN + speaker"])
 def test_training_runs_no_code_outside_its_key(corpora, name):
     run = run_settings("MELD", "smoke", name, 0, epochs=1)
     files = set()
@@ -153,7 +165,7 @@ def test_training_runs_no_code_outside_its_key(corpora, name):
     finally:
         sys.setprofile(None)
     used = {Path(file) for file in files if file.startswith(str(PACKAGE))}
-    known = closure([LOOP, MODELS[name].partition(":")[0]])
+    known = closure([LOOP, *(model.partition(":")[0] for model in models_of(run.model))])
     registry = closure([REGISTRY])[REGISTRY]
     assert known[LOOP] in used
     assert used - {registry} <= set(known.values())

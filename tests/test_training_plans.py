@@ -5,7 +5,9 @@ import pytest
 from mlsan.training.plans import (
     MODALITY_DROPOUT,
     PLANS,
+    WITH_SPEAKER,
     ablation_runs,
+    adapted_runs,
     control_runs,
     dev_runs,
     dose_runs,
@@ -16,7 +18,7 @@ from mlsan.training.plans import (
     standardised_runs,
 )
 from mlsan.training.profiles import SCALES
-from mlsan.training.systems import AS_PRINTED, BASELINES, CELLS, describe, system_of
+from mlsan.training.systems import AS_PRINTED, BASELINES, CELLS, VARIANTS, describe, system_of
 
 SEEDS, FEW = SCALES["small"].seeds, SCALES["small"].few
 
@@ -25,7 +27,7 @@ def test_plans_cover_seeds_and_share_runs():
     main = main_runs("MELD", "small", True)
     ablation = ablation_runs("MELD", "small", True)
     assert len(SEEDS) == 5
-    assert len(main) == (len(BASELINES) + 3) * len(SEEDS)
+    assert len(main) == (len(BASELINES) + len(VARIANTS) + 3) * len(SEEDS)
     assert {AS_PRINTED, "ML-SAN", "MultiEMO"} < {system_of(run.model) for run in main}
     assert {system_of(run.model) for run in ablation} == {"MultiEMO", *CELLS}
     assert len(ablation) == 8 * len(FEW)
@@ -97,3 +99,19 @@ def test_modality_dropout_is_the_only_change_for_robustness():
         train = run.train.model_copy(update={"modality_dropout": 0.0})
         assert run.train.modality_dropout == MODALITY_DROPOUT
         assert run.model_copy(update={"train": train}) in clean
+
+
+def test_each_model_is_compared_with_itself_in_the_same_training():
+    runs = {(system_of(r.model), r.seed): r for r in adapted_runs("IEMOCAP", "small", True)}
+    assert {seed for _, seed in runs} == set(SEEDS)
+    main = main_runs("IEMOCAP", "small", True)
+    for model, adapted in WITH_SPEAKER.items():
+        alone, ours = runs[model, 0], runs[adapted, 0]
+        assert alone in main
+        assert ours.loss == alone.loss
+        assert (ours.train.enrolment, ours.train.unknown_rate) == ("random", 0.5)
+        same = {"enrolment": "all", "unknown_rate": 0.0}
+        assert ours.train.model_copy(update=same) == alone.train
+        assert ours.speaker == "identity"
+        if model != "MultiEMO":
+            assert ours.model.base == alone.model

@@ -4,11 +4,14 @@ import pytest
 
 from mlsan.model import MODELS
 from mlsan.training.systems import (
+    ADAPTED,
     AS_PRINTED,
     BASELINES,
     CELLS,
+    ENROLLING,
     MULTIEMO,
     SYSTEMS,
+    VARIANTS,
     run_settings,
     system_of,
 )
@@ -117,3 +120,21 @@ def test_as_printed_has_nothing_of_ours():
     assert (ours.model.film_start, ours.model.gate_start) == ("statistics", "open")
     assert (ours.train.enrolment, ours.train.unknown_rate) == ("random", 0.5)
     assert system_of(printed.model) == AS_PRINTED
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("system", [*VARIANTS, *ADAPTED])
+def test_a_wrapped_model_has_the_settings_that_it_has_alone(profile, system):
+    run = run_settings("IEMOCAP", profile, system, 0, device="cpu")
+    alone = run_settings("IEMOCAP", profile, SYSTEMS[system]["base"], 0, device="cpu")
+    assert run.model.base == alone.model
+    assert run.loss == alone.loss
+    same = {field: getattr(run.train, field) for field in ENROLLING}
+    assert run.train == alone.train.model_copy(update=same)
+
+
+def test_a_change_reaches_the_model_inside():
+    run = run_settings("MELD", "small", "MMGCN + speaker", 0, d=32, lam=0.1)
+    assert (run.model.base.d, run.model.lam) == (32, 0.1)
+    with pytest.raises(ValueError, match="unknown setting 'heads'; the settings of MMGCN"):
+        run_settings("MELD", "small", "MMGCN + speaker", 0, heads=2)

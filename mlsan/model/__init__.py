@@ -1,4 +1,4 @@
-"""Models by name: each is one module, and one line in `MODELS`."""
+"""Models by name: each is one module, and one line in `MODELS`, or in `WRAPPERS`."""
 
 from importlib import import_module
 
@@ -13,13 +13,20 @@ MODELS: dict[str, str] = {
     "MultiEMO": "mlsan.model.multiemo:MultiEMO",
     "ML-SAN": "mlsan.model.mlsan:MLSAN",
 }
+# What can be put around a model: their settings hold those of the model, as `base`.
+WRAPPERS: dict[str, str] = {
+    "+ speaker": "mlsan.model.adapted:Adapted",
+    "+ CGGM": "mlsan.model.cggm:CGGM",
+    "+ speaker normalisation": "mlsan.model.normalised:SpeakerNormalised",
+}
 
 
 def model_class(name: str) -> type[EmotionModel]:
     """The class of a model; its `Settings` is the settings class. ValueError for unknown names."""
-    if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}: choose from {', '.join(MODELS)}")
-    module, _, model = MODELS[name].partition(":")
+    known = MODELS | WRAPPERS
+    if name not in known:
+        raise ValueError(f"unknown model {name!r}: choose from {', '.join(known)}")
+    module, _, model = known[name].partition(":")
     return getattr(import_module(module), model)
 
 

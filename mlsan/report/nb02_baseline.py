@@ -21,7 +21,7 @@ from mlsan.report.tables import (
     means,
     without_paper,
 )
-from mlsan.training import AS_PRINTED
+from mlsan.training import AS_PRINTED, VARIANTS
 from mlsan.vocabulary import BENCHMARKS, Benchmark
 
 BY = ["corpus", "benchmark", "system", "speaker"]
@@ -83,7 +83,7 @@ def _in_order() -> Iterator[str]:
     for name in MODELS:
         yield from (AS_PRINTED, FULL, ENROLLED) if name == FULL else (name,)
         if name == BASE:
-            yield STANDARDISED
+            yield from (STANDARDISED, *VARIANTS)
 
 
 def _row(ours: pd.DataFrame, more: Mapping[str, Counts], benchmark: Benchmark, system: str) -> dict:

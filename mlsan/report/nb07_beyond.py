@@ -1,4 +1,5 @@
-"""Notebook 7: strangers enrolled (Table 5, Fig. 11), and absent or noisy modalities (Fig. 10)."""
+"""Notebook 7: strangers enrolled (Table 5, Fig. 11), other models adapted (Table 11), and absent
+or noisy modalities (Fig. 10)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -159,6 +160,65 @@ LINES: dict[str, dict[str, str]] = {
     STANDARDISED: {"color": SYSTEM[BASE], "linestyle": ":"},
     ORACLE: {"color": "0.35", "linestyle": ":"},
 }
+
+
+TABLE11 = Artifact(
+    "table11_adapted",
+    ("07_beyond",),
+    "Table 11",
+    "Models without and with ML-SAN's three parts: FiLM on audio and visual features, speaker gate "
+    "and speaker head. MultiEMO with them is ML-SAN; around the other models gate and head are on "
+    "what the classifier reads. Weighted F1 (points) on test, mean ± sd over seeds, with "
+    "strangers enrolled with none and with all of their unlabelled test utterances, and paired "
+    "differences to the model alone with 95 % intervals over seeds and test dialogues.",
+)
+# What the columns of Table 11 call the amounts of enrolment.
+STRANGERS: dict[str, Amount] = {"none": 0, "all": "all"}
+
+
+def adapted_table(found: Mapping[Benchmark, Mapping[str, Mapping[str, Counts]]]) -> Table:
+    """Table 11: what each model gains from the three parts.
+
+    `found[benchmark][model][strangers]` are counts of the same dialogues: of the model alone under
+    "", and with the parts under each of `STRANGERS`. `data` has one row for each: benchmark,
+    system (the model), strangers, seeds, asked, wf1_mean, wf1_sd (points, over seeds), and delta,
+    low and high, the difference to the model alone, which are NaN for that model itself and
+    without finished runs.
+    """
+    rows, shown = [], []
+    for benchmark, models in found.items():
+        for model, ways in models.items():
+            alone = ways[""]
+            line = {"benchmark": benchmark, "model": model}
+            for strangers, counts in ways.items():
+                row = {"benchmark": benchmark, "system": model, "strangers": strangers}
+                row |= {"seeds": len(counts.seeds), "asked": counts.asked} | counts.mean_and_sd()
+                delta = dict.fromkeys(("delta", "low", "high"), np.nan)
+                if strangers:
+                    delta = dict(zip(delta, difference(counts, alone)[:3], strict=True))
+                rows.append(row | delta)
+                what = f"with the parts, strangers: {strangers}" if strangers else "alone"
+                line[what] = plus_minus(row["wf1_mean"], row["wf1_sd"])
+                if strangers:
+                    line[f"Δ {strangers} [95 %]"] = change(**delta)
+            shown.append(line)
+    return Table(pd.DataFrame(rows), pd.DataFrame(shown))
+
+
+def adapted_findings(data: pd.DataFrame) -> list[str]:
+    """What Table 11 shows, from its data: one sentence per benchmark and amount of enrolment."""
+    found = []
+    compared = data[data["strangers"] != ""].dropna(subset=["delta", "low"])
+    for (benchmark, strangers), part in compared.groupby(["benchmark", "strangers"], sort=False):
+        gain, lose = (part["low"] > 0).sum(), (part["high"] < 0).sum()
+        each = "; ".join(
+            f"{row.system} {change(row.delta, row.low, row.high)}" for row in part.itertuples()
+        )
+        found.append(
+            f"{benchmark}, strangers enrolled with {strangers}: of {len(part)} models {gain} gain "
+            f"and {lose} lose by an interval that excludes zero ({each})."
+        )
+    return found
 
 
 FIG10 = Artifact(

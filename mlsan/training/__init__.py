@@ -3,7 +3,7 @@
 from mlsan.training.cluster import read_jobs
 from mlsan.training.keys import code_digest, run_key
 from mlsan.training.loop import DivergedError, begin, epochs
-from mlsan.training.plans import MODALITY_DROPOUT, PLANS, dose_runs, standardised_runs
+from mlsan.training.plans import MODALITY_DROPOUT, PLANS, WITH_SPEAKER, dose_runs, standardised_runs
 from mlsan.training.profiles import SCALES
 from mlsan.training.runs import Result, find_result, is_finished, train_run
 from mlsan.training.sweeps import Source, sweep
@@ -13,6 +13,7 @@ from mlsan.training.systems import (
     CELLS,
     DEVICES,
     SYSTEMS,
+    VARIANTS,
     check_device,
     on_device,
     run_settings,
@@ -30,6 +31,8 @@ __all__ = [
     "PROFILES",
     "SCALES",
     "SYSTEMS",
+    "VARIANTS",
+    "WITH_SPEAKER",
     "DivergedError",
     "Result",
     "Source",

@@ -17,7 +17,9 @@ import torch
 
 from mlsan.corpus.types import Corpus
 from mlsan.files import sha256
-from mlsan.model import MODELS
+from mlsan.model import MODELS, WRAPPERS
+from mlsan.model.interface import ModelSettings
+from mlsan.model.wrapper import WrapperSettings
 from mlsan.training.settings import RunSettings
 
 PACKAGE = Path(__file__).parents[1]
@@ -32,14 +34,22 @@ def run_key(run: RunSettings, corpus: Corpus) -> str:
         run.model_dump(mode="json"),
         corpus.fingerprint,
         torch.__version__,
-        run_code(MODELS[run.model.name]),
+        *(run_code(model) for model in models_of(run.model)),
     ]
     return sha256(json.dumps(content, sort_keys=True).encode())[:16]
 
 
+def models_of(settings: ModelSettings) -> list[str]:
+    """The model that the settings name, "module:Class", and the one inside, if it is a wrapper."""
+    if isinstance(settings, WrapperSettings):
+        return [WRAPPERS[settings.name], *models_of(settings.base)]
+    return [MODELS[settings.name]]
+
+
 def code_digest() -> str:
     """Digest of the code of all runs, whatever their model."""
-    return sha256("\n".join(run_code(model) for model in MODELS.values()).encode())
+    models = (*MODELS.values(), *WRAPPERS.values())
+    return sha256("\n".join(run_code(model) for model in models).encode())
 
 
 @cache

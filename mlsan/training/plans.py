@@ -5,16 +5,22 @@ from collections.abc import Callable, Sequence
 from mlsan.corpus.nemo.protocols import PROTOCOLS
 from mlsan.training.profiles import SCALES
 from mlsan.training.settings import RunSettings
-from mlsan.training.systems import AS_PRINTED, BASELINES, CELLS, run_settings
+from mlsan.training.systems import AS_PRINTED, BASELINES, CELLS, VARIANTS, run_settings
 from mlsan.vocabulary import Benchmark
 
+# Table 11: each model, and the system that has it with ML-SAN's three parts.
+WITH_SPEAKER: dict[str, str] = {
+    **{base: f"{base} + speaker" for base in ("DialogueRNN", "MMGCN")},
+    "MultiEMO": "ML-SAN",
+}
 # Fig. 10: the share of a dialogue's modalities that is absent in training.
 MODALITY_DROPOUT = 0.2
 
 
 def main_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Table 1: every model, and ML-SAN as printed beside ours, with all seeds."""
-    systems = [{"system": name} for name in (*BASELINES, "MultiEMO", AS_PRINTED, "ML-SAN")]
+    """Table 1: every model, MultiEMO's variants, and ML-SAN as printed beside ours; all seeds."""
+    names = (*BASELINES, "MultiEMO", *VARIANTS, AS_PRINTED, "ML-SAN")
+    systems = [{"system": name} for name in names]
     return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
 
 
@@ -68,6 +74,12 @@ def dev_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSetting
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
+def adapted_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
+    """Table 11: models without and with ML-SAN's three parts, with the seeds of Table 1."""
+    systems = [{"system": name} for pair in WITH_SPEAKER.items() for name in pair]
+    return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
+
+
 def voices_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
     """Table 8, on nEMO's corpora alone: MultiEMO, and ML-SAN as printed and ours."""
     names = ("MultiEMO", AS_PRINTED, "ML-SAN") if benchmark in PROTOCOLS else ()
@@ -106,5 +118,6 @@ PLANS: dict[str, Plan] = {
     "neutrality": neutrality_runs,
     "robustness": robustness_runs,
     "dev": dev_runs,
+    "adapted": adapted_runs,
     "voices": voices_runs,
 }

@@ -18,7 +18,9 @@ from joblib import Parallel, delayed
 from mlsan.corpus import Corpus, open_corpora
 from mlsan.corpus.standardised import standardised
 from mlsan.files import TornFileError, UnwritableError
+from mlsan.model.adapted import AdaptedSettings
 from mlsan.model.mlsan import MLSANSettings
+from mlsan.model.normalised import SpeakerNormalisedSettings
 from mlsan.training.cluster import NEEDED, on_cluster
 from mlsan.training.keys import run_key
 from mlsan.training.progress import Progress
@@ -27,6 +29,8 @@ from mlsan.training.settings import RunSettings
 from mlsan.training.systems import system_of
 from mlsan.vocabulary import Benchmark
 
+# The models that use what stands for a speaker.
+SPEAKERS = (MLSANSettings, AdaptedSettings, SpeakerNormalisedSettings)
 RETRIES = 2  # how often runs are retried after a worker was killed and no run had finished
 LAG = 30.0  # seconds until a network folder shows what another machine has written
 _ONE_AT_A_TIME = Lock()  # a run seeds the random state of its whole process
@@ -177,7 +181,7 @@ def _row(
         "corpus": corpora[run.benchmark].name,
         "benchmark": run.benchmark,
         "system": system_of(model),
-        "speaker": run.speaker if isinstance(model, MLSANSettings) else "",
+        "speaker": run.speaker if isinstance(model, SPEAKERS) else "",
         "film": getattr(model, "film", False),
         "gate": getattr(model, "gate", False),
         "aux": getattr(model, "aux", False),

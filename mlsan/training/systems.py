@@ -6,9 +6,10 @@ from mlsan.corpus.nemo.protocols import SEEN
 from mlsan.model import MODELS, model_class
 from mlsan.model.interface import ModelSettings
 from mlsan.model.losses import LOSSES
+from mlsan.model.wrapper import WrapperSettings
 from mlsan.training.profiles import SCALES
 from mlsan.training.settings import RunSettings, TrainSettings
-from mlsan.vocabulary import Benchmark
+from mlsan.vocabulary import Benchmark, Frozen
 
 # Whose settings a corpus of another name has, without the weights of classes: small batches, many
 # epochs and context in both directions, also for text, suit a corpus that is smaller than MELD.
@@ -79,6 +80,8 @@ CELLS: dict[str, dict[str, bool]] = {
     "w/o Aux": {"film": True, "gate": True, "aux": False},
     "ML-SAN": {"film": True, "gate": True, "aux": True},
 }
+# How ML-SAN is trained: with any amount of enrolment, and half of the speakers as strangers.
+ENROLLING: dict[str, object] = {"enrolment": "random", "unknown_rate": STRANGERS}
 # ML-SAN with what the paper prints and nothing of ours: no statistics, no open gate, its lambda.
 AS_PRINTED = "ML-SAN as printed"
 # The settings that make each system.
@@ -93,11 +96,19 @@ SYSTEMS: dict[str, dict[str, object]] = {
         "film_rate": 1.0,
         "unknown_rate": 0.1,
     },
-    **{
-        cell: {"name": "ML-SAN", "enrolment": "random", "unknown_rate": STRANGERS, **parts}
-        for cell, parts in CELLS.items()
-    },
+    **{cell: {"name": "ML-SAN", **ENROLLING, **parts} for cell, parts in CELLS.items()},
 }
+# MultiEMO trained in other ways: rows of Table 1, one line each.
+VARIANTS: dict[str, dict[str, object]] = {
+    "MultiEMO + CGGM": {"name": "+ CGGM", "base": "MultiEMO"},
+    "MultiEMO + speaker normalisation": {"name": "+ speaker normalisation", "base": "MultiEMO"},
+}
+# ML-SAN's three parts around every other model, trained as ML-SAN is: "DialogueRNN + speaker".
+ADAPTED: dict[str, dict[str, object]] = {
+    f"{base} + speaker": {"name": "+ speaker", "base": base, **ENROLLING}
+    for base in (*BASELINES, "MultiEMO")
+}
+SYSTEMS |= VARIANTS | ADAPTED
 
 
 def run_settings(
@@ -121,37 +132,46 @@ def run_settings(
         "train": TrainSettings,
     }
     known = {field for group in groups.values() for field in group.model_fields} | {"speaker"}
+    if "base" in fields:
+        inside = SYSTEMS[fields["base"]]
+        base = model_class(inside["name"]).Settings
+        known |= set(base.model_fields)
+        fields["base"] = _chosen(base, fields | inside)
     for field in changes:
         if field not in known:
             raise ValueError(
                 f"unknown setting {field!r}; the settings of {system} are "
                 f"{', '.join(sorted(known))}"
             )
-    # Defaults are for all models: each group takes the fields that it has.
-    chosen = {
-        name: group(**{field: fields[field] for field in group.model_fields if field in fields})
-        for name, group in groups.items()
-    }
+    chosen = {name: _chosen(group, fields) for name, group in groups.items()}
     return RunSettings(benchmark=benchmark, speaker=fields["speaker"], seed=seed, **chosen)
+
+
+def _chosen(group: type[Frozen], fields: dict[str, object]) -> Frozen:
+    """Settings of this class: defaults are for all, and each class takes the fields it has."""
+    return group(**{field: fields[field] for field in group.model_fields if field in fields})
 
 
 def _default_fields(benchmark: Benchmark, profile: str, system: str) -> dict[str, object]:
     """Published settings, as the profile scales them, with what makes the system."""
     scale = choose(profile, SCALES, "profile")
     parts = choose(system, SYSTEMS, "system")
+    model = parts.get("base", system)  # whose published settings the system has
     usual = benchmark if benchmark in MULTIEMO else OTHERS
-    published = BASELINE_TRAINING | PUBLISHED.get(system, {}).get(usual, {})
+    published = BASELINE_TRAINING | PUBLISHED.get(model, {}).get(usual, {})
     if usual != benchmark:
         published.pop("class_weight", None)
+    enrolling = "enrolment" in parts and benchmark in FEW_STRANGERS
+    few = {"unknown_rate": FEW_STRANGERS[benchmark]} if enrolling else {}
     return {
-        **(published if system in BASELINES else MULTIEMO[usual]),
+        **(published if model in BASELINES else MULTIEMO[usual]),
         **scale.model,
         **scale.train.get(benchmark, scale.train.get(usual, {})),
-        **scale.systems.get(system, {}),
+        **scale.systems.get(model, {}),
         "device": default_device(profile),
         **parts,
         **({"lam": LAMBDA[usual]} if system == AS_PRINTED else {}),
-        **({"unknown_rate": FEW_STRANGERS.get(benchmark, STRANGERS)} if system in CELLS else {}),
+        **few,
     }
 
 
@@ -190,6 +210,8 @@ def choose(value: str, allowed: dict, what: str):
 
 def system_of(model: ModelSettings) -> str:
     """The name of the system that a model's settings make."""
+    if isinstance(model, WrapperSettings):
+        return f"{system_of(model.base)} {model.name}"
     for system, parts in SYSTEMS.items():
         made = {field: value for field, value in parts.items() if field in type(model).model_fields}
         if all(getattr(model, field) == value for field, value in made.items()):
