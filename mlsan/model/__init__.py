@@ -10,6 +10,8 @@ MODELS: dict[str, str] = {
     "DialogueRNN": "mlsan.model.baselines.dialogue_rnn:DialogueRNNClassifier",
     "DialogueGCN": "mlsan.model.baselines.dialogue_gcn:DialogueGCN",
     "MMGCN": "mlsan.model.baselines.mmgcn:MMGCN",
+    "COGMEN": "mlsan.model.baselines.cogmen:COGMEN",
+    "M2FNet": "mlsan.model.baselines.m2fnet:M2FNet",
     "MultiEMO": "mlsan.model.multiemo:MultiEMO",
     "ML-SAN": "mlsan.model.mlsan:MLSAN",
 }

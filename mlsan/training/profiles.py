@@ -25,7 +25,7 @@ class Scale(Frozen):
 
 _NARROW = {"d": 64, "feedforward": 128, "classifier": 64, "hidden": 64, "layers": 1}
 _NARROW |= {"speaker_dim": 16}
-_SHALLOW = {"MMGCN": {"layers": 4}}
+_SHALLOW = {"MMGCN": {"layers": 4}, "M2FNet": {"fusions": 2}}
 # nEMO has 88 features and about 3,000 training utterances: one size for profiles small and paper.
 _VOICES = {"d": 64, "feedforward": 128, "classifier": 64, "layers": 1, "speaker_dim": 16}
 # Sessions have no story that could be read backwards: on dev one direction is as good or better.
