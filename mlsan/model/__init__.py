@@ -10,6 +10,8 @@ MODELS: dict[str, str] = {
     "DialogueRNN": "mlsan.model.baselines.dialogue_rnn:DialogueRNNClassifier",
     "DialogueGCN": "mlsan.model.baselines.dialogue_gcn:DialogueGCN",
     "MMGCN": "mlsan.model.baselines.mmgcn:MMGCN",
+    "SDT": "mlsan.model.baselines.sdt:SDT",
+
     "MultiEMO": "mlsan.model.multiemo:MultiEMO",
     "ML-SAN": "mlsan.model.mlsan:MLSAN",
 }

@@ -60,6 +60,13 @@ PUBLISHED: dict[str, dict[Benchmark, dict[str, object]]] = {
         | {"class_weight": _INVERSE}
         | {"lr": 3e-4, "weight_decay": 3e-5, "batch": 16, "epochs": 20},
     },
+    "SDT": {
+        "MELD": {"d": 1024, "heads": 8, "dropout": 0.5, "temperature": 8.0, "trained_gates": False}
+        | {"lr": 5e-6, "weight_decay": 1e-5, "batch": 8, "epochs": 50},
+        "IEMOCAP": {"d": 1024, "heads": 8, "dropout": 0.5, "temperature": 1.0}
+        | {"class_weight": _INVERSE}
+        | {"lr": 1e-4, "weight_decay": 1e-5, "batch": 16, "epochs": 150},
+    },
 }
 
 # ML-SAN with some or all of its parts. With none of them it is MultiEMO.

@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mlsan.corpus.types import Batch
 from mlsan.model.interface import EmotionModel, ModelSettings, Output, Sizes
+from mlsan.vocabulary import Modality
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,15 @@ class Turns:
     ) -> Shaped[Tensor, "utterance feature"]:
         """The utterances, dialogue after dialogue (the order of `pack`)."""
         return x.flatten(0, 1).index_select(0, self.present)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledOutput(Output):
+    """An output for a model whose own losses need the labels (`EmotionModel.total_loss`)."""
+
+    label: Int[Tensor, "utterance"]
+    single: dict[Modality, Float[Tensor, "utterance class"]]
+    """Logits of each modality's own classifier."""
 
 
 class BiLSTM(nn.Module):
