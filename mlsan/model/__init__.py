@@ -11,7 +11,7 @@ MODELS: dict[str, str] = {
     "DialogueGCN": "mlsan.model.baselines.dialogue_gcn:DialogueGCN",
     "MMGCN": "mlsan.model.baselines.mmgcn:MMGCN",
     "SDT": "mlsan.model.baselines.sdt:SDT",
-
+    "Li et al.": "mlsan.model.baselines.li:Li",
     "MultiEMO": "mlsan.model.multiemo:MultiEMO",
     "ML-SAN": "mlsan.model.mlsan:MLSAN",
 }

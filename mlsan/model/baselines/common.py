@@ -36,6 +36,13 @@ class Turns:
         """The utterances, dialogue after dialogue (the order of `pack`)."""
         return x.flatten(0, 1).index_select(0, self.present)
 
+    def grid(
+        self, x: Shaped[Tensor, "utterance feature"]
+    ) -> Shaped[Tensor, "dialogue turn feature"]:
+        """The utterances in their cells, 0 on padding: the inverse of `rows`."""
+        cells = x.new_zeros(self.mask.numel(), x.shape[1])
+        return cells.index_copy(0, self.present, x).unflatten(0, self.mask.shape)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledOutput(Output):
