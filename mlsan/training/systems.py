@@ -71,8 +71,8 @@ PUBLISHED: dict[str, dict[Benchmark, dict[str, object]]] = {
     },
     # Released for MELD alone. A step has 32 utterances: about 4 dialogues of MELD, 1 of IEMOCAP.
     "Li et al.": {
-        benchmark: {"hidden": 256, "d": 256, "heads": 8, "layers": 3, "feedforward": 1024}
-        | {"dropout": 0.15, "class_weight": weight}
+        benchmark: {"hidden": 256, "depth": 3, "d": 256, "heads": 8, "layers": 3}
+        | {"feedforward": 1024, "dropout": 0.15, "class_weight": weight}
         | {"lr": 1.5e-5, "weight_decay": 1e-4, "batch": batch, "epochs": 30}
         for benchmark, weight, batch in (("MELD", _INVERSE_MELD, 4), ("IEMOCAP", _INVERSE, 1))
     },

@@ -22,15 +22,17 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, kl_div, normalize
-from torch_geometric.nn import GATConv, GraphConv
+from torch.nn.functional import cross_entropy, gelu, kl_div, normalize
+from torch_geometric.nn import DenseGATConv, DenseGraphConv
 
 from mlsan.corpus.types import Batch
-from mlsan.model.baselines.common import LabelledOutput, Turns
+from mlsan.model.baselines.common import Dropout, LabelledOutput, Turns
+from mlsan.model.fast.stacked import StackedLayerNorm, StackedLinear
 from mlsan.model.interface import EmotionModel, Features, ModelSettings, Sizes
+from mlsan.vocabulary import Modality
 
-# By modality: layers of the graph encoder, nearest neighbours, dropout.
-ENCODERS = {"text": (4, 12, 0.15), "audio": (3, 6, 0.11), "visual": (3, 7, 0.15)}
+# By modality: nearest neighbours and dropout of the graph encoder.
+ENCODERS = {"text": (12, 0.15), "audio": (6, 0.11), "visual": (7, 0.15)}
 GAT_HEADS, ADJACENT = 4, 0.53
 ROUTED = 2  # experts per utterance
 # The composite loss, the focus of the fused one, and its share and strength of label smoothing.
@@ -44,6 +46,9 @@ class LiSettings(ModelSettings):
 
     name: str = "Li et al."
     hidden: int = Field(256, gt=0, description="width of the graph encoders")
+    depth: int = Field(
+        3, gt=0, description="of the graph encoders; that of text has one more layer"
+    )
     d: int = Field(256, gt=0, description="width of the fusion")
     heads: int = Field(8, gt=0, description="in the fusion")
     layers: int = Field(3, gt=0, description="of the transformer over modalities")
@@ -91,19 +96,19 @@ class Li(EmotionModel):
         def each(layer) -> nn.ModuleDict:
             return nn.ModuleDict({m: layer(m) for m in self.modalities})
 
-        self.encode = each(lambda m: GraphEncoder(m, sizes.features[m], hidden))
+        self.encode = each(lambda m: GraphEncoder(m, sizes.features[m], settings))
         self.single = each(lambda m: nn.Linear(hidden, classes))
         self.experts = each(lambda m: Experts(hidden, d, settings.experts))
         self.select = each(lambda m: nn.Sequential(mlp(d, d // 2, d, nn.ReLU()), nn.Sigmoid()))
         self.weigh = nn.Sequential(
-            *(nn.Linear(count * d, d), nn.LayerNorm(d), nn.GELU(), nn.Dropout(0.1)),
+            *(nn.Linear(count * d, d), nn.LayerNorm(d), nn.GELU(), Dropout(0.1)),
             *(nn.Linear(d, d // 2), nn.GELU(), nn.Linear(d // 2, count), nn.Softmax(-1)),
         )
         self.pass_on = each(lambda m: nn.Sequential(mlp(2 * d, d, 1, nn.GELU()), nn.Sigmoid()))
         self.gate = each(lambda m: nn.Sequential(mlp(2 * d, d, d, nn.GELU(), p), nn.Sigmoid()))
         self.gated = each(
             lambda m: nn.Sequential(
-                *(nn.Linear(d, d // 2), nn.GELU(), nn.Dropout(p / 2), nn.Linear(d // 2, classes))
+                *(nn.Linear(d, d // 2), nn.GELU(), Dropout(p / 2), nn.Linear(d // 2, classes))
             )
         )
         if count > 1:
@@ -119,7 +124,7 @@ class Li(EmotionModel):
         self.queries = nn.Parameter(torch.randn(3, d))
         self.pool = attention(settings)
         self.finish = nn.Sequential(
-            mlp(3 * d, 2 * d, d, nn.GELU(), p), nn.LayerNorm(d), nn.Dropout(p / 2)
+            mlp(3 * d, 2 * d, d, nn.GELU(), p), nn.LayerNorm(d), Dropout(p / 2)
         )
         self.classify = nn.Linear(d, classes)
 
@@ -202,27 +207,29 @@ class GraphEncoder(nn.Module):
     Text and visual have graph attention, audio graph convolution, which weights its edges.
     """
 
-    def __init__(self, modality: str, inputs: int, hidden: int):
+    def __init__(self, modality: Modality, inputs: int, settings: LiSettings):
         super().__init__()
-        layers, self.neighbours, dropout = ENCODERS[modality]
-        self.weighted = modality == "audio"
+        hidden, layers = settings.hidden, settings.depth + (modality == "text")
+        self.neighbours, dropout = ENCODERS[modality]
         self.start = nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, hidden))
         self.convolve = nn.ModuleList(
-            GraphConv(hidden, hidden)
-            if self.weighted
-            else GATConv(hidden, hidden // GAT_HEADS, GAT_HEADS)
+            DenseGraphConv(hidden, hidden)
+            if modality == "audio"
+            else DenseGATConv(hidden, hidden // GAT_HEADS, GAT_HEADS)
             for _ in range(layers)
         )
         self.norm = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, raw: Float[Tensor, "utterance inputs"], turns: Turns
     ) -> Float[Tensor, "utterance hidden"]:
-        edge, weight = edges(self.start[0](raw).detach(), turns, self.neighbours)
-        x = self.start(raw)
+        normal, project = self.start
+        u = normal(raw)
+        edges = graph(u.detach(), turns, self.neighbours)
+        x = project(u)
         for convolve, norm in zip(self.convolve, self.norm, strict=True):
-            message = convolve(x, edge, weight) if self.weighted else convolve(x, edge)
+            message = turns.rows(convolve(turns.grid(x), edges))
             x = norm(self.dropout(torch.relu(message)) + x)
         return x
 
@@ -232,45 +239,38 @@ class Experts(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, experts: int):
         super().__init__()
-        self.expert = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.GELU(), nn.Dropout(0.1)
-            )
-            for _ in range(experts)
-        )
+        self.expert = StackedLinear(experts, inputs, outputs)
+        self.norm = StackedLayerNorm(experts, outputs)
+        self.dropout = Dropout(0.1)
         self.route = nn.Sequential(
             nn.Linear(inputs, inputs // 2), nn.GELU(), nn.Linear(inputs // 2, experts)
         )
 
     def forward(self, x: Float[Tensor, "utterance inputs"]) -> Float[Tensor, "utterance outputs"]:
         score = self.route(x)
-        best, which = score.topk(min(ROUTED, len(self.expert)))
+        best, which = score.topk(min(ROUTED, score.shape[1]))
         share = torch.zeros_like(score).scatter(1, which, best.softmax(-1))
-        return sum(
-            w.unsqueeze(1) * expert(x) for w, expert in zip(share.T, self.expert, strict=True)
-        )
+        answer = self.norm(self.expert(x.expand(score.shape[1], *x.shape)))
+        return torch.einsum("ne,enf->nf", share, self.dropout(gelu(answer)))
 
 
-def edges(
+def graph(
     x: Float[Tensor, "utterance feature"], turns: Turns, neighbours: int
-) -> tuple[Int[Tensor, "2 edge"], Float[Tensor, "edge"]]:
-    """From each utterance to the most similar ones of its dialogue and to adjacent turns.
+) -> Float[Tensor, "dialogue target source"]:
+    """Weights of the edges from a turn to the most similar ones and to adjacent ones; others 0.
 
-    The weight is the cosine, if the utterance is among the most similar, plus `ADJACENT`, if it is
-    adjacent.
+    It is the cosine, if the target is among the most similar, plus `ADJACENT`, if it is adjacent.
     """
     unit = turns.grid(normalize(x))
     cosine = unit @ unit.transpose(1, 2)
     turn = torch.arange(cosine.shape[1], device=x.device)
     distance = (turn.unsqueeze(1) - turn).abs()
     possible = turns.mask.unsqueeze(1) & turns.mask.unsqueeze(2) & (distance > 0)
-    order = cosine.masked_fill(~possible, -torch.inf).argsort(dim=-1, descending=True, stable=True)
-    near = torch.zeros_like(possible).scatter(2, order[..., :neighbours], True) & possible
-    adjacent = possible & (distance == 1)
-    weight = near * cosine + ADJACENT * adjacent
-    dialogue, source, target = (near | adjacent).nonzero().T
-    first = turns.mask.sum(1).cumsum(0) - turns.mask.sum(1)
-    return torch.stack([source, target]) + first[dialogue], weight[dialogue, source, target]
+    cosine = cosine.masked_fill(~possible, -torch.inf)
+    nearest = cosine.topk(min(neighbours, len(turn)))[1]
+    near = torch.zeros_like(possible).scatter(2, nearest, True)
+    weight = torch.where(near & possible, cosine, 0.0) + ADJACENT * (possible & (distance == 1))
+    return weight.transpose(1, 2)
 
 
 def missed(
@@ -297,7 +297,7 @@ def mlp(
         nn.Linear(inputs, hidden),
         nn.LayerNorm(hidden),
         activation,
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Linear(hidden, outputs),
     )
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from mlsan.corpus.types import Batch
-from mlsan.model.baselines.common import LabelledOutput
+from mlsan.model.baselines.common import Dropout, LabelledOutput
 from mlsan.model.fast.packing import Packing
 from mlsan.model.fast.stacked import StackedLayerNorm, StackedLinear, uniform_
 from mlsan.model.interface import EmotionModel, ModelSettings, Sizes
@@ -164,16 +164,6 @@ class Encoders(nn.Module):
             weight = self.dropout(score.softmax(-1))
             seen.append((weight @ v).transpose(2, 3).flatten(1, 2).flatten(2))
         return torch.cat(seen, 1).index_select(1, packing.queries.inverse)
-
-
-class Dropout(nn.Dropout):
-    """Dropout from uniform numbers, which a CPU draws much faster than PyTorch's Bernoulli ones."""
-
-    def forward(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-        if not self.training or self.p == 0:
-            return x
-        kept = torch.rand(x.shape, device=x.device) >= self.p
-        return x * kept.to(x.dtype).div_(1 - self.p)
 
 
 def position(turn: Int[Tensor, "utterance"], d: int) -> Float[Tensor, "utterance d"]:
