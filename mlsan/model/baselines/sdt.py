@@ -73,9 +73,9 @@ class SDT(EmotionModel):
     def forward(self, batch: Batch) -> LabelledOutput:
         packing = Packing.of(batch, mask_padding=True, bidirectional=False)
         raw = {m: packing.rows(batch.feature[m]) for m in self.modalities}
-        turn = packing.present // len(batch.length)
-        place = position(turn, self.settings.d).to(self.role.weight)
-        place = place + self.role(packing.rows(batch.party).long())
+        turn = (packing.present // len(batch.length)).to(self.role.weight.dtype)
+        role = packing.rows(batch.party).long()
+        place = position(turn, self.settings.d) + self.role(role)
         x = self.dropout(torch.stack([self.project[m](u) + place for m, u in raw.items()]))
         h = self.join(self.encode(x, packing))
         z = (self.gate(h).softmax(0) * h).sum(0)
@@ -166,8 +166,8 @@ class Encoders(nn.Module):
         return torch.cat(seen, 1).index_select(1, packing.queries.inverse)
 
 
-def position(turn: Int[Tensor, "utterance"], d: int) -> Float[Tensor, "utterance d"]:
+def position(turn: Float[Tensor, "utterance"], d: int) -> Float[Tensor, "utterance d"]:
     """Feature 2i is sin(turn / 10000^(2i / d)), feature 2i + 1 the cosine."""
-    step = torch.arange(0, d, 2, device=turn.device) * (-math.log(10000.0) / d)
-    angle = turn.unsqueeze(-1) * step.exp()
+    step = torch.arange(0, d, 2, dtype=turn.dtype, device=turn.device)
+    angle = turn.unsqueeze(-1) * (step * (-math.log(10000.0) / d)).exp()
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
