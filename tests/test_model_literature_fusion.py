@@ -38,7 +38,8 @@ def data(roles=ROLES, **changes):
 
 def loss_of(model, b, weight=None):
     output = model(b)
-    return model.total_loss(cross_entropy(output.logits, pack(b.label, b.mask), weight), output, 0)
+    erc = cross_entropy(output.logits, pack(b.label, b.mask), weight)
+    return model.total_loss(erc, output, pack(b.speaker, b.mask))
 
 
 def affine(state, name, x, at=()):
@@ -244,7 +245,7 @@ def test_sdt_gives_the_public_codes_numbers(form):
     changes = {"temperature": 8.0 if meld else 1.0, "trained_gates": not meld}
     model = build("SDT", roles=9 if meld else 2, class_weight=() if meld else WEIGHT, **changes)
     b = data(roles=9 if meld else 2)
-    loss, _ = loss_of(model, b, None if meld else torch.tensor(WEIGHT).double())
+    loss, _ = loss_of(model, b, None if meld else torch.tensor(WEIGHT, dtype=torch.float64))
     log_p = model(b).logits[0].log_softmax(-1)
     wanted = torch.tensor(PUBLIC[form][1]).double()
     torch.testing.assert_close(loss.item(), PUBLIC[form][0], rtol=1e-6, atol=0)
@@ -260,7 +261,7 @@ def test_sdts_loss_is_that_of_whole_and_students():
     model, b = build("SDT", class_weight=WEIGHT), data()
     loss, parts = loss_of(model, b)
     output, label = model(b), pack(b.label, b.mask)
-    weight = torch.tensor(WEIGHT).double()
+    weight = torch.tensor(WEIGHT, dtype=torch.float64)
     students = sum(cross_entropy(x, label, weight) for x in output.single.values())
     distilled = sum(divergence(output.logits, x, 2.0) for x in output.single.values())
     torch.testing.assert_close(parts["students"], students)
@@ -273,7 +274,7 @@ def test_lis_loss_is_that_of_fusion_gates_teacher_and_students(names):
     model, b = build("Li et al.", modalities=names, class_weight=WEIGHT), data()
     loss, _ = loss_of(model, b)
     output, label = model(b), pack(b.label, b.mask)
-    weight = torch.tensor(WEIGHT).double()
+    weight = torch.tensor(WEIGHT, dtype=torch.float64)
 
     def missed(logits):
         return 1 - torch.stack([p[y] for p, y in zip(logits.softmax(-1), label, strict=True)])
@@ -304,7 +305,8 @@ def test_lis_students_do_not_train_their_teacher():
     output = model(b)
     output.single["audio"] = output.single["audio"].detach() + 1
     output.single["visual"] = output.single["visual"].detach() - 1
-    model.total_loss(cross_entropy(output.logits, output.label), output, 0)[0].backward()
+    erc = cross_entropy(output.logits, output.label)
+    model.total_loss(erc, output, pack(b.speaker, b.mask))[0].backward()
     for key, parameter in text.items():
         torch.testing.assert_close(parameter.grad, given[key])
 
