@@ -1,19 +1,21 @@
 """Li, Funakoshi and Okumura (Findings of EACL 2026): distillation from text, hierarchical fusion.
 
-Departures from the paper and from its public code (llllxx1628/multimodalERC):
+Departures from the paper and from its public code (llllxx1628/multimodalERC), with whose fusion,
+and whose losses but for its 1e-7 in p, outputs and gradients agree to rounding otherwise:
 
 - LipSyncNet, which finds the speaker's face, needs raw video: the visual features are given.
-- Teacher, students and fusion are trained together; in the public code, one after the other. There
-  the fusion reads the raw features, so that neither teacher nor students change a prediction; here
-  it reads theirs.
-- Graphs join utterances of one dialogue; in the public code, those of a batch of random
-  utterances. Features are aligned across such a batch there: left out, as is its batch
-  normalisation (here layer normalisation), so that no prediction depends on the batch.
-- All layers of the graph encoders have the width `hidden`, after a linear layer; in the public
-  code, up to 1024. Its three linear classifiers, which are averaged, are one here.
-- The mixture of experts is on, as in the paper; the released settings turn it off. Off, as in
-  these, is the contrastive loss.
-- The public code augments features, averages weights over steps, and changes the learning rate.
+- Teacher, students and fusion are trained together. The public code trains one after the other,
+  and its fusion reads the raw features, so that distillation changes no prediction. Here the
+  fusion reads the features of teacher and students.
+- Graphs join the utterances of a dialogue. In the public code they join those of a batch of random
+  utterances, and features are aligned across that batch and normalised over it. Here features are
+  not aligned, and layers are normalised, so that predictions do not depend on the batch.
+- All layers of the graph encoders are `hidden` wide, after a linear layer; in the public code, up
+  to 1024. Its mean of three linear classifiers is one linear layer.
+- The mixture of experts is on, as in the paper; the released settings turn it off. They also turn
+  off the contrastive loss, which is left out.
+- The public code augments features, clips gradients, averages weights over steps, has a learning
+  rate per part and schedules it. Here the project's training loop does none of these.
 """
 
 from dataclasses import dataclass
@@ -249,7 +251,7 @@ class Experts(nn.Module):
     def forward(self, x: Float[Tensor, "utterance inputs"]) -> Float[Tensor, "utterance outputs"]:
         score = self.route(x)
         best, which = score.topk(min(ROUTED, score.shape[1]))
-        share = torch.zeros_like(score).scatter(1, which, best.softmax(-1))
+        share = torch.zeros_like(score).scatter(1, which, best.softmax(-1).to(score.dtype))
         answer = self.norm(self.expert(x.expand(score.shape[1], *x.shape)))
         return torch.einsum("ne,enf->nf", share, self.dropout(gelu(answer)))
 
