@@ -12,6 +12,8 @@ MODELS: dict[str, str] = {
     "MMGCN": "mlsan.model.baselines.mmgcn:MMGCN",
     "COGMEN": "mlsan.model.baselines.cogmen:COGMEN",
     "M2FNet": "mlsan.model.baselines.m2fnet:M2FNet",
+    "SDT": "mlsan.model.baselines.sdt:SDT",
+    "Li et al.": "mlsan.model.baselines.li:Li",
     "MultiEMO": "mlsan.model.multiemo:MultiEMO",
     "ML-SAN": "mlsan.model.mlsan:MLSAN",
 }

@@ -10,7 +10,7 @@ from mlsan.vocabulary import Benchmark
 
 # Table 11: each model, and the system that has it with ML-SAN's three parts.
 WITH_SPEAKER: dict[str, str] = {
-    **{base: f"{base} + speaker" for base in ("DialogueRNN", "MMGCN")},
+    **{base: f"{base} + speaker" for base in ("BC-LSTM", "DialogueRNN", "MMGCN", "SDT")},
     "MultiEMO": "ML-SAN",
 }
 # Fig. 10: the share of a dialogue's modalities that is absent in training.

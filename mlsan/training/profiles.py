@@ -25,7 +25,12 @@ class Scale(Frozen):
 
 _NARROW = {"d": 64, "feedforward": 128, "classifier": 64, "hidden": 64, "layers": 1}
 _NARROW |= {"speaker_dim": 16}
-_SHALLOW = {"MMGCN": {"layers": 4}, "M2FNet": {"fusions": 2}}
+_SHALLOW = {
+    "MMGCN": {"layers": 4},
+    "M2FNet": {"fusions": 2},
+    "SDT": {"heads": 4},
+    "Li et al.": {"d": 32, "heads": 4, "feedforward": 64, "depth": 1},
+}
 # nEMO has 88 features and about 3,000 training utterances: one size for profiles small and paper.
 _VOICES = {"d": 64, "feedforward": 128, "classifier": 64, "layers": 1, "speaker_dim": 16}
 # Sessions have no story that could be read backwards: on dev one direction is as good or better.

@@ -38,6 +38,8 @@ BASELINE_TRAINING: dict[str, object] = {"emotion": "cross-entropy", "plateau_pat
 _INVERSE = tuple(
     1 / share for share in (0.086747, 0.144406, 0.227883, 0.160585, 0.127711, 0.252668)
 )
+# MELD's training utterances: neutral, surprise, fear, sadness, joy, disgust, anger.
+_INVERSE_MELD = tuple(9989 / count for count in (4710, 1205, 268, 683, 1743, 271, 1109))
 PUBLISHED: dict[str, dict[Benchmark, dict[str, object]]] = {
     "BC-LSTM": dict.fromkeys(
         ("MELD", "IEMOCAP"),
@@ -77,6 +79,20 @@ PUBLISHED: dict[str, dict[Benchmark, dict[str, object]]] = {
         {"d": 512, "layers": 6, "hidden": 512, "dropout": 0.4}
         | {"lr": 5e-5, "weight_decay": 1e-5, "batch": 32, "epochs": 100},
     ),
+    "SDT": {
+        "MELD": {"d": 1024, "heads": 8, "dropout": 0.5, "temperature": 8.0, "trained_gates": False}
+        | {"lr": 5e-6, "weight_decay": 1e-5, "batch": 8, "epochs": 50},
+        "IEMOCAP": {"d": 1024, "heads": 8, "dropout": 0.5, "temperature": 1.0}
+        | {"class_weight": _INVERSE}
+        | {"lr": 1e-4, "weight_decay": 1e-5, "batch": 16, "epochs": 150},
+    },
+    # Released for MELD alone. A step has 32 utterances: about 4 dialogues of MELD, 1 of IEMOCAP.
+    "Li et al.": {
+        benchmark: {"hidden": 256, "depth": 3, "d": 256, "heads": 8, "layers": 3}
+        | {"feedforward": 1024, "dropout": 0.15, "class_weight": weight}
+        | {"lr": 1.5e-5, "weight_decay": 1e-4, "batch": batch, "epochs": 30}
+        for benchmark, weight, batch in (("MELD", _INVERSE_MELD, 4), ("IEMOCAP", _INVERSE, 1))
+    },
 }
 
 # The share of a dialogue's speakers whom ML-SAN trains as strangers. nEMO's dev prefers fewer where

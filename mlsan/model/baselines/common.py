@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mlsan.corpus.types import Batch
 from mlsan.model.interface import EmotionModel, ModelSettings, Output, Sizes
+from mlsan.vocabulary import Modality
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,32 @@ class Turns:
     ) -> Shaped[Tensor, "utterance feature"]:
         """The utterances, dialogue after dialogue (the order of `pack`)."""
         return x.flatten(0, 1).index_select(0, self.present)
+
+    def grid(
+        self, x: Shaped[Tensor, "utterance feature"]
+    ) -> Shaped[Tensor, "dialogue turn feature"]:
+        """The utterances in their cells, 0 on padding: the inverse of `rows`."""
+        cells = x.new_zeros(self.mask.numel(), x.shape[1])
+        return cells.index_copy(0, self.present, x).unflatten(0, self.mask.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledOutput(Output):
+    """An output for a model whose own losses need the labels (`EmotionModel.total_loss`)."""
+
+    label: Int[Tensor, "utterance"]
+    single: dict[Modality, Float[Tensor, "utterance class"]]
+    """Logits of each modality's own classifier."""
+
+
+class Dropout(nn.Dropout):
+    """Dropout from uniform numbers, which a CPU draws much faster than PyTorch's Bernoulli ones."""
+
+    def forward(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        if not self.training or self.p == 0:
+            return x
+        kept = torch.rand(x.shape, device=x.device) >= self.p
+        return x * kept.to(x.dtype).div_(1 - self.p)
 
 
 class BiLSTM(nn.Module):
