@@ -157,6 +157,8 @@ def _declared(name: str, kind: Kind, provenance: Provenance) -> Artifact:
 
 
 def _caption(artifact: Artifact, provenance: Provenance, note: str) -> str:
+    if not artifact.ours:
+        return " ".join(part for part in (artifact.caption, note.strip()) if part)
     *most, last = provenance.fingerprints
     corpora = f"{', '.join(most)} and {last}" if most else last
     origin = (

@@ -24,6 +24,8 @@ class Artifact:
     """What the corpora must have for it to be made: known true styles, named speakers, named test
     speakers whom training does not have, sessions of speakers who talk to nobody else, or nEMO's
     voices. nEMO's corpora have artifacts of their own and no others."""
+    ours: bool = True
+    """Whether its numbers come from the corpora, so that the caption names them."""
 
     def fits(self, offers: Container[Need]) -> bool:
         """Whether corpora that offer these needs have this artifact."""
