@@ -9,14 +9,19 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from scipy import stats
+from torch import nn
 
+from mlsan.corpus import Corpus
 from mlsan.corpus.simulate import Truth
 from mlsan.corpus.simulate.expression import STYLED
 from mlsan.evaluation.claims import NOTHING
 from mlsan.evaluation.counts import Counts, Score, dialogue_counts
 from mlsan.evaluation.resampling import Estimate, draws, percentiles, resampled_means
+from mlsan.training.loop import divided, enrolment_of
+from mlsan.training.settings import RunSettings
 
 
 def true_gains(truth: Truth) -> pd.DataFrame:
@@ -89,6 +94,18 @@ def signed_sum(parts: Sequence[Counts], signs: Sequence[float], score: Score) ->
     resampled = np.stack([resampled_means(table, score) for table in tables])
     ends = percentiles(np.tensordot(np.asarray(signs), resampled, 1))
     return Estimate(float(np.dot(signs, means)), *map(float, ends), len(common))
+
+
+@torch.no_grad()
+def mean_gates(run: RunSettings, corpus: Corpus, model: nn.Module) -> pd.DataFrame:
+    """Eq. 3's gate, mean over channels: one row per training speaker, a column per modality.
+
+    Raises ValueError for a model without a gate.
+    """
+    names = enrolment_of(run, divided(run, corpus)).code.names
+    known = torch.arange(1, len(names))
+    columns = {m: model.gate_weights(known, m).mean(dim=1).numpy() for m in model.modalities}
+    return pd.DataFrame(columns, index=pd.Index(names[1:], name="speaker"))
 
 
 def mean_correlation(
