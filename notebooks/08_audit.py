@@ -49,13 +49,7 @@ from mlsan.corpus.simulate import read_truth, simulated_folder, simulation
 from mlsan.evaluation import gathered, mean_over_seeds, score_predictions
 from mlsan.evaluation.audit import EMOBERTA_LIST, read_emoberta_list, text_audit
 from mlsan.evaluation.claims import NOTHING, implied_t, verdict
-from mlsan.evaluation.expressiveness import (
-    counts_of,
-    introverts,
-    mean_correlation,
-    mean_gates,
-    true_gains,
-)
+from mlsan.evaluation.expressiveness import mean_correlation, mean_gates, true_gains
 from mlsan.evaluation.neutrality import stage_probes
 from mlsan.evaluation.significance import t_needed
 from mlsan.report import use_style
@@ -256,14 +250,14 @@ for (name, system), found in gates.items():
     sides = [learned for _, learned in found if {"audio", "visual"} <= set(learned)]
     if not sides:
         continue
-    total = mean_over_seeds(np.array([(s["audio"] + s["visual"]).mean() for s in sides]))
+    largest = mean_over_seeds(np.array([(s["audio"] - s["visual"]).abs().max() for s in sides]))
     correlation = NOTHING
     if name in gains:
         balance = np.stack([(s["audio"] - s["visual"]).to_numpy() for s in sides])
         correlation = mean_correlation(
             balance, gains[name].loc[sides[0].index, "balance"].to_numpy()
         )
-    evidence += gate_evidence(name, system, total, correlation, by_speaker)
+    evidence += gate_evidence(name, system, largest, correlation, by_speaker)
     print(f"{name}, {system}: r = {correlation.value:.2f}, {len(sides[0])} speakers")
 
 # %% tags=["nbval-ignore-output"]
@@ -275,35 +269,34 @@ if shown:
             gap = learned["audio"] - learned["visual"]
             axis.plot(gains[name].loc[learned.index, "balance"], gap, ".", markersize=3, alpha=0.5)
         axis.set(
-            xlabel="true log-gain, voice − face", title=f"{study.corpora[name].name}, {system}"
+            xlabel="true gain, voice / face (log2)", title=f"{study.corpora[name].name}, {system}"
         )
     axes[0, 0].set_ylabel("gate, audio − visual")
 
 # %% [markdown]
 # ## Introverts and extroverts
 #
-# Fig. 1 of the paper: a global model takes an introvert's joy for neutral, and an extrovert's neutral for joy. Here the *strength* of a speaker is the mean log-gain in voice and face. The less expressive speakers, with half of the test utterances between them, are the introverts. For each half: how many emotional utterances are called neutral, and how many neutral ones emotional? The intervals are over seeds and dialogues; the speakers themselves are not resampled, and `sim-iemocap` has only eight. **Predict** both signs for MultiEMO.
+# Fig. 1 of the paper: a global model takes an introvert's joy for neutral, and an extrovert's neutral for joy. Here the *strength* of a speaker is the mean gain in voice and face, in doublings. Two regressions over test speakers: how does the share of emotional utterances that are called neutral change with a speaker's strength, and how that of neutral utterances that are called emotional? Speakers count as often as they have utterances, and the interval is over seeds and speakers. **Predict** both signs for MultiEMO.
 
 # %% tags=["nbval-ignore-output"]
-rates = []
 for name, corpus in study.corpora.items():
-    quiet, loud = {}, {}
     emotions = list(study.emotions[name])
     neutral = emotions.index("neutral") if "neutral" in emotions else None
-    if name in gains:
-        spoken = [speaker for d in corpus.test for speaker in d.speaker]
-        shy = introverts(gains[name]["strength"], spoken)
-        others = set(spoken) - shy
-        wanted = ((BASE, study.predictions), (AS_PRINTED, study.predictions), (FULL, enrolled))
-        for system, read in wanted:
-            rows = done["main"].query("benchmark == @name and system == @system") if main else ()
-            if len(rows):
-                tables = {seed: read(key) for seed, key in rows[["seed", "run"]].to_numpy()}
-                label = ENROLLED if system == FULL else system
-                quiet[label] = counts_of(tables, len(emotions), shy)
-                loud[label] = counts_of(tables, len(emotions), others)
-        print(f"{corpus.name}: {len(shy)} introverts, {len(others)} extroverts among test speakers")
-    evidence += expression_evidence(name, quiet, loud, neutral)
+    tables = {}
+    for system, label, read in (
+        (BASE, BASE, study.predictions),
+        (AS_PRINTED, AS_PRINTED, study.predictions),
+        (FULL, ENROLLED, enrolled),
+    ):
+        rows = done["main"].query("benchmark == @name and system == @system") if main else ()
+        if len(rows) and name in gains:
+            tables[label] = {seed: read(key) for seed, key in rows[["seed", "run"]].to_numpy()}
+    strength = gains[name]["strength"] if name in gains else None
+    evidence += expression_evidence(name, tables, strength, neutral)
+    if strength is not None:
+        spoken = sorted({speaker for d in corpus.test for speaker in d.speaker})
+        weakest, strongest = 2 ** strength.loc[spoken].agg(["min", "max"])
+        print(f"{corpus.name}: gains of {len(spoken)} speakers, {weakest:.2f} to {strongest:.2f}")
 
 # %% [markdown]
 # ## Table 12: the ledger

@@ -1,16 +1,16 @@
 """Speakers' true expressiveness, and what models make of it. Only a simulation knows it.
 
-A simulated speaker shows gain * z + shift in voice and face. The gain says how strongly: speakers
-below the middle are introverts, those above it extroverts, and some show more in the voice than in
-the face.
+A simulated speaker shows gain * z + shift in voice and face. The gain says how strongly: introverts
+have low ones and extroverts high ones, and some show more in the voice than in the face.
+Intervals are over seeds and speakers: other people are drawn, with all of their utterances.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from scipy import stats
 from torch import nn
 
@@ -18,14 +18,13 @@ from mlsan.corpus import Corpus
 from mlsan.corpus.simulate import Truth
 from mlsan.corpus.simulate.expression import STYLED
 from mlsan.evaluation.claims import NOTHING
-from mlsan.evaluation.counts import Counts, Score, dialogue_counts
-from mlsan.evaluation.resampling import Estimate, draws, percentiles, resampled_means
+from mlsan.evaluation.resampling import Estimate, draws, percentiles
 from mlsan.training.loop import divided, enrolment_of
 from mlsan.training.settings import RunSettings
 
 
 def true_gains(truth: Truth) -> pd.DataFrame:
-    """Each speaker's mean log-gain in voice and face, indexed by name.
+    """Each speaker's mean gain in voice and face in doublings (log2), indexed by name.
 
     A channel counts as much as it shows of the emotions: by the mean square of their prototypes.
     Columns: audio, visual, `strength` (their mean) and `balance` (audio minus visual).
@@ -34,66 +33,31 @@ def true_gains(truth: Truth) -> pd.DataFrame:
     for modality in STYLED:
         shown = truth.expression[modality]
         weights = np.square(shown.prototype).mean(axis=0)
-        columns[modality] = np.average(np.log(shown.gain), axis=1, weights=weights)
+        columns[modality] = np.average(np.log2(shown.gain), axis=1, weights=weights)
     table = pd.DataFrame(columns, index=pd.Index(truth.name, name="speaker"))
     table["strength"] = table[list(STYLED)].mean(axis=1)
     table["balance"] = table["audio"] - table["visual"]
     return table
 
 
-def introverts(strength: pd.Series, speaker: Sequence[str]) -> set[str]:
-    """The less expressive speakers: those with about half of the utterances between them.
+def confusions(
+    predictions: Mapping[int, pd.DataFrame], neutral: int, emotional: bool
+) -> tuple[pd.DataFrame, pd.Series]:
+    """How often each test speaker's utterances are confused with neutral, and of how many.
 
-    `strength` is by speaker, `speaker` names that of each utterance. The speaker in the middle is
-    an introvert if more than half of their utterances lie below it.
+    `predictions` are tables of a system's runs by seed. With `emotional` it is the percent of a
+    speaker's emotional utterances that are predicted to be neutral; without, the percent of neutral
+    ones that are predicted to be emotional. The first table has one row per speaker who has any
+    such utterance and one column per seed, the second their number of such utterances.
     """
-    spoken = pd.Series(list(speaker)).value_counts()
-    order = strength.loc[list(spoken.index)].sort_values().index
-    middle = (spoken[order].cumsum() - spoken[order] / 2) / spoken.sum()
-    return set(order[(middle < 0.5).to_numpy()])
-
-
-def counts_of(
-    predictions: Mapping[int, pd.DataFrame], classes: int, speakers: Collection[str]
-) -> Counts:
-    """The counts of test utterances of some speakers; all dialogues stay, to be resampled alike."""
-    marked = {
-        seed: frame.assign(seen=frame["speaker"].isin(list(speakers)))
-        for seed, frame in predictions.items()
-    }
-    return dialogue_counts(marked, classes, seen=True)
-
-
-def called_neutral(counts: np.ndarray, neutral: int) -> np.ndarray:
-    """Percent of the emotional utterances that are predicted to be neutral."""
-    emotional = np.delete(counts, neutral, axis=-2)
-    with np.errstate(invalid="ignore"):
-        return 100 * emotional[..., neutral].sum(-1) / emotional.sum((-2, -1))
-
-
-def called_emotional(counts: np.ndarray, neutral: int) -> np.ndarray:
-    """Percent of the neutral utterances that are predicted to be emotional."""
-    row = counts[..., neutral, :]
-    with np.errstate(invalid="ignore"):
-        return 100 * (1 - row[..., neutral] / row.sum(-1))
-
-
-def signed_sum(parts: Sequence[Counts], signs: Sequence[float], score: Score) -> Estimate:
-    """The sum of the parts' mean scores times their signs, over common seeds, with its interval.
-
-    The parts may be different utterances, but of the same dialogues: all are resampled with the
-    same seeds and dialogues. NaN without common seeds. Raises ValueError for other dialogues.
-    """
-    if len({part.dialogues for part in parts}) > 1:
-        raise ValueError("the parts come from different dialogues")
-    common = sorted(set.intersection(*(set(part.seeds) for part in parts)))
-    if not common:
-        return NOTHING
-    tables = [part.table[[part.seeds.index(seed) for seed in common]] for part in parts]
-    means = [score(table.sum(axis=1)).mean() for table in tables]
-    resampled = np.stack([resampled_means(table, score) for table in tables])
-    ends = percentiles(np.tensordot(np.asarray(signs), resampled, 1))
-    return Estimate(float(np.dot(signs, means)), *map(float, ends), len(common))
+    rates, utterances = {}, pd.Series(dtype=int)
+    for seed, frame in predictions.items():
+        test = frame[(frame["split"] == "test") & (frame["speaker"] != "")]
+        asked = test[(test["label"] != neutral) == emotional]
+        confused = (asked["predicted"] == neutral) == emotional
+        by_speaker = confused.groupby(asked["speaker"])
+        rates[seed], utterances = 100 * by_speaker.mean(), by_speaker.size()
+    return pd.DataFrame(rates), utterances
 
 
 @torch.no_grad()
@@ -111,33 +75,69 @@ def mean_gates(run: RunSettings, corpus: Corpus, model: nn.Module) -> pd.DataFra
 def mean_correlation(
     learned: Float[np.ndarray, "seed speaker"], true: Float[np.ndarray, "speaker"]
 ) -> Estimate:
-    """Pearson's r over speakers, mean over seeds; its interval is over seeds and speakers.
+    """Pearson's r over speakers, mean over seeds, with its interval.
 
     NaN for fewer than three speakers, or where either does not vary.
     """
-    seeds, speakers = learned.shape
-    if speakers < 3 or not seeds or np.ptp(true) == 0 or (np.ptp(learned, axis=1) == 0).any():
-        return NOTHING._replace(seeds=seeds)
-    drawn = draws(seeds, speakers)  # speakers are drawn as dialogues are elsewhere
-    value = float(_correlations(np.ones((1, speakers)), learned, true).mean())
-    by_seed = _correlations(drawn.dialogue.astype(float), learned, true)
-    weights = drawn.seed / drawn.seed.sum(axis=1, keepdims=True)
-    return Estimate(value, *map(float, percentiles((weights * by_seed).sum(axis=1))), seeds)
+    if (np.ptp(learned, axis=1) == 0).any():
+        return NOTHING._replace(seeds=len(learned))
+    y = stats.zscore(learned, axis=1)
+
+    def correlation(weights: np.ndarray) -> np.ndarray:
+        xx, xy, yy = _moments(weights, stats.zscore(true), y)
+        product = xx[:, None] * yy
+        return np.clip(xy / np.sqrt(np.where(product > 1e-9, product, np.nan)), -1, 1)
+
+    return _over_speakers(correlation, y, true)
 
 
-def _correlations(
-    weights: Float[np.ndarray, "resample speaker"],
-    learned: Float[np.ndarray, "seed speaker"],
+def mean_slope(
+    values: Float[np.ndarray, "seed speaker"],
     true: Float[np.ndarray, "speaker"],
-) -> Float[np.ndarray, "resample seed"]:
-    """Weighted correlations of each seed's values with the true ones.
+    utterances: Num[np.ndarray, "speaker"],
+) -> Estimate:
+    """By how much values change per unit of `true`: weighted least squares, mean over seeds.
 
-    NaN where the drawn speakers do not differ.
+    Speakers count as often as they have utterances. NaN for fewer than three speakers, or where
+    `true` does not vary. Slopes are linear in the values: that of a difference is their difference.
     """
+
+    def slope(weights: np.ndarray) -> np.ndarray:
+        xx, xy, _ = _moments(weights * utterances, true - true.mean(), values)
+        return xy / np.where(xx > 1e-9, xx, np.nan)[:, None]
+
+    return _over_speakers(slope, values, true)
+
+
+def _over_speakers(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    values: Float[np.ndarray, "seed speaker"],
+    true: Float[np.ndarray, "speaker"],
+) -> Estimate:
+    """A statistic of weighted speakers, one per seed, over resamples of seeds and speakers.
+
+    `statistic` takes [resample, speaker] weights and returns [resample, seed].
+    """
+    seeds, speakers = values.shape
+    if speakers < 3 or not seeds or np.ptp(true) == 0:
+        return NOTHING._replace(seeds=seeds)
+    value = float(statistic(np.ones((1, speakers))).mean())
+    drawn = draws(seeds, speakers)  # speakers are drawn as dialogues are elsewhere
+    seed_weights = drawn.seed / drawn.seed.sum(axis=1, keepdims=True)
+    resampled = (seed_weights * statistic(drawn.dialogue.astype(float))).sum(axis=1)
+    return Estimate(value, *map(float, percentiles(resampled)), seeds)
+
+
+def _moments(
+    weights: Float[np.ndarray, "resample speaker"],
+    x: Float[np.ndarray, "speaker"],
+    y: Float[np.ndarray, "seed speaker"],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weighted variance of x [resample], covariance and variance of y [resample, seed]."""
     weights = weights / weights.sum(axis=1, keepdims=True)
-    x = stats.zscore(learned, axis=1)
-    y = stats.zscore(true)
-    mean_x, mean_y = weights @ x.T, (weights @ y)[:, None]
-    both = weights @ (x * y).T - mean_x * mean_y
-    spread = (weights @ (x**2).T - mean_x**2) * ((weights @ y**2)[:, None] - mean_y**2)
-    return both / np.sqrt(np.where(spread > 1e-9, spread, np.nan))
+    mean_x, mean_y = weights @ x, weights @ y.T
+    return (
+        weights @ x**2 - mean_x**2,
+        weights @ (x * y).T - mean_x[:, None] * mean_y,
+        weights @ (y**2).T - mean_y**2,
+    )

@@ -77,7 +77,7 @@ TABLE12 = Artifact(
     "the number and its 95 % interval. A claim holds if the whole interval lies where the claim "
     "says, does not hold if none of it does, and is undecided otherwise. Intervals are over seeds "
     "and test dialogues, those of speaker probes and standard deviations over seeds, and those of "
-    "correlations over seeds and speakers. Best and worst settings are chosen by their mean on "
+    "correlations and slopes over seeds and speakers. Best and worst settings are chosen by their mean on "
     "test, which widens their distance.",
 )
 
@@ -121,7 +121,7 @@ def _paper_cell(rows: pd.DataFrame) -> str:
 
 def _evidence_cell(row: pd.Series) -> str:
     if not np.isfinite(row["value"]):
-        return row["verdict"]
+        return row["verdict"] + (f" ({row['against']})" if row["against"] else "")
     text = f"{row['verdict']}: {row['value']:.2f}"
     if row["value_low"] != row["value_high"]:
         text += f" [{row['value_low']:.2f}, {row['value_high']:.2f}]".replace("inf", "∞")
