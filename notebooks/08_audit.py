@@ -288,7 +288,8 @@ for name, corpus in study.corpora.items():
         (AS_PRINTED, AS_PRINTED, study.predictions),
         (FULL, ENROLLED, enrolled),
     ):
-        rows = done["main"].query("benchmark == @name and system == @system") if main else ()
+        rows = done["main"]
+        rows = rows[(rows["benchmark"] == name) & (rows["system"] == system)] if main else rows
         if len(rows) and name in gains:
             tables[label] = {seed: read(key) for seed, key in rows[["seed", "run"]].to_numpy()}
     strength = gains[name]["strength"] if name in gains else None

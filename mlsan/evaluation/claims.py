@@ -20,7 +20,7 @@ def verdict(found: Estimate, low: float = 0.0, high: float = np.inf) -> Verdict:
     """
     if not np.isfinite(found.value):
         return "cannot be tested here"
-    if found.low > low and found.high < high:
+    if (found.low > low or low == -np.inf) and (found.high < high or high == np.inf):
         return "holds"
     if found.high <= low or found.low >= high:
         return "does not hold"

@@ -77,8 +77,8 @@ TABLE12 = Artifact(
     "the number and its 95 % interval. A claim holds if the whole interval lies where the claim "
     "says, does not hold if none of it does, and is undecided otherwise. Intervals are over seeds "
     "and test dialogues, those of speaker probes and standard deviations over seeds, and those of "
-    "correlations and slopes over seeds and speakers. Best and worst settings are chosen by their mean on "
-    "test, which widens their distance.",
+    "correlations and slopes over seeds and speakers. Best and worst settings are chosen by their "
+    "mean on test, which widens their distance.",
 )
 
 
