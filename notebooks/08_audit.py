@@ -146,13 +146,13 @@ exposure if exposure is None else exposure.round(1)
 # %% [markdown]
 # With 31 dialogues on one side, a difference of a few points is noise. Features that were computed without labels, such as those of `meld-text`, show how large the difference can be by chance.
 #
-# # The paper's claims
+# ## The paper's claims
 #
 # A claim is worth as much as the test that it could have failed. Here each claim of the paper is written as a statement about one number: where must the number lie if the claim holds? The verdict then follows by rule from the number's 95 % interval. The claim *holds* if the whole interval lies there, it *does not hold* if none of it does, and it is *undecided* otherwise. What our data cannot show *cannot be tested here*.
 #
 # On simulated corpora a verdict is about the *method*: does this model do such a thing on data with known speakers? It neither confirms nor refutes what the paper measured on MELD and IEMOCAP.
 #
-# ## What the printed numbers imply
+# ### What the printed numbers imply
 #
 # The paper reports paired t-tests with p < .01 from three runs, and prints means and standard deviations. The differences of paired runs are not printed, but their standard deviation lies between the difference and the sum of the two printed ones. **Predict:** does ML-SAN's gain on IEMOCAP, 73.28 ± 0.13 against 72.02 ± 0.07, allow p < .01?
 
@@ -168,7 +168,7 @@ for benchmark in BENCHMARKS:
 # %% [markdown]
 # So the printed p is arithmetically possible. What is unusual is the spread: deviations of .04 to .13 points over three runs. Table 12 compares this with ours.
 #
-# ## Evidence from the finished runs
+# ### Evidence from the finished runs
 #
 # The same counts, intervals and enrolment as in the tables and figures that Table 12 links to.
 
@@ -204,7 +204,7 @@ for benchmark, lams in counted("lambda", enrolled, "lam").items():
 print(len(evidence), "pieces of evidence from scores")
 
 # %% [markdown]
-# ## Is the speaker gone?
+# ### Is the speaker gone?
 #
 # Two claims of the paper point in opposite directions: Fig. 5 is said to show *disentanglement* in $z$, emotion without identity; the auxiliary loss is said to *retain* the identity in the same $z$. A linear probe for the speaker decides between them, as in Fig. 9. We call a stage neutral if the probe stays within 5 points of chance. **Predict** which of the two claims holds.
 
@@ -227,7 +227,7 @@ for key, part in pd.concat(probes).groupby(["benchmark", "system"]) if probes el
     print(*key, {stage: round(float(found.value), 1) for stage, found in above.items()})
 
 # %% [markdown]
-# ## Does the gate know who shows what, and where?
+# ### Does the gate know who shows what, and where?
 #
 # "Some express emotions through their voice, while others do so through visual cues" (section 3.2): the gate is said to focus on the channels that are most informative for a speaker. A simulation knows the answer: each speaker's gains in voice and face. Their difference is the true *balance*. If the claim holds, the mean gate of audio minus that of visual rises with it from speaker to speaker. **Predict** the correlation, remembering that FiLM has already taken the gains out of the features.
 
@@ -274,9 +274,9 @@ if shown:
     axes[0, 0].set_ylabel("gate, audio − visual")
 
 # %% [markdown]
-# ## Introverts and extroverts
+# ### Introverts and extroverts
 #
-# Fig. 1 of the paper: a global model takes an introvert's joy for neutral, and an extrovert's neutral for joy. Here the *strength* of a speaker is the mean gain in voice and face, in doublings. Two regressions over test speakers: how does the share of emotional utterances that are called neutral change with a speaker's strength, and how that of neutral utterances that are called emotional? Speakers count as often as they have utterances, and the interval is over seeds and speakers. **Predict** both signs for MultiEMO.
+# Fig. 1 of the paper: a global model takes an introvert's joy for neutral, and an extrovert's neutral for joy. Here the *strength* of a speaker is the mean gain in voice and face (log2). Two regressions over test speakers: how does the share of emotional utterances that are called neutral change with a speaker's strength, and how does the share of neutral utterances that are called emotional? The slope is in points per standard deviation of strength. Speakers count as often as they have utterances, and the interval is over seeds and speakers. **Predict** both signs for MultiEMO.
 
 # %% tags=["nbval-ignore-output"]
 for name, corpus in study.corpora.items():
@@ -300,7 +300,7 @@ for name, corpus in study.corpora.items():
         print(f"{corpus.name}: gains of {len(spoken)} speakers, {weakest:.2f} to {strongest:.2f}")
 
 # %% [markdown]
-# ## Table 12: the ledger
+# ### Table 12: the ledger
 
 # %% tags=["nbval-ignore-output"]
 names = {name: corpus.name for name, corpus in study.corpora.items()}

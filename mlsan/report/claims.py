@@ -30,7 +30,7 @@ PRINTED = "the printed numbers"
 TESTED = (AS_PRINTED, FULL, ENROLLED)
 NEUTRAL_WITHIN = 5.0  # points of a speaker probe above chance that still count as neutral
 SCORE_WITHIN = 1.0  # points between a measured and a printed score that count as the same
-PER_DOUBLING = "points of utterances per doubling of the gain"
+PER_SD = "points of utterances per standard deviation of strength"
 INF = np.inf
 
 
@@ -169,17 +169,17 @@ CLAIMS: dict[str, Claim] = {
         "1, Fig. 1",
         low=-INF,
         high=0.0,
-        unit=PER_DOUBLING,
+        unit=PER_SD,
     ),
     "extroverts": Claim(
         "the more a speaker shows, the more of their neutral utterances are taken for emotional",
         "1, Fig. 1",
-        unit=PER_DOUBLING,
+        unit=PER_SD,
     ),
     "levelled": Claim(
         "introverts' emotions are missed less by ML-SAN: the slope is flatter than MultiEMO's",
         "1, Fig. 1",
-        unit=PER_DOUBLING,
+        unit=PER_SD,
     ),
 }
 
@@ -407,8 +407,10 @@ def expression_evidence(
 
 
 def _slope(rates: pd.DataFrame, utterances: pd.Series, strength: pd.Series) -> Estimate:
+    """The slope of the rates by strength, in units of its standard deviation over the speakers."""
+    known = strength.loc[rates.index]
     values = rates.to_numpy(dtype=float).T
-    return mean_slope(values, strength.loc[rates.index].to_numpy(), utterances.to_numpy())
+    return mean_slope(values, (known / known.std(ddof=0)).to_numpy(), utterances.to_numpy())
 
 
 def in_order(evidence: Iterable[Evidence]) -> list[Evidence]:

@@ -125,7 +125,7 @@ def _evidence_cell(row: pd.Series) -> str:
     text = f"{row['verdict']}: {row['value']:.2f}"
     if row["value_low"] != row["value_high"]:
         text += f" [{row['value_low']:.2f}, {row['value_high']:.2f}]".replace("inf", "∞")
-    return text.replace("-", "−") + (f" ({row['against']})" if row["against"] else "")
+    return text + (f" ({row['against']})" if row["against"] else "")
 
 
 def _link(claim: Claim) -> str:
@@ -156,6 +156,7 @@ def finding(data: pd.DataFrame, claim: str, tested: str = "") -> list[str]:
     rows = data[data["claim"] == claim]
     rows = rows[rows["tested"] == tested] if tested else rows
     return [
-        f"{row['corpus']}, {row['tested']}: {row['says']}. {_evidence_cell(row)} {row['unit']}."
+        f"{row['corpus']}, {row['tested']}: {row['says']}: {_evidence_cell(row)}"
+        + (f" {row['unit']}." if np.isfinite(row["value"]) else ".")
         for _, row in rows.iterrows()
     ]
