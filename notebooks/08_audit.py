@@ -67,6 +67,7 @@ from mlsan.report.nb08_audit import (
     by_exposure,
     claims_table,
     duplicates,
+    everywhere,
     finding,
     probe_and_models,
     verdicts,
@@ -316,7 +317,9 @@ assert (cells == 1).all()
 print("each claim has one verdict per corpus and tested system")
 
 # %% tags=["nbval-ignore-output"]
-verdicts(table12.data)
+display(verdicts(table12.data))
+lines = [f"- **{name}**: {'; '.join(s) or 'none'}." for name, s in everywhere(table12.data).items()]
+display(Markdown("On all corpora and tested systems alike:\n\n" + "\n".join(lines)))
 
 # %% [markdown]
 # The two claims that had not been tested so far:
@@ -341,14 +344,12 @@ display(Markdown("\n".join(f"- {line}" for line in lines)))
 #
 # 1. Fit the probe on audio and on visual features instead of text. Which modality would you drop first?
 # 2. Leave the repeated test utterances out of Table 1. Does the ranking of the systems change?
-# 3. How many dialogues would the smaller side need for a difference of 3 points to be significant? Draw 31 of the 280 at random, a thousand times.
-# 4. If the paper's standard deviations divide by 3 instead of 2, what is the least t on IEMOCAP?
+# 3. If the paper's standard deviations divide by 3 instead of 2, what is the least t on IEMOCAP?
 #
 # <details><summary>Solutions</summary>
 #
 # 1. `emotion_probe(corpus, ("audio",))` of `mlsan.evaluation.heterogeneity`; compare it with `("visual",)`.
 # 2. `study.result(run).predictions` has one row per test utterance in the order of the audit: keep those where `audit["duplicate"]` is false and score them with `mlsan.evaluation.score_predictions`.
-# 3. The standard deviation of the thousand scores is the effect of chance on 31 dialogues; it falls with the square root of their number.
-# 4. Sample deviations are larger by $\sqrt{3/2}$, so t is smaller by as much: 10.9 becomes 8.9, and p < .01 is no longer certain.
+# 3. Sample deviations are then larger by $\sqrt{3/2}$ than the printed ones, so t is smaller by as much: 10.9 becomes 8.9, and p < .01 is no longer certain.
 #
 # </details>

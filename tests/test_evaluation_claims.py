@@ -34,7 +34,7 @@ from mlsan.report.claims import (
     probe_evidence,
     table1_evidence,
 )
-from mlsan.report.nb08_audit import claims_table, finding, verdicts
+from mlsan.report.nb08_audit import claims_table, everywhere, finding, verdicts
 from mlsan.report.tables import BASE, ENROLLED, FULL
 from mlsan.study import NOTEBOOKS
 from mlsan.training import AS_PRINTED, CELLS, run_settings
@@ -232,6 +232,7 @@ def test_table_1_is_judged_system_by_system():
     assert of(found, "scores").verdict == "cannot be tested here"
     assert of(found, "p", FULL).verdict == "holds"
     assert of(found, "p", AS_PRINTED).verdict == "does not hold"
+    assert of(found, "p", FULL).found.value > of(found, "p", FULL).low == pytest.approx(t_needed(5))
     assert of(found, "spread", FULL).verdict == "does not hold"
     assert of(found, "t").tested == PRINTED
     real = table1_evidence("MELD", systems, same_features=True)
@@ -335,6 +336,10 @@ def test_verdicts_are_counted_and_stated():
     table = verdicts(data)
     assert table.to_numpy().sum() == len(data)
     assert table.loc[("sim-meld", PRINTED), "holds"] == 1
+    common = everywhere(data)
+    assert CLAIMS["t"].says in common["holds"]
+    assert CLAIMS["better"].says in common["mixed"]
+    assert sum(map(len, common.values())) == data["claim"].nunique()
     (line,) = finding(data, "swing")
     assert line.startswith("sim-meld, ML-SAN: for some speaker voice and face")
     assert line.endswith("does not hold: 0.15 [0.10, 0.20] largest difference of mean gates.")

@@ -151,6 +151,15 @@ def verdicts(data: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def everywhere(data: pd.DataFrame) -> dict[str, list[str]]:
+    """The claims by their verdict where it is the same on all corpora and systems; else "mixed"."""
+    found: dict[str, list[str]] = {name: [] for name in (*get_args(Verdict), "mixed")}
+    for _, part in data.groupby("claim", sort=False):
+        one = part["verdict"].unique()
+        found[one[0] if len(one) == 1 else "mixed"].append(part["says"].iloc[0])
+    return found
+
+
 def finding(data: pd.DataFrame, claim: str, tested: str = "") -> list[str]:
     """A claim's verdicts as sentences, one per corpus and system (or the one `tested`)."""
     rows = data[data["claim"] == claim]
