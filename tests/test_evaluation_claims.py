@@ -275,6 +275,7 @@ def test_lambda_matters_where_the_best_is_far_from_the_worst():
     steep = flat | {0.5: counts(0.2, 1)}
     assert of(lambda_evidence("MELD", steep), "lambda").verdict == "does not hold"
     assert lambda_evidence("mine", flat) == []
+    assert lambda_evidence("MELD", {lam: flat[lam] for lam in (0.0, 0.5)}) == []
 
 
 def test_rare_emotions_are_those_with_least_utterances():

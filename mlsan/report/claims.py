@@ -308,9 +308,10 @@ def ablation_evidence(benchmark: Benchmark, systems: Mapping[str, Counts]) -> li
 
 def lambda_evidence(benchmark: Benchmark, lams: Mapping[float, Counts]) -> list[Evidence]:
     """Section 4.5: how much lambda matters. `lams` are runs `gathered` by lam, without lambda 0."""
-    if benchmark not in BENCHMARKS:
+    finished = {lam: counts for lam, counts in lams.items() if lam > 0 and counts.seeds}
+    if benchmark not in BENCHMARKS or len(finished) < 2:
         return []
-    means = {lam: counts.mean_and_sd()["wf1_mean"] for lam, counts in lams.items() if lam > 0}
+    means = {lam: counts.mean_and_sd()["wf1_mean"] for lam, counts in finished.items()}
     best, worst = (choose(means, key=means.__getitem__) for choose in (max, min))
     spread = difference(lams[best], lams[worst])
     gain = gain_in_paper(benchmark)
