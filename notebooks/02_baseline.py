@@ -15,7 +15,7 @@
 #
 # **Question.** What does ML-SAN build on, and what does this baseline score when the epoch is selected on dev?
 #
-# **Produces.** MultiEMO's measured row of Table 1 (`table1_main`, which notebook 3 completes).
+# **Produces.** MultiEMO's measured row of Table 1 (`table1_main`, which notebook 3 completes); Table 9, the literature (`table9_literature`).
 #
 # **Needs.** The corpus of notebook 1. Trains MultiEMO with all seeds, or reuses finished runs.
 #
@@ -47,7 +47,7 @@ from mlsan.model import build_model
 from mlsan.model.interface import Sizes
 from mlsan.model.losses import class_weights, soft_hgr, swfc
 from mlsan.report import SYSTEM, use_style
-from mlsan.report.nb02_baseline import main_table
+from mlsan.report.nb02_baseline import literature_table, main_table, selection_text
 from mlsan.training import run_settings
 
 use_style()
@@ -190,6 +190,20 @@ measured = table1.data.loc[table1.data["system"] == "MultiEMO", "ours"]
 print("MultiEMO:", set(measured), "- UniMSE and the original MultiEMO:", set(quoted))
 
 # %% [markdown]
+# ## What the literature reports
+#
+# Table 1 of the paper lists few of the systems that report weighted F1 on these two corpora. Table 9 lists those that a reader will meet beside ML-SAN, with the numbers of their own papers where we could read them. **Predict:** how many of them chose the reported epoch on dev?
+
+# %%
+table9 = literature_table()
+display(Markdown(study.save_table(table9, "table9_literature")))
+
+# %%
+print(selection_text(table9.data))
+
+# %% [markdown]
+# Do not read a ranking from this table. Features, splits, encoders and the choice of the epoch differ from row to row, and the best test epoch is worth as much as many of the differences between rows. A large language model that reads the words is another kind of system than a model of utterance features.
+#
 # ## What we learned
 #
 # - MultiEMO consists of context by DialogueRNN, cross-attention between modalities, and three losses.

@@ -8,6 +8,7 @@ says when it was made.
 import io
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -27,6 +28,7 @@ from mlsan.report import (
     nb05_sensitivity,
     nb06_qualitative,
     nb07_beyond,
+    nb08_audit,
     nb09_voices,
 )
 from mlsan.report.declaration import Artifact, Kind
@@ -42,6 +44,7 @@ MODULES = (
     nb05_sensitivity,
     nb06_qualitative,
     nb07_beyond,
+    nb08_audit,
     nb09_voices,
 )
 ARTIFACTS: dict[str, Artifact] = {
@@ -166,7 +169,9 @@ def _caption(artifact: Artifact, provenance: Provenance, note: str) -> str:
         if provenance.simulated
         else f"On {corpora}, profile {provenance.profile}."
     )
-    parts = (artifact.caption, note.strip(), artifact.origin or origin)
+    if artifact.origin is not None:
+        origin = artifact.origin
+    parts = (artifact.caption, note.strip(), origin)
     return " ".join(part for part in parts if part)
 
 
@@ -234,11 +239,21 @@ def _markdown(shown: pd.DataFrame) -> str:
 
 # What LaTeX treats specially in captions, and the signs that its text fonts lack.
 _ESCAPES = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$"}
-_SIGNS = {"±": r"$\pm$", "Δ": r"$\Delta$", "λ": r"$\lambda$", "−": "$-$", "–": "--", "†": r"\dag{}"}
+_SIGNS = {
+    "±": r"$\pm$",
+    "Δ": r"$\Delta$",
+    "λ": r"$\lambda$",
+    "∞": r"$\infty$",
+    "−": "$-$",
+    "–": "--",
+    "†": r"\dag{}",
+}
+# A link in Markdown, of which LaTeX gets the text alone.
+_LINK = re.compile(r"\[([^\[\]]+)\]\([^()]+\)")
 
 
 def _latex(shown: pd.DataFrame, caption: str, name: str) -> str:
-    text = shown.to_latex(
+    text = shown.map(lambda cell: _LINK.sub(r"\1", cell)).to_latex(
         index=False,
         escape=True,
         caption=caption.translate(str.maketrans(_ESCAPES)),

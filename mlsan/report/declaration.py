@@ -24,8 +24,8 @@ class Artifact:
     """What the corpora must have for it to be made: known true styles, named speakers, named test
     speakers whom training does not have, sessions of speakers who talk to nobody else, or nEMO's
     voices. nEMO's corpora have artifacts of their own and no others."""
-    origin: str = ""
-    """Where its data come from, if not from the study's corpora: the caption's last sentence."""
+    origin: str | None = None
+    """Where its data come from, in place of the study's corpora: the caption's last sentence."""
 
     def fits(self, offers: Container[Need]) -> bool:
         """Whether corpora that offer these needs have this artifact."""

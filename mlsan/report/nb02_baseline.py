@@ -1,13 +1,13 @@
-"""Notebooks 2 and 3: every system's score beside the paper's (Table 1)."""
+"""Notebooks 2 and 3: our scores beside the paper's (Table 1), and the literature's (Table 9)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from mlsan.evaluation import Counts, mean_sd
 from mlsan.model import MODELS
-from mlsan.report import paper
+from mlsan.report import literature, paper
 from mlsan.report.declaration import Artifact
 from mlsan.report.tables import (
     BASE,
@@ -19,9 +19,10 @@ from mlsan.report.tables import (
     UNLABELLED,
     Table,
     means,
+    plus_minus,
     without_paper,
 )
-from mlsan.training import AS_PRINTED, VARIANTS
+from mlsan.training import AS_PRINTED, SYSTEMS, VARIANTS
 from mlsan.vocabulary import BENCHMARKS, Benchmark
 
 BY = ["corpus", "benchmark", "system", "speaker"]
@@ -123,3 +124,84 @@ def _origin(rows: pd.DataFrame) -> str:
     text += ", speaker: " + ", ".join(kinds) if kinds else ""
     failed = measured["failed"].sum()
     return text + (f", {failed} failed" if failed else "")
+
+
+TABLE9 = Artifact(
+    "table9_literature",
+    ("02_baseline",),
+    "Table 9",
+    "What the literature reports: weighted F1 (points) of published systems on MELD and on IEMOCAP "
+    "(in brackets the number of its emotions; Li et al.'s six are our reading), on which split the "
+    "reported epoch was chosen where that is known, and whether this project measures the system. "
+    "Splits, features and numbers of runs differ between rows. Systems that report accuracy alone "
+    "are left out, except those that this project measures. No number here is ours.",
+    origin="",
+)
+
+
+def literature_table(
+    reported: Sequence[literature.Reported] = literature.SYSTEMS,
+    measured: Container[str] = SYSTEMS,
+) -> Table:
+    """Table 9: published systems with their own scores, by year.
+
+    `measured` holds the names of this project's systems. Where the ML-SAN paper's Table 1 prints
+    other numbers than the source, the source's cell gives them too.
+    """
+    rows = []
+    for system in sorted(reported, key=lambda system: system.year):
+        here = bool(system.system) and system.system in measured
+        row = {"system": system.name, "year": system.year, "inputs": system.inputs}
+        row |= {"chosen_on": system.chosen_on, "how": system.how, "source": system.source}
+        for column, name in LITERATURE_SCORES.items():
+            row[column] = system.reported.get(name, np.nan)
+        for benchmark in BENCHMARKS:
+            printed = system.in_table1.get(benchmark, paper.Printed(np.nan))
+            row[f"table1_{benchmark.lower()}"] = printed.mean
+        row["measured"] = here
+        row["why_not"] = "" if here else system.why_not or "not implemented yet"
+        rows.append(row)
+    data = pd.DataFrame(rows)
+    shown = [
+        {
+            "system": f"{row['system']} ({row['year']})",
+            "input": row["inputs"],
+            "epoch chosen on": ": ".join(filter(None, (row["chosen_on"], row["how"]))) or "–",
+            "MELD": plus_minus(row["meld"], None),
+            "IEMOCAP": _iemocap_text(row),
+            "source": row["source"] + _other_numbers(row),
+            "measured here": "yes" if row["measured"] else "no",
+            "why not": row["why_not"] or "–",
+        }
+        for row in rows
+    ]
+    return Table(data, pd.DataFrame(shown))
+
+
+LITERATURE_SCORES = {"meld": "MELD", "iemocap": "IEMOCAP", "iemocap_4": literature.FOUR}
+
+
+def _iemocap_text(row: dict) -> str:
+    found = ((row["iemocap"], 6), (row["iemocap_4"], 4))
+    return ", ".join(f"{x:.2f} ({emotions})" for x, emotions in found if np.isfinite(x)) or "–"
+
+
+def _other_numbers(row: dict) -> str:
+    """The ML-SAN paper's numbers where they are others than the source's."""
+    pairs = {"MELD": "meld", "IEMOCAP": "iemocap"}
+    other = [
+        f"{row[f'table1_{column}']:.2f} on {name}"
+        for name, column in pairs.items()
+        if np.isfinite(row[f"table1_{column}"]) and row[column] != row[f"table1_{column}"]
+    ]
+    return f" ({literature.TABLE1} prints {' and '.join(other)})" if other else ""
+
+
+def selection_text(data: pd.DataFrame) -> str:
+    """How many systems of Table 9 chose their epoch on test, in a sentence."""
+    known = data[data["chosen_on"] != ""]
+    test = (known["chosen_on"] == "test").sum()
+    return (
+        f"Of {len(data)} systems, the choice of the epoch is known for {len(known)}; "
+        f"{test} of these chose it on the test set."
+    )

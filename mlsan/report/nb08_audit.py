@@ -1,10 +1,17 @@
-"""Notebook 8: how much of the scores the text features explain; shown, not saved."""
+"""Notebook 8: what the text features explain (shown, not saved), and the claims (Table 12)."""
+
+from collections.abc import Iterable, Mapping
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 
 from mlsan.evaluation import mean_sd, score_predictions
-from mlsan.report.tables import TEXT_PROBE
+from mlsan.evaluation.claims import Verdict
+from mlsan.report.claims import CLAIMS, Claim, Evidence, in_order
+from mlsan.report.declaration import Artifact
+from mlsan.report.tables import TEXT_PROBE, Table
+from mlsan.vocabulary import Benchmark
 
 
 def wf1(part: pd.DataFrame) -> float:
@@ -60,3 +67,105 @@ def by_exposure(audit: pd.DataFrame, seen: set[str]) -> pd.DataFrame:
             for name, part in rows.items()
         }
     ).T
+
+
+TABLE12 = Artifact(
+    "table12_claims",
+    ("08_audit",),
+    "Table 12",
+    "The claims of the ML-SAN paper (by section), what it prints, and our evidence: a verdict with "
+    "the number and its 95 % interval. A claim holds if the whole interval lies where the claim "
+    "says, does not hold if none of it does, and is undecided otherwise. Intervals are over seeds "
+    "and test dialogues, those of speaker probes and standard deviations over seeds, and those of "
+    "correlations and slopes over seeds and speakers. Best and worst settings are chosen by their "
+    "mean on test, which widens their distance.",
+)
+
+
+def claims_table(evidence: Iterable[Evidence], corpora: Mapping[Benchmark, str]) -> Table:
+    """Table 12: one row per claim and tested system, one column per corpus.
+
+    `corpora` has the name of each benchmark's corpus. The data have one row per evidence: claim,
+    says, where, tested, benchmark, corpus, paper, value, low, high, seeds, unit, against, verdict,
+    notebook, artifact.
+    """
+    rows = []
+    for one in in_order(evidence):
+        claim = CLAIMS[one.claim]
+        row = {"claim": one.claim, "says": claim.says, "where": claim.where, "tested": one.tested}
+        row |= {"benchmark": one.benchmark, "corpus": corpora[one.benchmark], "paper": one.printed}
+        row |= {**one.found.columns("value"), "seeds": one.found.seeds, "unit": claim.unit}
+        row |= {"against": one.against, "verdict": one.verdict}
+        row["notebook"] = claim.shown.notebooks[-1] if claim.shown else TABLE12.notebooks[0]
+        rows.append(row | {"artifact": claim.shown.name if claim.shown else ""})
+    data = pd.DataFrame(rows)
+    shown = []
+    for (name, tested), part in data.groupby(["claim", "tested"], sort=False):
+        claim, by_corpus = CLAIMS[name], part.set_index("benchmark")
+        cells = {"claim": claim.says, "section": claim.where, "paper": _paper_cell(part)}
+        cells["tested"] = tested
+        for benchmark, corpus in corpora.items():
+            there = benchmark in by_corpus.index
+            cells[corpus] = _evidence_cell(by_corpus.loc[benchmark]) if there else "–"
+        shown.append(cells | {"see": _link(claim)})
+    return Table(data, pd.DataFrame(shown))
+
+
+def _paper_cell(rows: pd.DataFrame) -> str:
+    """What the paper prints: once if it is the same for all benchmarks."""
+    printed = rows.loc[rows["paper"] != "", ["benchmark", "paper"]]
+    if printed["paper"].nunique() < 2:
+        return next(iter(printed["paper"]), "–")
+    return "; ".join(f"{name}: {text}" for name, text in printed.to_numpy())
+
+
+def _evidence_cell(row: pd.Series) -> str:
+    if not np.isfinite(row["value"]):
+        return row["verdict"] + (f" ({row['against']})" if row["against"] else "")
+    text = f"{row['verdict']}: {row['value']:.2f}"
+    if row["value_low"] != row["value_high"]:
+        text += f" [{row['value_low']:.2f}, {row['value_high']:.2f}]".replace("inf", "∞")
+    return text + (f" ({row['against']})" if row["against"] else "")
+
+
+def _link(claim: Claim) -> str:
+    """A link to the table or figure and to its notebook, from the folder of the figures."""
+    if claim.shown is None:
+        return f"[notebook 8](../../notebooks/{TABLE12.notebooks[0]}.ipynb)"
+    notebook = claim.shown.notebooks[-1]
+    page = claim.shown.files[1]  # the Markdown of a table, the picture of a figure
+    number = notebook.partition("_")[0].lstrip("0")
+    return f"[{claim.shown.title}]({page}), [notebook {number}](../../notebooks/{notebook}.ipynb)"
+
+
+def verdicts(data: pd.DataFrame) -> pd.DataFrame:
+    """How many claims hold, do not hold, are undecided or cannot be tested, by corpus and system.
+
+    A claim that is tested on several systems counts once for each.
+    """
+    return (
+        data.groupby(["corpus", "tested", "verdict"], sort=False)
+        .size()
+        .unstack("verdict", fill_value=0)
+        .reindex(columns=get_args(Verdict), fill_value=0)
+    )
+
+
+def everywhere(data: pd.DataFrame) -> dict[str, list[str]]:
+    """The claims by their verdict where it is the same on all corpora and systems; else "mixed"."""
+    found: dict[str, list[str]] = {name: [] for name in (*get_args(Verdict), "mixed")}
+    for _, part in data.groupby("claim", sort=False):
+        one = part["verdict"].unique()
+        found[one[0] if len(one) == 1 else "mixed"].append(part["says"].iloc[0])
+    return found
+
+
+def finding(data: pd.DataFrame, claim: str, tested: str = "") -> list[str]:
+    """A claim's verdicts as sentences, one per corpus and system (or the one `tested`)."""
+    rows = data[data["claim"] == claim]
+    rows = rows[rows["tested"] == tested] if tested else rows
+    return [
+        f"{row['corpus']}, {row['tested']}: {row['says']}: {_evidence_cell(row)}"
+        + (f" {row['unit']}." if np.isfinite(row["value"]) else ".")
+        for _, row in rows.iterrows()
+    ]
