@@ -41,11 +41,11 @@ class M2FNet(EmotionModel):
     takes its place, and a single modality is not fused. The model ignores the speaker.
 
     The authors published no code. The layers are those that two public reimplementations have in
-    common (one of them for two modalities only); sizes and training settings are theirs where they
-    agree or only one states them, and ours otherwise. Further departures: features are projected
-    before the encoders, which fits features of any width; padding is masked everywhere;
-    attention weights have no dropout; the paper's feature extractors are left out, because the
-    features are given.
+    common, and so are the 8 heads. One of them gives d, `layers` and the batch size, the other
+    dropout, learning rate and epochs; `fusions` and the weight decay are ours. Both were written
+    for MELD. Further choices of ours: features are projected before the encoders, so that they may
+    have any width; padding is masked everywhere; attention weights have no dropout; no fusion
+    module shares weights. The paper's feature extractors are left out: the features are given.
     """
 
     Settings = M2FNetSettings
