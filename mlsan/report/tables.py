@@ -1,6 +1,6 @@
 """What the tables share: a pair of frames, and how numbers are written."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,27 @@ def without_paper(frame: pd.DataFrame, benchmarks: Iterable[Benchmark]) -> pd.Da
     if set(benchmarks) & set(BENCHMARKS):
         return frame
     return frame.drop(columns=[column for column in frame if column.startswith("paper")])
+
+
+def labelled(frame: pd.DataFrame, names: Mapping[Benchmark, str]) -> pd.DataFrame:
+    """The frame with a column `corpus` before `benchmark`: the name that readers are shown.
+
+    Simulated conversations are kept under the benchmark that they are modelled on, so that they
+    have its emotions, roles and settings. What is shown of them says sim-meld or sim-iemocap.
+    A frame without `benchmark`, or with `corpus`, comes back as it is.
+    """
+    if "benchmark" not in frame or "corpus" in frame:
+        return frame
+    found = frame.copy()
+    corpus = [names.get(benchmark, benchmark) for benchmark in frame["benchmark"]]
+    found.insert(found.columns.get_loc("benchmark"), "corpus", corpus)
+    return found
+
+
+def by_corpus(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each corpus and its name: its column `corpus`, or else `benchmark`."""
+    column = "corpus" if "corpus" in frame else "benchmark"
+    return iter(frame.groupby(column, sort=False))
 
 
 class Table(NamedTuple):
