@@ -17,9 +17,8 @@ from mlsan.report.tables import (
     change,
     estimate,
     means,
-    of_asked,
     p_text,
-    plus_minus,
+    score_text,
     without_paper,
 )
 from mlsan.vocabulary import BENCHMARKS, Benchmark
@@ -68,7 +67,7 @@ def ablation_table(
         }
         if benchmark in BENCHMARKS:
             delta = ["–" if pd.isna(d) else f"{d:+.2f}" for d in part["paper_delta"]]
-            shown |= {f"{benchmark} paper": means(part, "paper"), f"{benchmark} Δ paper": delta}
+            shown |= {f"{benchmark} paper": means(part, "paper"), f"{benchmark} paper Δ": delta}
     return Table(without_paper(data, benchmarks), pd.DataFrame(shown))
 
 
@@ -128,15 +127,20 @@ def factorial_table(
             parts.append(controls.assign(kind="control", reference=f"{FULL}, {default}"))
     data = adjusted(pd.concat(parts, ignore_index=True))
     data.insert(0, "kind", data.pop("kind"))
-    rows = data[["kind", "system"]].drop_duplicates()
-    rows = rows.sort_values("kind", kind="stable", key=lambda kind: kind.map(_KINDS.index))
-    shown = rows.reset_index(drop=True)
-    for benchmark, part in data.groupby("benchmark", sort=False):
-        found = rows.merge(part, "left").to_dict("records")
-        shown[f"{benchmark} W-F1"] = [_score_text(row) for row in found]
-        shown[f"{benchmark} Δ [95 %]"] = [_delta_text(row) for row in found]
-        shown[f"{benchmark} permutation p, Holm"] = [p_text(row["p_perm_holm"]) for row in found]
-    return Table(data, shown)
+    place = data["kind"].map(_KINDS.index) + len(_KINDS) * pd.factorize(data["benchmark"])[0]
+    data = data.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
+    shown = [
+        {
+            "benchmark": row["benchmark"],
+            "kind": row["kind"],
+            "system": row["system"],
+            "W-F1": score_text(row),
+            "Δ [95 %]": _delta_text(row),
+            "permutation p, Holm": p_text(row["p_perm_holm"]),
+        }
+        for row in data.to_dict("records")
+    ]
+    return Table(data, pd.DataFrame(shown))
 
 
 ALONE = "cell, strangers not enrolled"
@@ -155,13 +159,6 @@ def _default_speaker(benchmark: Benchmark, cells: Mapping[tuple, Counts]) -> str
     if missing:
         raise ValueError(f"{benchmark}: no runs of {', '.join(missing)}")
     return default
-
-
-def _score_text(row: dict) -> str:
-    text = plus_minus(row["wf1_mean"], row["wf1_sd"])
-    if text == "–" or row["seeds"] == row["asked"]:
-        return text
-    return f"{text} ({of_asked(int(row['seeds']), int(row['asked']))})"
 
 
 def _delta_text(row: dict) -> str:

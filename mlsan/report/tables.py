@@ -59,6 +59,14 @@ def plus_minus(mean: float, sd: float | None) -> str:
     return f"{mean:.2f}" + (f" ± {sd:.2f}" if sd is not None and np.isfinite(sd) else "")
 
 
+def score_text(row: dict) -> str:
+    """A row's weighted F1, `66.34 ± 0.04`, with `(2 of 3)` where runs are missing."""
+    text = plus_minus(row["wf1_mean"], row["wf1_sd"])
+    if text == "–" or row["seeds"] == row["asked"]:
+        return text
+    return f"{text} ({of_asked(int(row['seeds']), int(row['asked']))})"
+
+
 def means(part: pd.DataFrame, name: str) -> list[str]:
     """`plus_minus` of the columns `name`_mean and `name`_sd."""
     pairs = zip(part[f"{name}_mean"], part[f"{name}_sd"], strict=True)
