@@ -12,7 +12,13 @@ from torch import nn
 
 from mlsan.corpus import OPENERS, Corpus
 from mlsan.corpus.enrolment import Amount
-from mlsan.corpus.simulate import oracle_calibrated, simulated_folder, simulation
+from mlsan.corpus.simulate import (
+    Truth,
+    oracle_calibrated,
+    read_truth,
+    simulated_folder,
+    simulation,
+)
 from mlsan.evaluation import Stages, score_predictions, stages_of
 from mlsan.evaluation.enrolled import enrolled_predictions
 from mlsan.evaluation.heterogeneity import strangers
@@ -165,10 +171,16 @@ class Study:
 
         Raises ValueError for a real corpus.
         """
+        return oracle_calibrated(self._simulated(benchmark))
+
+    def truth(self, benchmark: Benchmark) -> Truth:
+        """The speakers' true styles. Raises ValueError for a real corpus."""
+        return read_truth(self._simulated(benchmark))
+
+    def _simulated(self, benchmark: Benchmark) -> Path:
         if not self.corpora[benchmark].simulated:
             raise ValueError(f"{benchmark} is not simulated: its speakers' true style is unknown")
-        settings = simulation(benchmark, self.profile)
-        return oracle_calibrated(simulated_folder(settings, self.source.cache))
+        return simulated_folder(simulation(benchmark, self.profile), self.source.cache)
 
     def plan(self, *names: str) -> list[RunSettings]:
         """The runs of some plans (keys of PLANS) on every benchmark, without repetition."""

@@ -19,8 +19,9 @@ FIG6 = Artifact(
     ("05_sensitivity",),
     "Fig. 6",
     "Weighted F1 (points) of ML-SAN against λ, and of MultiEMO, with 95 % intervals over seeds and "
-    "test dialogues; λ is to scale, linear from 0 to .02 and logarithmic from there. Arrows mark "
-    "the paper's optima. Strangers are enrolled with all of their unlabelled test utterances.",
+    "test dialogues; λ is to scale, linear from 0 to .02 and logarithmic from there. Dotted "
+    "lines are at the paper's optima. Strangers are enrolled with all of their unlabelled test "
+    "utterances.",
 )
 LINEAR = 0.02  # up to this lambda the axis is linear: a logarithm has no 0
 
@@ -69,19 +70,14 @@ def lambda_figure(curve: pd.DataFrame) -> Figure:
         )
         optimum = line[np.isclose(line["lam"], line["paper_optimum"])]
         for row in optimum.itertuples():
-            axis.annotate(
-                f"paper's optimum {row.lam:g}",
-                (row.lam, row.high),
-                xytext=(0, 14),
-                textcoords="offset points",
-                ha="right",
-                fontsize=SMALL,
-                arrowprops={"arrowstyle": "->", "linewidth": 0.8},
-            )
+            axis.axvline(row.lam, color="black", linestyle=":", linewidth=1)
+            where = {"xytext": (-3, -2), "textcoords": "offset points", "ha": "right", "va": "top"}
+            text, top = f"paper's optimum {row.lam:g}", ("data", "axes fraction")
+            axis.annotate(text, (row.lam, 1), xycoords=top, fontsize=SMALL, **where)
         axis.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)
         axis.set_xticks(line["lam"], [f"{lam:g}" for lam in line["lam"]])
         axis.minorticks_off()
-        axis.margins(x=0.04, y=0.12)
+        axis.margins(x=0.04, y=0.16)
         axis.set(xlabel=r"$\lambda$", title=corpus)
     axes[0, 0].set_ylabel("W-F1 (%)")
     legend_below(figure, axes[0, 0], columns=2)
@@ -139,8 +135,8 @@ def dose_figure(table: pd.DataFrame) -> Figure:
         points(gain, dose, part, "delta", color="black", marker="D")
         gain.axhline(0, color="0.5", linewidth=0.8, zorder=0)
         for x, row in zip(dose, part.itertuples(), strict=True):
-            offset = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": SMALL}
-            gain.annotate(f"{row.delta:+.1f}", (x, row.delta), ha="left", **offset)
+            offset = {"xytext": (5, -4), "textcoords": "offset points", "fontsize": SMALL}
+            gain.annotate(f"{row.delta:+.1f}", (x, row.delta), va="top", **offset)
         scores.set_title(corpus)
         gain.set(xlabel="how much speakers differ", xlim=(-0.08, 1.16))
         names = {0: "0\nall alike", 1: "1\nas elsewhere"}
