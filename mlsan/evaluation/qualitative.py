@@ -152,7 +152,7 @@ def feature_map(
     run: RunSettings,
     corpus: Corpus,
     model: nn.Module,
-    named: int = 6,
+    named: int = 8,
     amount: Amount = 0,
 ) -> pd.DataFrame:
     """z of every test utterance on its two principal components: x, y, emotion, speaker.

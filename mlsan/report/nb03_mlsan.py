@@ -21,6 +21,7 @@ from mlsan.report.tables import (
     BASE,
     FULL,
     Table,
+    against,
     by_corpus,
     change,
     estimate,
@@ -181,7 +182,7 @@ def significance_table(comparisons: pd.DataFrame) -> Table:
     shown = [
         {
             "benchmark": row["benchmark"],
-            "system": _against(row["system"], row["reference"]),
+            "system": against(row["system"], row["reference"]),
             "W-F1": score_text(row),
             "Δ [95 %]": change(row["delta"], row["low"], row["high"]),
             "t": _t_text(row["t"], row["t_needed"]),
@@ -193,10 +194,6 @@ def significance_table(comparisons: pd.DataFrame) -> Table:
     ]
     benchmarks = data["benchmark"].unique()
     return Table(*(without_paper(frame, benchmarks) for frame in (data, pd.DataFrame(shown))))
-
-
-def _against(system: str, reference: str) -> str:
-    return system if reference == BASE else f"{system}, against {reference}"
 
 
 def _p_pair(p: float, holm: float) -> str:

@@ -169,8 +169,8 @@ FIG4 = Artifact(
     ("06_qualitative",),
     "Fig. 4",
     "Confusion matrices of MultiEMO and ML-SAN: each row has the percentages of the true emotion, "
-    "whose number of utterances is beside its name; and the difference, ML-SAN minus MultiEMO, in "
-    "points: on the diagonal blue is better, elsewhere red. ML-SAN has strangers enrolled with all "
+    "with its test utterances, counted once per seed, beside its name; and the difference, ML-SAN "
+    "minus MultiEMO, in points: on the diagonal blue is better, elsewhere red. ML-SAN has strangers enrolled with all "
     "of their unlabelled test utterances. Counts are in the CSV.",
 )
 
@@ -250,7 +250,7 @@ def feature_figure(points: pd.DataFrame, emotions: Mapping[Benchmark, Sequence[s
         known = emotions[part["benchmark"].iloc[0]]
         speakers = part["speaker"].value_counts().index
         others = [name for name in speakers if name.startswith("others")]
-        speakers = [name for name in speakers if name not in others]
+        speakers = sorted(name for name in speakers if name not in others)
         shades = sns.color_palette("colorblind", len(speakers)).as_hex()
         by_speaker = dict.fromkeys(others, QUIET) | dict(zip(speakers, shades, strict=True))
         hues = {"emotion": emotion_colours(known), "speaker": by_speaker}
@@ -261,12 +261,12 @@ def feature_figure(points: pd.DataFrame, emotions: Mapping[Benchmark, Sequence[s
                     dots = own[own[hue] == name]
                     axis.scatter(dots["x"], dots["y"], s=3, color=colour, linewidths=0)
                 axis.set(xticks=[], yticks=[])
-                axis.set_title(f"{system}\nby {hue}")
+                axis.set_title(f"{corpus}, {system}\nby {hue}")
             dot = {"marker": "o", "linestyle": "", "markersize": 4}
             handles = [plt.Line2D([], [], color=c, label=n, **dot) for n, c in palette.items()]
             below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12)}
             tight = {"handletextpad": 0.1, "columnspacing": 0.5, "labelspacing": 0.25}
-            axes[-1, place].legend(handles=handles, title=corpus, ncols=1, **below, **tight)
+            axes[-1, place].legend(handles=handles, ncols=1, **below, **tight)
     for axis in axes[-1]:
         axis.set_xlabel("1st component")
     for axis in axes[:, 0]:
@@ -418,9 +418,9 @@ def balance_figure(table: pd.DataFrame) -> Figure:
     for row, (corpus, part) in zip(axes, corpora, strict=True):
         for axis, system in zip(row, systems, strict=True):
             own = part[part["system"] == system]
-            for side in SIDES:
-                look = {"color": MODALITY[side], "marker": MARKER_OF[side], "label": side}
-                axis.scatter(own["balance"], own[side], s=12, alpha=0.8, linewidths=0, **look)
+            for side, mark in zip(SIDES, ("o", "x"), strict=True):
+                look = {"color": MODALITY[side], "marker": mark, "label": side}
+                axis.scatter(own["balance"], own[side], s=18, linewidths=0.8, **look)
             rho = own.iloc[0]
             text = f"correlation {rho['rho']:+.2f} [{rho['rho_low']:+.2f}, {rho['rho_high']:+.2f}]"
             text += f"\nsd over speakers {(own['audio'] - own['visual']).std():.3f}"
@@ -431,6 +431,3 @@ def balance_figure(table: pd.DataFrame) -> Figure:
         axis.set_xlabel("true balance: voice − face (log gain)")
     legend_below(figure, axes[0, 0], columns=2)
     return figure
-
-
-MARKER_OF = {"audio": "o", "visual": "s"}

@@ -67,6 +67,11 @@ def score_text(row: dict) -> str:
     return f"{text} ({of_asked(int(row['seeds']), int(row['asked']))})"
 
 
+def against(system: str, reference: str) -> str:
+    """What a row compares: the system alone stands for a comparison with MultiEMO."""
+    return system if reference in ("", BASE) else f"{system}, against {reference}"
+
+
 def means(part: pd.DataFrame, name: str) -> list[str]:
     """`plus_minus` of the columns `name`_mean and `name`_sd."""
     pairs = zip(part[f"{name}_mean"], part[f"{name}_sd"], strict=True)
