@@ -170,7 +170,7 @@ FIG4 = Artifact(
     "Fig. 4",
     "Confusion matrices of MultiEMO and ML-SAN: each row has the percentages of the true emotion, "
     "with its test utterances, counted once per seed, beside its name; and the difference, ML-SAN "
-    "minus MultiEMO, in points: on the diagonal blue is better, elsewhere red. ML-SAN has strangers "
+    "minus MultiEMO, in points: on the diagonal blue is better, elsewhere red. Strangers are "
     "enrolled with all of their unlabelled test utterances. Counts are in the CSV.",
 )
 
