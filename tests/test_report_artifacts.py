@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -170,6 +171,20 @@ def test_a_simulated_figure_cannot_say_that_it_is_the_benchmark(tmp_path: Path, 
         with pytest.raises(ValueError, match=f"fig6_lambda says {name}"):
             save_figure(drawn, TABLE, "fig6_lambda", tmp_path, origin)
     assert not read_manifest(tmp_path)
+
+
+def test_committed_tables_and_captions_have_the_simulated_corpora_by_their_names() -> None:
+    folder = Path(__file__).parents[1] / "figures/sim"
+    entries = {name: e for name, e in read_manifest(folder).items() if e.get("names")}
+    if not entries:
+        pytest.skip("figures/sim was made before artifacts had the names of their corpora")
+    for name, entry in entries.items():
+        texts = [entry["caption"]]
+        for file in entry["files"]:
+            if not file.endswith((".png", ".pdf")):
+                texts.append((folder / file).read_text(encoding="utf-8"))
+        for text in texts:
+            assert not re.search(r"\b(MELD|IEMOCAP)\b(?! paper)", text), name
 
 
 def test_a_figures_data_are_rounded_to_what_can_be_seen(tmp_path: Path) -> None:

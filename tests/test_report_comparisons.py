@@ -352,7 +352,7 @@ def test_selection_says_what_the_best_test_epoch_is_worth():
 def test_the_selection_figure_draws_both_scores_of_every_system():
     figure = selection_figure(selection_table(runs()).data)
     figure.canvas.draw()
-    assert [axis.get_title() for axis in figure.axes] == ["MELD", "IEMOCAP"]
+    assert [axis.get_title() for axis in figure.axes] == ["sim-meld", "sim-iemocap"]
     axis = figure.axes[0]
     ticks = [text.get_text() for text in axis.get_yticklabels()]
     assert ticks == ["MultiEMO", "ML-SAN", "only FiLM"]

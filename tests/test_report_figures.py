@@ -558,12 +558,13 @@ def test_the_ablation_has_a_dot_per_seed_and_a_bar_at_the_mean():
     scores = ablation_points(cells)
     axes = panels(ablation_figure(labelled(scores, SIM)))
     assert [axis.get_title() for axis in axes] == list(SIM.values())
+    names = [text.get_text() for text in axes[0].get_yticklabels()]
     for axis in axes:
         dots, bars = axis.lines[::2], axis.lines[1::2]
         for (name, counts), dot, bar in zip(cells["MELD"].items(), dots, bars, strict=True):
             assert dot.get_xdata() == pytest.approx(counts.scores())
             assert np.ravel(bar.get_xdata()) == pytest.approx([counts.scores().mean()])
-            assert axis.get_yticklabels()[int(dot.get_ydata()[0])].get_text() == name
+            assert names[int(dot.get_ydata()[0])] == name
 
 
 def effects_rows():
