@@ -191,11 +191,13 @@ def test_a_figures_data_are_rounded_to_what_can_be_seen(tmp_path: Path) -> None:
     origin = replace(ORIGIN, notebook="05_sensitivity")
     frame = pd.DataFrame({"lam": [0.0, 0.02, 2.0], "wf1": [61.2345678, 66.2, 71.3], "n": [3, 3, 3]})
     frame["near"], frame["same"] = [-1e-9, 4.00001, 8.0], 16.2231
-    other = frame + 1e-5 * np.array([[1, -1, 0, 1, -1]])
+    frame["single"] = np.array([0.489, 0.5, 0.53], dtype=np.float32)
+    other = frame + 1e-5 * np.array([[1, -1, 0, 1, -1, 1]])
     for values in (frame, other.astype({"n": int})):
         save_figure(figure(), values, "fig6_lambda", tmp_path, origin)
         assert (tmp_path / "fig6_lambda.csv").read_text() == (
-            "lam,wf1,n,near,same\n0,61.2,3,0,16.2\n0.02,66.2,3,4,16.2\n2,71.3,3,8,16.2\n"
+            "lam,wf1,n,near,same,single\n"
+            "0,61.2,3,0,16.2,0.489\n0.02,66.2,3,4,16.2,0.5\n2,71.3,3,8,16.2,0.53\n"
         )
 
 

@@ -680,6 +680,7 @@ def test_every_figure_is_readable_at_column_width_and_has_the_corpora_by_their_n
     assert {name.strip() for name in drawn} == figures
     for name, draw in drawn.items():
         figure = draw(lambda frame: labelled(frame, SIM))
+        figure.canvas.draw()
         for text in words(figure):
             assert not any(benchmark in text for benchmark in SIM), (name, text)
         shown = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]

@@ -131,18 +131,17 @@ def save_figure(
     artifact = _declared(name, "figure", provenance)
     caption = _caption(artifact, provenance, note)
     data = _csv(rounded(frame))
-    _check_names(artifact, provenance, [caption, data.decode(), *words(figure)])
     if provenance.simulated and not figure.findobj(lambda a: a.get_gid() == "simulated"):
         below = {"ha": "right", "va": "top", "fontsize": SMALL, "color": "0.4", "gid": "simulated"}
         figure.text(1, -0.01, "simulated data", **below)
     pictures = (_picture(figure, "png"), _picture(figure, "pdf"))
+    _check_names(artifact, provenance, [caption, data.decode(), *words(figure)])
     _save(artifact, folder, provenance, caption, (data, *pictures))
     return f"**{artifact.title}.** {caption}"
 
 
 def words(figure: Figure) -> list[str]:
-    """Every text of a figure that is drawn."""
-    figure.canvas.draw()  # which names the ticks
+    """Every text of a figure that has been drawn, which names its ticks."""
     texts = figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_visible())
     return [text.get_text() for text in texts if text.get_text()]
 

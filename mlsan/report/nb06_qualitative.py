@@ -232,6 +232,9 @@ FIG5 = Artifact(
 )
 
 
+GREY = "#949494"  # of seaborn's palette, too close to QUIET
+
+
 def feature_figure(points: pd.DataFrame, emotions: Mapping[Benchmark, Sequence[str]]) -> Figure:
     """Fig. 5: 2-D maps of z, one row per system, coloured by emotion and by speaker.
 
@@ -251,8 +254,9 @@ def feature_figure(points: pd.DataFrame, emotions: Mapping[Benchmark, Sequence[s
         speakers = part["speaker"].value_counts().index
         others = [name for name in speakers if name.startswith("others")]
         speakers = sorted(name for name in speakers if name not in others)
-        shades = sns.color_palette("colorblind", len(speakers)).as_hex()
-        by_speaker = dict.fromkeys(others, QUIET) | dict(zip(speakers, shades, strict=True))
+        shades = [c for c in sns.color_palette("colorblind").as_hex() if c != GREY]
+        by_speaker = dict.fromkeys(others, QUIET)
+        by_speaker |= dict(zip(speakers, cycle(shades), strict=False))
         hues = {"emotion": emotion_colours(known), "speaker": by_speaker}
         for place, (hue, palette) in enumerate(hues.items(), start=2 * column):
             for axis, system in zip(axes[:, place], systems, strict=True):

@@ -107,7 +107,7 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
         span = span or (finite.abs().max() if len(finite) else 0.0)
         if span:
             decimals = max(0, -int(np.floor(np.log10(span / 100))))
-            found[name] = column.round(decimals) + 0.0  # no "-0"
+            found[name] = column.astype(np.float64).round(decimals) + 0.0  # no "-0"
     return found
 
 
