@@ -12,13 +12,19 @@ from torch import nn
 
 from mlsan.corpus import OPENERS, Corpus
 from mlsan.corpus.enrolment import Amount
-from mlsan.corpus.simulate import oracle_calibrated, simulated_folder, simulation
+from mlsan.corpus.simulate import (
+    Truth,
+    oracle_calibrated,
+    read_truth,
+    simulated_folder,
+    simulation,
+)
 from mlsan.evaluation import Stages, score_predictions, stages_of
 from mlsan.evaluation.enrolled import enrolled_predictions
 from mlsan.evaluation.heterogeneity import strangers
 from mlsan.report import Provenance, runs_by_row, save_figure, save_table
 from mlsan.report.declaration import Need
-from mlsan.report.tables import Table
+from mlsan.report.tables import Table, labelled
 from mlsan.training import (
     PLANS,
     PROFILES,
@@ -69,6 +75,19 @@ class Study:
     def corpora(self) -> dict[Benchmark, Corpus]:
         """The corpora by benchmark, the name that each declares."""
         return self.source.open()
+
+    @property
+    def names(self) -> dict[Benchmark, str]:
+        """What tables, figures and sentences call each corpus, such as sim-meld."""
+        return {name: corpus.name for name, corpus in self.corpora.items()}
+
+    def labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame with the column `corpus` beside `benchmark`: what readers are shown."""
+        return labelled(frame, self.names)
+
+    def _shown(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame with `corpus` in the place of `benchmark`, as it is saved."""
+        return self.labelled(frame).drop(columns="benchmark", errors="ignore")
 
     @property
     def emotions(self) -> dict[Benchmark, tuple[str, ...]]:
@@ -133,10 +152,10 @@ class Study:
         """What a reader of the numbers must know about the corpora, in sentences."""
         found = []
         for benchmark, corpus in self.corpora.items():
-            found += [f"{benchmark}: {note}." for note in corpus.notes]
+            found += [f"{corpus.name}: {note}." for note in corpus.notes]
             run = self.config(benchmark, "ML-SAN")
             if not set(run.model.film_modalities) & set(corpus.modalities):
-                found.append(f"{benchmark}: without audio and visual, FiLM does nothing.")
+                found.append(f"{corpus.name}: without audio and visual, FiLM does nothing.")
         return " ".join(found)
 
     def key(self, run: RunSettings) -> str:
@@ -152,10 +171,16 @@ class Study:
 
         Raises ValueError for a real corpus.
         """
+        return oracle_calibrated(self._simulated(benchmark))
+
+    def truth(self, benchmark: Benchmark) -> Truth:
+        """The speakers' true styles. Raises ValueError for a real corpus."""
+        return read_truth(self._simulated(benchmark))
+
+    def _simulated(self, benchmark: Benchmark) -> Path:
         if not self.corpora[benchmark].simulated:
             raise ValueError(f"{benchmark} is not simulated: its speakers' true style is unknown")
-        settings = simulation(benchmark, self.profile)
-        return oracle_calibrated(simulated_folder(settings, self.source.cache))
+        return simulated_folder(simulation(benchmark, self.profile), self.source.cache)
 
     def plan(self, *names: str) -> list[RunSettings]:
         """The runs of some plans (keys of PLANS) on every benchmark, without repetition."""
@@ -270,7 +295,7 @@ class Study:
         `runs` are the rows of a sweep or the keys of runs. From rows the manifest also learns which
         runs are behind each row of the table, named by the columns `by`.
         """
-        data, shown = table if isinstance(table, Table) else (table, None)
+        data, shown = map(self._shown, table if isinstance(table, Table) else (table, table))
         origin = self._provenance(runs, by)
         return save_table(data, name, self.figures, origin, display=shown, note=note)
 
@@ -287,7 +312,8 @@ class Study:
 
         `runs` and `by` are those of `save_table`.
         """
-        return save_figure(figure, data, name, self.figures, self._provenance(runs, by), note=note)
+        origin = self._provenance(runs, by)
+        return save_figure(figure, self._shown(data), name, self.figures, origin, note=note)
 
     def _provenance(self, runs: Runs, by: Sequence[str]) -> Provenance:
         frame = isinstance(runs, pd.DataFrame)
@@ -300,6 +326,7 @@ class Study:
             runs=tuple(sorted(set(runs["run"] if frame else runs))),
             code=code_digest(),
             rows=runs_by_row(runs, by) if frame else {},
+            names=self.names,
         )
 
     def scores(self, run: RunSettings, split: str = "test") -> dict[str, float]:

@@ -64,9 +64,9 @@ use_style()
 # MELD is taken from the series *Friends*: many short scenes with many speakers, six of whom do most of the talking. IEMOCAP has ten actors, who talk in pairs in five sessions; its dialogues are long. A corpus *declares* its emotions and roles; those of MELD and IEMOCAP are built in, in the order of the published feature files. A label is the number of an emotion:
 
 # %%
-for benchmark, corpus in study.corpora.items():
+for corpus in study.corpora.values():
     declared = corpus.declaration
-    print(f"{benchmark}, up to {len(declared.roles)} roles:", dict(enumerate(declared.emotions)))
+    print(f"{corpus.name}, up to {len(declared.roles)} roles:", dict(enumerate(declared.emotions)))
 
 # %% [markdown]
 # Both corpora are read from the same layout on disk, MultiEMO's: four pickles, with the speakers, the labels and one block of features for each dialogue and modality. Opening a pickle can run code, so these files are read by an unpickler that accepts numbers, containers and arrays and rejects everything else by name.
@@ -83,9 +83,9 @@ display(Markdown(study.save_table(table0, "table0_corpora", note=study.caveats))
 # Check that the splits share no dialogue, that every label has a name, and who speaks in IEMOCAP's test set:
 
 # %%
-for benchmark, corpus in study.corpora.items():
+for corpus in study.corpora.values():
     ids = [d.id for d in corpus.train + corpus.dev + corpus.test]
-    assert len(ids) == len(set(ids)), f"{benchmark}: a dialogue is in two splits"
+    assert len(ids) == len(set(ids)), f"{corpus.name}: a dialogue is in two splits"
     labels = np.concatenate([d.label for d in corpus.train + corpus.dev + corpus.test])
     assert set(labels) <= set(range(len(corpus.declaration.emotions)))
     assert all(np.isfinite(x).all() for d in corpus.test for x in d.feature.values())
@@ -96,8 +96,8 @@ for benchmark, corpus in study.corpora.items():
     trained = {name for d in corpus.train for name in d.speaker or ()}
     tested = {name for d in corpus.test for name in d.speaker or () if name}
     if benchmark == "IEMOCAP":
-        assert not tested & trained, "a test speaker of IEMOCAP also speaks in training"
-        print("IEMOCAP: no test speaker speaks in training")
+        assert not tested & trained, f"{corpus.name}: a test speaker also speaks in training"
+        print(f"{corpus.name}: no test speaker speaks in training")
 
 # %% [markdown]
 # ## One conversation
@@ -135,13 +135,13 @@ print(f"entries of the speaker code: {code.size}, of which 0 is {code.names[0]!r
 # If speakers tend to repeat their last emotion, context helps. The table compares how often an emotion is repeated with how often it would be repeated if the turns were shuffled.
 
 # %% tags=["nbval-ignore-output"]
-repeated = pd.DataFrame({name: repetition(corpus) for name, corpus in study.corpora.items()}).T
+repeated = pd.DataFrame({corpus.name: repetition(corpus) for corpus in study.corpora.values()}).T
 repeated.round(3)
 
 # %%
-for benchmark, shares in repeated.iterrows():
+for name, shares in repeated.iterrows():
     more = shares["same emotion again"] > shares["by chance"]
-    print(f"{benchmark}: emotions repeat more often than by chance: {more}")
+    print(f"{name}: emotions repeat more often than by chance: {more}")
 
 # %% [markdown]
 # ## How much do styles obscure emotion?
@@ -159,7 +159,7 @@ for benchmark, corpus in study.corpora.items():
     row["all, standardised by speaker"] = emotion_probe(corpus, every, standardise_by_speaker)
     if corpus.simulated:
         row["all, oracle"] = emotion_probe(study.oracle(benchmark), every)
-    rows[benchmark] = row
+    rows[corpus.name] = row
 probes = pd.DataFrame(rows).T.round(1)
 probes
 
@@ -178,8 +178,8 @@ else:
 
 # %% tags=["nbval-ignore-output"]
 shares = {
-    (name, m): variance_shares(corpus, m)
-    for name, corpus in study.corpora.items()
+    (corpus.name, m): variance_shares(corpus, m)
+    for corpus in study.corpora.values()
     for m in corpus.modalities
 }
 shares["nEMO (real voices)", "audio"] = (17.8, 6.2)
@@ -196,20 +196,20 @@ for benchmark, corpus in study.corpora.items():
     row["standardised by speaker"] = speaker_probe(corpus, styled, standardise_by_speaker)
     if corpus.simulated:
         row["oracle"] = speaker_probe(study.oracle(benchmark), styled)
-    named[benchmark] = row
+    named[corpus.name] = row
 named["nEMO (real voices)"] = {"raw": 96, "standardised by speaker": 5}
 recognised = pd.DataFrame(named).T
 recognised.round(1)
 
 # %%
-mine = recognised.loc[list(study.corpora)]
+mine = recognised.loc[list(study.names.values())]
 assert (mine["raw"] > mine["standardised by speaker"]).all()
 print("standardising by speaker makes the speaker harder to name:", list(mine.index))
 
 # %% [markdown]
 # ## Fig. 1 from data
 #
-# The paper opens with a drawing of an introvert and an extrovert. This figure shows two speakers of the corpus instead: the two with the most utterances, and their most frequent emotions, in the plane that best separates emotions. Lines join the same emotion of the two speakers.
+# The paper opens with a drawing of an introvert and an extrovert. This figure shows two speakers of the corpus instead: the two with the most utterances, and their most frequent emotions, in the plane that best separates emotions. The large marks are what matters: a speaker's mean of an emotion. Lines join the same emotion of the two speakers.
 
 # %% tags=["nbval-ignore-output"]
 benchmark, corpus = next(iter(study.corpora.items()))
@@ -224,7 +224,7 @@ gap = speaker_gap(plane)
 figure1 = heterogeneity_figure(plane, gap, corpus.declaration.emotions)
 
 # %% tags=["nbval-ignore-output"]
-note = f"{benchmark}, {modality} features."
+note = f"{corpus.name}, {modality} features."
 display(Markdown(study.save_figure(figure1, plane, "fig1_heterogeneity", note=note)))
 
 # %% tags=["nbval-ignore-output"]

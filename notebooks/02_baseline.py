@@ -142,20 +142,20 @@ print(f"identical {agree:.2f}, independent {differ:.2f}")
 # %% tags=["nbval-ignore-output"]
 runs = [run for run in study.plan("main") if study.system(run) == "MultiEMO"]
 table = study.sweep(runs)
-table[["benchmark", "seed", "status", "epoch", "dev_wf1", "test_wf1", "best_test_wf1"]].round(2)
+table[["corpus", "seed", "status", "epoch", "dev_wf1", "test_wf1", "best_test_wf1"]].round(2)
 
 # %% tags=["nbval-ignore-output"]
 done = table[table["status"] != "failed"]
 assert len(done), "every run failed: see the error column of the table above"
 assert (done["best_test_wf1"] >= done["test_wf1"]).all()
-gained = (done["best_test_wf1"] - done["test_wf1"]).groupby(done["benchmark"]).mean()
+gained = (done["best_test_wf1"] - done["test_wf1"]).groupby(done["corpus"]).mean()
 print("the best test epoch adds", gained.round(2).to_dict(), "points of W-F1")
 
 # %%
 assert set(table["seed"]) == set(study.seeds)
-for benchmark, part in table.groupby("benchmark", sort=False):
+for corpus, part in table.groupby("corpus", sort=False):
     failed = (part["status"] == "failed").sum()
-    print(f"{benchmark}: {part['system'].unique().tolist()} with every seed, {failed} runs failed")
+    print(f"{corpus}: {part['system'].unique().tolist()} with every seed, {failed} runs failed")
 
 # %% [markdown]
 # The course of one run:

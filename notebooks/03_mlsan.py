@@ -80,7 +80,7 @@ figure2 = architecture_figure(run, corpus.sizes)
 # %% tags=["nbval-ignore-output"]
 settings = run.model.model_dump(mode="json")
 plain = pd.DataFrame({"setting": settings.keys(), "value": map(str, settings.values())})
-note = f"As run on {benchmark}"
+note = f"As run on {corpus.name}"
 note += "; the other benchmark differs in depth and context." if len(study.corpora) == 2 else "."
 display(Markdown(study.save_figure(figure2, plain, "fig2_architecture", note=note)))
 
@@ -294,7 +294,7 @@ print("switching the parts on adds parameters and changes none of the backbone's
 # %% tags=["nbval-ignore-output"]
 plan = study.plan("main")
 table = study.sweep(plan)
-shown = ["benchmark", "system", "speaker", "seed", "status", "dev_wf1", "test_wf1", "best_test_wf1"]
+shown = ["corpus", "system", "speaker", "seed", "status", "dev_wf1", "test_wf1", "best_test_wf1"]
 table[shown].round(2)
 
 # %%
@@ -305,7 +305,7 @@ print(f"{', '.join(table['system'].unique())}: every seed, {failed} runs failed"
 # %% tags=["nbval-ignore-output"]
 other = study.standardised()
 standardised = other.sweep(other.standardised_plan()).assign(system=STANDARDISED)
-standardised[["benchmark", "system", "seed", "status", "test_wf1"]].round(2)
+standardised[["corpus", "system", "seed", "status", "test_wf1"]].round(2)
 
 # %% tags=["nbval-ignore-output"]
 strange = [name for name, who in study.strangers.items() if who]
@@ -341,7 +341,7 @@ counts = counted()
 for name, systems in counts.items():
     for system, found in systems.items():
         assert found.dialogues == systems["MultiEMO"].dialogues, system
-    print(f"{name}: all rows are scored on the same test dialogues")
+    print(f"{study.names[name]}: all rows are scored on the same test dialogues")
 
 # %% [markdown]
 # ## Table 1
@@ -373,7 +373,7 @@ assert round(t_needed(3), 2) == 9.92
 print(f"p < 0.01 needs |t| > {t_needed(3):.2f} from three runs, {t_needed(5):.2f} from five")
 
 # %% tags=["nbval-ignore-output"]
-tests = compare_all(counts, "MultiEMO", [(ENROLLED, STANDARDISED)])
+tests = study.labelled(compare_all(counts, "MultiEMO", [(ENROLLED, STANDARDISED)]))
 text = study.save_table(significance_table(tests), "table3_significance", behind, study.caveats)
 display(Markdown(text))
 
@@ -389,16 +389,16 @@ verdict = np.select(
     "the interval includes zero",
 )
 sentences = [
-    f"- {row.benchmark}: {row.system} minus {row.reference} is {row.delta:+.2f} W-F1 points "
+    f"- {row.corpus}: {row.system} minus {row.reference} is {row.delta:+.2f} W-F1 points "
     f"[{row.low:+.2f}, {row.high:+.2f}] over {row.seeds} seeds: {word}."
     for row, word in zip(done.itertuples(), verdict, strict=True)
 ]
 display(Markdown("\n".join(sentences)))
 
 # %% tags=["nbval-ignore-output"]
-for benchmark, part in tests.groupby("benchmark", sort=False):
+for corpus, part in tests.groupby("corpus", sort=False):
     against = part.groupby("reference", sort=False)["system"].agg(list).to_dict()
-    print(f"{benchmark}:", against)
+    print(f"{corpus}:", against)
 
 # %% [markdown]
 # ## Speakers seen and unseen in training
@@ -417,7 +417,8 @@ display(Markdown(text))
 strangers = split.data[split.data["benchmark"] == "IEMOCAP"].set_index("speakers")["utterances"]
 if "IEMOCAP" in study.corpora and study.named:
     assert strangers.get("unseen", pd.Series([0])).min() > 0
-    print("IEMOCAP: there are test utterances of speakers", sorted(set(strangers.index)))
+    name = study.names["IEMOCAP"]
+    print(f"{name}: there are test utterances of speakers", sorted(set(strangers.index)))
 
 # %% [markdown]
 # ## Emotion by emotion
@@ -433,7 +434,7 @@ display(Markdown(text))
 
 # %%
 for benchmark, part in classes.data.groupby("benchmark", sort=False):
-    print(f"{benchmark}: {part['emotion'].nunique()} emotions, the rarest first")
+    print(f"{study.names[benchmark]}: {part['emotion'].nunique()} emotions, the rarest first")
 
 # %% [markdown]
 # Macro F1 weights all emotions equally. Means over seeds:
@@ -442,9 +443,10 @@ for benchmark, part in classes.data.groupby("benchmark", sort=False):
 finished = set(table.loc[table["status"] != "failed", "run"])
 runs = [run for run in study.plan("main") if study.key(run) in finished]
 metrics = pd.DataFrame(
-    {"benchmark": run.benchmark, "system": study.system(run), **study.scores(run)} for run in runs
+    {"corpus": study.names[run.benchmark], "system": study.system(run), **study.scores(run)}
+    for run in runs
 )
-metrics.groupby(["benchmark", "system"], sort=False).mean().round(2)
+metrics.groupby(["corpus", "system"], sort=False).mean().round(2)
 
 # %% [markdown]
 # ## How much does selecting the epoch on test add?
@@ -477,7 +479,7 @@ for name in study.corpora:
     line = score[name, best] - score[name, STANDARDISED]
     probe = score[name, "MultiEMO"] - score[name, PROBE]
     lines.append(
-        f"- {name}: where FiLM and gate start is worth {start:+.2f} points (ML-SAN minus ML-SAN as "
+        f"- {study.names[name]}: where FiLM and gate start is worth {start:+.2f} points (ML-SAN minus ML-SAN as "
         f"printed, strangers not enrolled). {best} is {line:+.2f} points from MultiEMO on features "
         f"standardised by speaker. Context and fusion are worth {probe:+.2f} points: MultiEMO "
         "minus the linear probe on all features."

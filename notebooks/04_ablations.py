@@ -15,7 +15,7 @@
 #
 # **Question.** What does each of FiLM, gate and auxiliary loss contribute, alone and together with the others, and is it the *speaker* that helps?
 #
-# **Produces.** Table 2 (`table2_ablation`), and Table 2 with all cells and controls (`table2_factorial`).
+# **Produces.** Table 2 (`table2_ablation`), Table 2 with all cells and controls (`table2_factorial`), Fig. 13 (`fig13_ablation`) and Fig. 14 (`fig14_effects`).
 #
 # **Needs.** The corpus of notebook 1. Trains all eight on/off cells and the controls with a few seeds (profile *paper*: all seeds), or reuses finished runs.
 #
@@ -37,14 +37,19 @@ check_parameters(globals())
 study = open_study("04_ablations", PROFILE, CORPUS, DATA, JOBS, DEVICE)
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
 from mlsan.evaluation.counts import gathered
-from mlsan.report import SYSTEM, use_style
-from mlsan.report.nb04_ablations import ablation_table, factorial_table
+from mlsan.report import use_style
+from mlsan.report.nb04_ablations import (
+    ablation_figure,
+    ablation_points,
+    ablation_table,
+    effects_figure,
+    factorial_table,
+)
 from mlsan.report.paper import TABLE1, TABLE2, TABLE2_DELTA
 
 use_style()
@@ -80,13 +85,13 @@ gains
 
 # %% tags=["nbval-ignore-output"]
 cells = study.sweep(study.plan("ablation"))
-cells[["benchmark", "system", "speaker", "seed", "status", "test_wf1"]].round(2)
+cells[["corpus", "system", "speaker", "seed", "status", "test_wf1"]].round(2)
 
 # %%
 failed = (cells["status"] == "failed").sum()
-for benchmark, part in cells.groupby("benchmark", sort=False):
+for corpus, part in cells.groupby("corpus", sort=False):
     assert len(part[["film", "gate", "aux"]].drop_duplicates()) == 8
-    print(f"{benchmark}: 8 cells: {', '.join(part['system'].unique())}")
+    print(f"{corpus}: 8 cells: {', '.join(part['system'].unique())}")
 print(f"{failed} runs failed")
 
 # %% [markdown]
@@ -106,21 +111,17 @@ display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
 all_cells = gathered(cells, enrolled, study.emotions)
-figure, axes = plt.subplots(1, len(study.corpora), figsize=(7, 2.4), squeeze=False)
-for axis, (benchmark, part) in zip(axes[0], cells.groupby("benchmark", sort=False), strict=True):
-    for place, system in enumerate(part["system"].unique()):
-        scores = all_cells[benchmark][system].scores()
-        axis.plot(scores, [place] * len(scores), "o", color=SYSTEM.get(system, "0.4"), alpha=0.7)
-        axis.plot(scores.mean(), place, "|", markersize=16, color="black")
-    axis.set_yticks(range(part["system"].nunique()), part["system"].unique())
-    axis.invert_yaxis()
-    axis.set(title=benchmark, xlabel="W-F1 (%), one dot per seed")
+scores = study.labelled(ablation_points(all_cells))
+figure13 = ablation_figure(scores)
+
+# %% tags=["nbval-ignore-output"]
+display(Markdown(study.save_figure(figure13, scores, "fig13_ablation", cells, study.caveats)))
 
 # %% tags=["nbval-ignore-output"]
 out = table2.data[table2.data["system"] != "ML-SAN"]
 lower, higher = out[out["delta_high"] < 0], out[out["delta_low"] > 0]
 for word, part in (("below", lower), ("above", higher)):
-    names = ", ".join(part["system"] + " on " + part["benchmark"]) or "none"
+    names = ", ".join(part["system"] + " on " + part["corpus"]) or "none"
     print(f"Δ {word} zero, interval excludes zero: {names}")
 
 # %%
@@ -150,16 +151,24 @@ text = study.save_table(factorial, "table2_factorial", runs, study.caveats, by)
 display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
-effects = factorial.data[factorial.data["kind"] == "effect"]
+design = study.labelled(factorial.data)
+effects = design[design["kind"] == "effect"]
+figure14 = effects_figure(effects)
+
+# %% tags=["nbval-ignore-output"]
+drawn = effects[["corpus", "system", "delta", "low", "high", "seeds"]]
+display(Markdown(study.save_figure(figure14, drawn, "fig14_effects", cells, study.caveats)))
+
+# %% tags=["nbval-ignore-output"]
 clear = effects[(effects["low"] > 0) | (effects["high"] < 0)]
 lines = [
-    f"- {row.benchmark}: {row.system} {row.delta:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+    f"- {row.corpus}: {row.system} {row.delta:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
     for row in clear.itertuples()
 ]
 display(Markdown("Effects whose interval excludes zero:\n\n" + ("\n".join(lines) or "- none")))
 
 # %% tags=["nbval-ignore-output"]
-control = factorial.data[factorial.data["kind"] == "control"]
+control = design[design["kind"] == "control"]
 lines = []
 for row in control.itertuples():
     word = "includes" if row.low <= 0 <= row.high else "excludes"
@@ -168,18 +177,18 @@ for row in control.itertuples():
     base = counts[row.benchmark][False, False, False, ""].scores().mean()
     gain, left = (found.scores().mean() - base for found in (default, kind))
     lines.append(
-        f"- {row.benchmark}: {row.system} minus {row.reference.split()[-1]} is {row.delta:+.2f} "
+        f"- {row.corpus}: {row.system} minus {row.reference.split()[-1]} is {row.delta:+.2f} "
         f"[{row.low:+.2f}, {row.high:+.2f}]; the interval {word} zero. Of ML-SAN's {gain:+.2f} to "
         f"MultiEMO, {left:+.2f} is left."
     )
 display(Markdown("\n".join(lines)))
 
 # %%
-for benchmark, part in factorial.data.groupby("benchmark", sort=False):
+for corpus, part in design.groupby("corpus", sort=False):
     kinds = part["kind"].value_counts()
     assert kinds["effect"] == 2**3 - 1
     compared = part.loc[part["kind"] == "control", "system"].tolist()
-    print(f"{benchmark}: {kinds['effect']} effects; controls: {compared}")
+    print(f"{corpus}: {kinds['effect']} effects; controls: {compared}")
 
 # %% [markdown]
 # ## What we learned

@@ -15,7 +15,7 @@
 #
 # **Question.** What do gate and FiLM know about speakers, which emotions are predicted differently, how is $z$ organised, and where in the model can the speaker be found?
 #
-# **Produces.** Fig. 3 (`fig3_gate`), Fig. 4 (`fig4_confusion`), Fig. 5 (`fig5_features`), Fig. 9 (`fig9_probes`) and, on simulated corpora, Table 7 (`table7_recovery`).
+# **Produces.** Fig. 3 (`fig3_gate`), Fig. 4 (`fig4_confusion`), Fig. 5 (`fig5_features`), Fig. 9 (`fig9_probes`) and, on simulated corpora, Fig. 15 (`fig15_balance`) and Table 7 (`table7_recovery`).
 #
 # **Needs.** The corpus of notebook 1 and the runs of notebooks 3 and 4, which are trained here if they are missing.
 #
@@ -41,6 +41,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
+from mlsan.evaluation.balance import gates_and_truth, speaker_gates, true_balance
 from mlsan.evaluation.heterogeneity import leading_speakers
 from mlsan.evaluation.metrics import summed_confusion
 from mlsan.evaluation.neutrality import (
@@ -64,6 +65,7 @@ from mlsan.report.nb06_qualitative import (
     STRANGERS,
     WITHHELD,
     arm_of,
+    balance_figure,
     confusion_figure,
     feature_figure,
     gate_figure,
@@ -95,6 +97,45 @@ weights.pivot(index="speaker", columns="modality", values="gate").round(3)
 assert weights["gate"].between(0, 1).all()
 untouched = weights.groupby("modality", sort=False)["scale"].apply(lambda s: s.isna().all())
 print("gated:", list(untouched.index), "- calibrated:", list(untouched.index[~untouched]))
+
+# %% [markdown]
+# ### Does the gate find what a speaker shows?
+#
+# In the simulation, some speakers show more in the voice and less in the face, others the reverse, and it is known by how much. A gate that weights the modalities by speaker could open audio for the first and visual for the second. Each speaker of training is one point per modality. **Predict:** do audio and visual move apart to the right?
+
+# %% tags=["nbval-ignore-output"]
+gated = [r for r in study.plan("main") if study.system(r) in (AS_PRINTED, "ML-SAN")]
+if study.simulated:
+    gates = pd.concat(
+        speaker_gates(run, study.corpora[run.benchmark], study.model(run)).assign(
+            benchmark=run.benchmark, system=study.system(run), seed=run.seed
+        )
+        for run in gated
+    )
+    truth = {name: true_balance(study.truth(name)) for name in study.corpora}
+    balance = study.labelled(gates_and_truth(gates, truth))
+    figure15 = balance_figure(balance)
+else:
+    print("skipped: it is not known how much real speakers show in voice and face")
+
+# %% tags=["nbval-ignore-output"]
+if study.simulated:
+    keys = [study.key(run) for run in gated]
+    display(Markdown(study.save_figure(figure15, balance, "fig15_balance", keys, study.caveats)))
+
+# %% tags=["nbval-ignore-output"]
+if study.simulated:
+    lines = []
+    for (name, system), own in balance.groupby(["corpus", "system"], sort=False):
+        row, apart = own.iloc[0], (own["audio"] - own["visual"]).std()
+        word = "includes" if row["rho_low"] <= 0 <= row["rho_high"] else "excludes"
+        lines.append(
+            f"- {name}, {system}: Spearman's correlation of the gates' difference with the truth "
+            f"is {row['rho']:+.2f} [{row['rho_low']:+.2f}, {row['rho_high']:+.2f}]; the interval "
+            f"{word} zero. The difference varies between speakers by {apart:.4f} (standard "
+            "deviation), on the gate's scale from 0 to 1."
+        )
+    display(Markdown("\n".join(lines)))
 
 # %% [markdown]
 # ## A case study
@@ -134,7 +175,7 @@ runs = [study.result(run).key for run in pair.values()]
 panels = {"weights": weights, "places": places, "case": case}
 data = pd.concat([table.assign(panel=panel) for panel, table in panels.items()])
 note = (
-    f"{benchmark}, seed 0, {modality} features. In the dialogue, correct of {len(case)}: {right}."
+    f"{corpus.name}, seed 0, {modality} features. In the dialogue, correct of {len(case)}: {right}."
 )
 display(Markdown(study.save_figure(figure3, data, "fig3_gate", runs, note)))
 
@@ -179,7 +220,7 @@ for name in study.corpora:
         cells = summed_confusion(predicted, study.emotions[name])
         found.append(cells.assign(benchmark=name, system=system))
 table = pd.concat(found, ignore_index=True)
-figure4 = confusion_figure(table)
+figure4 = confusion_figure(study.labelled(table))
 
 # %% tags=["nbval-ignore-output"]
 keys = ["benchmark", "system", "emotion"]
@@ -194,19 +235,19 @@ for name, corpus in study.corpora.items():
     utterances = sum(map(len, corpus.test))
     counted = true.loc[name].groupby("system")["count"].sum()
     assert (counted == utterances * len(study.seeds)).all()
-    print(f"{name}: each system's matrix counts every test utterance once per seed")
+    print(f"{corpus.name}: each system's matrix counts every test utterance once per seed")
 
 # %% tags=["nbval-ignore-output"]
 recall = table[table["emotion"] == table["predicted"]].set_index(keys)["share"].mul(100)
 wide = recall.unstack("system", sort=False)
 wide["difference"] = wide["ML-SAN"] - wide["MultiEMO"]
 wide["test utterances"] = true["count"].xs("ML-SAN", level="system") // len(study.seeds)
-wide.round(1).sort_values(["benchmark", "test utterances"])
+wide.sort_values(["benchmark", "test utterances"]).rename(index=study.names).round(1)
 
 # %% [markdown]
 # ## How is $z$ organised?
 #
-# Each point is the $z$ of one test utterance, mapped to two dimensions. If $z$ is organised by emotion, the maps on the left show patches of one colour; if it is organised by speaker, the maps on the right do.
+# Each point is the $z$ of one test utterance, on the first two principal components of $z$: the plane in which the utterances spread most. If $z$ is organised by emotion, the maps by emotion show patches of one colour; if it is organised by speaker, the maps by speaker do.
 
 # %% tags=["nbval-ignore-output"]
 maps = pd.concat(
@@ -219,6 +260,7 @@ maps = pd.concat(
     for name in study.corpora
     for system in ("MultiEMO", "ML-SAN")
 )
+maps = study.labelled(maps)
 figure5 = feature_figure(maps, study.emotions)
 
 # %% tags=["nbval-ignore-output"]
@@ -229,10 +271,9 @@ display(
 
 # %%
 for (name, system), part in maps.groupby(["benchmark", "system"], sort=False):
-    assert len(part) == min(1000, sum(map(len, study.corpora[name].test)))
-    print(
-        f"{name}, {system}: one finite point per utterance: {np.isfinite(part[['x', 'y']]).all(axis=None)}"
-    )
+    assert len(part) == sum(map(len, study.corpora[name].test))
+    finite = np.isfinite(part[["x", "y"]]).all(axis=None)
+    print(f"{study.names[name]}, {system}: one finite point per utterance: {finite}")
 
 # %% [markdown]
 # ## Where is the speaker?
@@ -279,7 +320,7 @@ for run in arms:
     calibrated = film_modalities(run.benchmark)
     found = stage_probes(*seen, np.random.default_rng(run.seed), modalities=calibrated)
     rows.append(found.assign(benchmark=run.benchmark, system=WITHHELD, seed=run.seed))
-probed = probes_table(pd.concat([part for part in rows if len(part)], ignore_index=True))
+probed = study.labelled(probes_table(pd.concat([r for r in rows if len(r)], ignore_index=True)))
 figure9 = probes_figure(probed)
 
 # %% tags=["nbval-ignore-output"]
@@ -287,21 +328,21 @@ text = study.save_figure(figure9, probed, "fig9_probes", sweep["run"], study.cav
 display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
-spoken = probed[probed["target"] == "speaker"].set_index(["benchmark", "system", "stage"])
+spoken = probed[probed["target"] == "speaker"].set_index(["corpus", "system", "stage"])
 wide = spoken["wf1_mean"].unstack("stage", sort=False).round(1)
 wide["chance"] = spoken["chance"].groupby(level=[0, 1], sort=False).mean().round(1)
 wide
 
 # %%
 assert spoken["wf1_mean"].dropna().between(0, 100).all()
-for name, part in probed.groupby("benchmark", sort=False):
+for name, part in probed.groupby("corpus", sort=False):
     print(
         f"{name}: {', '.join(part['system'].unique())}; stages {', '.join(part['stage'].unique())}"
     )
 
 # %% tags=["nbval-ignore-output"]
 lines = []
-for (name, target), part in probed.groupby(["benchmark", "target"], sort=False):
+for (name, target), part in probed.groupby(["corpus", "target"], sort=False):
     if target == "emotion":
         continue
     line = part.set_index(["system", "stage"])
@@ -360,7 +401,7 @@ if parts:
     for row in quality.to_dict("records"):
         ours, printed = row["learned (statistics start)"], row["learned as printed"]
         lines.append(
-            f"- {row['benchmark']}, {row['speakers']}, {row['modality']}: {ours:.2f} of at most "
+            f"- {study.names[row['benchmark']]}, {row['speakers']}, {row['modality']}: {ours:.2f} of at most "
             f"{row['best']:.2f}; as printed {printed:.2f}, raw {row['none']:.2f}."
         )
     display(Markdown("\n".join(lines)))

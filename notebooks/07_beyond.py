@@ -144,10 +144,10 @@ if strange and film:
 # %% tags=["nbval-ignore-output"]
 plan = study.plan("main")
 table = study.sweep([r for r in plan if study.system(r) in ("MultiEMO", AS_PRINTED, "ML-SAN")])
-table[["benchmark", "system", "seed", "status", "test_wf1"]].round(2)
+table[["corpus", "system", "seed", "status", "test_wf1"]].round(2)
 
 # %%
-for name, part in table.groupby("benchmark", sort=False):
+for name, part in table.groupby("corpus", sort=False):
     failed = (part["status"] == "failed").sum()
     print(f"{name}: {', '.join(part['system'].unique())}; {failed} runs failed")
 
@@ -171,7 +171,7 @@ def ways(seen=None):
 
 parts = {"all": None, "seen": True, "unseen": False} if study.named else {"all": None}
 table5 = enrolment_table({part: ways(seen) for part, seen in parts.items()})
-rows = table5.data
+rows = study.labelled(table5.data)
 
 # %% tags=["nbval-ignore-output"]
 behind = pd.concat(
@@ -187,7 +187,8 @@ if study.named:
     assert (known["seen"] + known["unseen"] == known["all"]).all()
     print("seen and unseen speakers together have all test utterances")
 if study.named and "IEMOCAP" in size.index:
-    print("IEMOCAP: test utterances of seen speakers:", int(size.loc["IEMOCAP", "seen"]))
+    name = study.names["IEMOCAP"]
+    print(f"{name}: test utterances of seen speakers:", int(size.loc["IEMOCAP", "seen"]))
 
 # %%
 own = ours.set_index("run")["test_wf1"]
@@ -201,7 +202,7 @@ lines = []
 for row in rows.dropna(subset=["delta", "low"]).itertuples():
     word = "includes" if row.low <= 0 <= row.high else "excludes"
     lines.append(
-        f"- {row.benchmark}, {row.part} speakers ({row.utterances} utterances): {row.system} "
+        f"- {row.corpus}, {row.part} speakers ({row.utterances} utterances): {row.system} "
         f"{row.delta:+.2f} [{row.low:+.2f}, {row.high:+.2f}]; the interval {word} zero."
     )
 display(Markdown("\n".join(lines) or "No finished runs to compare: see the table of runs above."))
@@ -228,7 +229,7 @@ if strange:
         ).items():
             if name in lines:
                 lines[name][ORACLE] = systems["MultiEMO"]
-curve = enrolment_curve(amounts, lines) if strange else None
+curve = study.labelled(enrolment_curve(amounts, lines)) if strange else None
 
 # %% tags=["nbval-ignore-output"]
 if curve is None:
@@ -243,7 +244,7 @@ else:
 
 # %% tags=["nbval-ignore-output"]
 if curve is not None:
-    for name, part in curve.groupby("benchmark", sort=False):
+    for name, part in curve.groupby("corpus", sort=False):
         assert part["utterances"].nunique() == 1
         shown = [amount for amount in part["amount"] if amount]
         assert shown == [str(amount) for amount in (*CURVE, *MARKS)]
@@ -252,7 +253,7 @@ if curve is not None:
 # %% tags=["nbval-ignore-output"]
 if curve is not None:
     sentences = []
-    for name, part in curve.groupby("benchmark", sort=False):
+    for name, part in curve.groupby("corpus", sort=False):
         own = part[part["amount"] != ""].set_index("amount")
         line = part[part["amount"] == ""].set_index("system")["wf1"]
         gain = own["wf1"] - line["MultiEMO"]
@@ -319,14 +320,14 @@ for run in plan:
     scored = degraded_predictions(run, study.model(run), degraded[run.benchmark])
     names = {"benchmark": run.benchmark, "system": study.system(run), "seed": run.seed}
     found.append(scored.assign(**names, dropout=run.train.modality_dropout))
-robust = robustness_table(pd.concat(found, ignore_index=True), study.emotions)
+robust = study.labelled(robustness_table(pd.concat(found, ignore_index=True), study.emotions))
 
 # %%
 clean = robust[robust["condition"] == "clean"].set_index(["benchmark", "system", "dropout"])
 own = sweep.groupby(["benchmark", "system", "modality_dropout"])["test_wf1"].mean()
 assert np.allclose(clean["wf1_mean"].sort_index(), own.sort_index()), "clean is the runs' own score"
-for benchmark, part in robust.groupby("benchmark", sort=False):
-    print(f"{benchmark}: {', '.join(part['condition'].unique())}")
+for name, part in robust.groupby("corpus", sort=False):
+    print(f"{name}: {', '.join(part['condition'].unique())}")
 
 # %% tags=["nbval-ignore-output"]
 figure10 = robustness_figure(robust)
@@ -336,9 +337,7 @@ note = f"Modality dropout: rate {MODALITY_DROPOUT:g}. {study.caveats}"
 display(Markdown(study.save_figure(figure10, robust, "fig10_robustness", sweep, note)))
 
 # %% tags=["nbval-ignore-output"]
-wide = robust.pivot(
-    index=["benchmark", "system", "dropout"], columns="condition", values="wf1_mean"
-)
+wide = robust.pivot(index=["corpus", "system", "dropout"], columns="condition", values="wf1_mean")
 lost = wide.drop(columns="clean").rsub(wide["clean"], axis=0)
 lost[list(robust["condition"].unique()[1:])].round(1)
 

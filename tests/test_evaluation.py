@@ -10,8 +10,10 @@ from sklearn.metrics import accuracy_score, f1_score
 from tiny import untrained
 
 from mlsan.corpus import Dialogue, open_corpora
+from mlsan.corpus.simulate import read_truth, simulated_folder, simulation
 from mlsan.corpus.standardised import speaker_names, standardise_by_speaker
 from mlsan.evaluation import mean_sd, score_predictions, stages_of
+from mlsan.evaluation.balance import speaker_gates, true_balance
 from mlsan.evaluation.heterogeneity import (
     emotion_plane,
     emotion_probe,
@@ -230,6 +232,22 @@ def test_an_untrained_calibration_is_the_speakers_own_start(trained):
     zero = run_settings("MELD", "smoke", "ML-SAN", 0, film_start="zero")
     plain = speaker_weights(zero, corpus, untrained(zero, corpus), speakers)
     assert (plain.loc[calibrated, ["scale", "shift"]] == 0).all(axis=None)
+
+
+def test_every_speakers_gate_stands_beside_the_true_balance(trained, tmp_path):
+    run, corpus, model = trained
+    gates = speaker_gates(run, corpus, model)
+    by = speaker_weights(run, corpus, model, list(gates["speaker"]))
+    for side in ("audio", "visual"):
+        expected = by[by["modality"] == side].set_index("speaker")["gate"].loc[gates["speaker"]]
+        assert gates[side].to_numpy() == pytest.approx(expected.to_numpy())
+    assert "unknown" not in set(gates["speaker"])
+    truth = read_truth(simulated_folder(simulation("MELD", "smoke"), tmp_path))
+    balance = true_balance(truth)
+    assert set(gates["speaker"]) <= set(balance.index)
+    place = truth.name.index("Emma")
+    audio, visual = (np.log(truth.expression[m].gain[place]).mean() for m in ("audio", "visual"))
+    assert balance["Emma"] == pytest.approx(audio - visual)
 
 
 def test_the_case_is_where_two_systems_differ_most():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -44,6 +45,7 @@ ORIGIN = Provenance(
     fingerprints={"MELD": "aaa", "IEMOCAP": "bbb"},
     runs=("r1", "r2"),
     code="ccc",
+    names={"MELD": "sim-meld", "IEMOCAP": "sim-iemocap"},
 )
 SESSION = Session(
     profile="small",
@@ -110,11 +112,11 @@ def test_table_in_three_forms(tmp_path: Path) -> None:
 
 def test_grouped_columns_are_for_the_eye_only(tmp_path: Path) -> None:
     grouped = pd.DataFrame([["ML-SAN", "67.7 ± 0.1"]])
-    grouped.columns = pd.MultiIndex.from_tuples([("", "system"), ("MELD", "W-F1")])
+    grouped.columns = pd.MultiIndex.from_tuples([("", "system"), ("sim-meld", "W-F1")])
     with pytest.raises(ValueError, match="one header row"):
         save_table(grouped, "table2_ablation", tmp_path, ORIGIN)
     markdown = save_table(TABLE, "table2_ablation", tmp_path, ORIGIN, display=grouped)
-    assert "MELD W-F1" in markdown
+    assert "sim-meld W-F1" in markdown
     assert r"67.7 $\pm$ 0.1" in (tmp_path / "table2_ablation.tex").read_text()
     assert "67.123456" in (tmp_path / "table2_ablation.csv").read_text()
 
@@ -133,6 +135,70 @@ def test_what_is_simulated_says_so(tmp_path: Path, simulated: bool) -> None:
     for text in (caption, *texts, *(entry["caption"] for entry in entries)):
         assert ("Simulated" in text) == simulated
     assert [text.get_text() for text in drawn.texts] == ["simulated data"] * simulated
+
+
+NAMES = ("MELD", "IEMOCAP")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_simulated_table_cannot_say_that_it_is_the_benchmark(tmp_path: Path, name: str) -> None:
+    labels = {"column": TABLE.rename(columns={"system": f"{name} W-F1"}), "cell": TABLE.copy()}
+    labels["cell"].loc[0, "system"] = f"w/o FiLM ({name})"
+    for frame in labels.values():
+        with pytest.raises(ValueError, match=f"table2_ablation says {name}, but .* sim-"):
+            save_table(frame, "table2_ablation", tmp_path, ORIGIN)
+        with pytest.raises(ValueError, match=name):
+            save_table(TABLE, "table2_ablation", tmp_path, ORIGIN, display=frame)
+        save_table(frame, "table2_ablation", tmp_path, replace(ORIGIN, simulated=False))
+    with pytest.raises(ValueError, match=name):
+        save_table(TABLE, "table2_ablation", tmp_path, ORIGIN, note=f"{name}, seed 0.")
+    printed = TABLE.rename(columns={"system": f"{name} paper"})
+    save_table(printed, "table2_ablation", tmp_path, ORIGIN)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_simulated_figure_cannot_say_that_it_is_the_benchmark(tmp_path: Path, name: str) -> None:
+    origin = replace(ORIGIN, notebook="05_sensitivity")
+    for place in ("title", "xlabel", "tick", "text"):
+        drawn = figure()
+        (axis,) = drawn.axes
+        if place == "tick":
+            axis.set_xticks([0, 1], ["", name])
+        elif place == "text":
+            drawn.text(0, 0, f"on {name}.")
+        else:
+            axis.set(**{place: f"{name}: W-F1"})
+        with pytest.raises(ValueError, match=f"fig6_lambda says {name}"):
+            save_figure(drawn, TABLE, "fig6_lambda", tmp_path, origin)
+    assert not read_manifest(tmp_path)
+
+
+def test_committed_tables_and_captions_have_the_simulated_corpora_by_their_names() -> None:
+    folder = Path(__file__).parents[1] / "figures/sim"
+    entries = {name: e for name, e in read_manifest(folder).items() if e.get("names")}
+    if not entries:
+        pytest.skip("figures/sim was made before artifacts had the names of their corpora")
+    for name, entry in entries.items():
+        texts = [entry["caption"]]
+        for file in entry["files"]:
+            if not file.endswith((".png", ".pdf")):
+                texts.append((folder / file).read_text(encoding="utf-8"))
+        for text in texts:
+            assert not re.search(r"\b(MELD|IEMOCAP)\b(?! paper)", text), name
+
+
+def test_a_figures_data_are_rounded_to_what_can_be_seen(tmp_path: Path) -> None:
+    origin = replace(ORIGIN, notebook="05_sensitivity")
+    frame = pd.DataFrame({"lam": [0.0, 0.02, 2.0], "wf1": [61.2345678, 66.2, 71.3], "n": [3, 3, 3]})
+    frame["near"], frame["same"] = [-1e-9, 4.00001, 8.0], 16.2231
+    frame["single"] = np.array([0.489, 0.5, 0.53], dtype=np.float32)
+    other = frame + 1e-5 * np.array([[1, -1, 0, 1, -1, 1]])
+    for values in (frame, other.astype({"n": int})):
+        save_figure(figure(), values, "fig6_lambda", tmp_path, origin)
+        assert (tmp_path / "fig6_lambda.csv").read_text() == (
+            "lam,wf1,n,near,same,single\n"
+            "0,61.2,3,0,16.2,0.489\n0.02,66.2,3,4,16.2,0.5\n2,71.3,3,8,16.2,0.53\n"
+        )
 
 
 def test_same_content_same_bytes_even_from_another_process(folder: Path, tmp_path: Path) -> None:

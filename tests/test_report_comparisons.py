@@ -59,9 +59,12 @@ def test_table3_has_every_system_and_the_papers_claim():
     row = data.loc["ML-SAN"]
     expected = f"{row['delta']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
     assert shown.loc["ML-SAN", "Δ [95 %]"] == expected
-    assert "9.92 from 3 runs" in shown.loc["ML-SAN", "paper's claim"]
-    assert shown.loc["MMGCN", "seeds"] == "2 of 3"
-    assert shown.loc["only Aux", "seeds"] == "0 of 3"
+    assert shown.loc["MMGCN", "W-F1"].endswith("(2 of 3)")
+    assert shown.loc["only Aux", "W-F1"] == "–"
+    claim = table.data.set_index("system").loc["ML-SAN"]
+    assert claim[["paper_p_below", "paper_runs"]].tolist() == [0.01, 3]
+    assert claim["paper_t_needed"] == pytest.approx(9.92, abs=0.01)
+    assert len(table.shown.columns) == 8
     assert shown.loc["only Aux", "Δ [95 %]"] == "–"
     assert not table.shown.astype(str).apply(lambda c: c.str.contains("nan")).any(axis=None)
 
@@ -73,7 +76,9 @@ def test_table3_has_the_enrolled_model_against_the_normalisation():
     pairs = [(ENROLLED, STANDARDISED)]
     compared = compare_all(both, "MultiEMO", pairs)
     table = significance_table(compared)
-    assert list(table.shown["against"]) == ["MultiEMO"] * 3 + [STANDARDISED]
+    assert list(table.data["reference"]) == ["MultiEMO"] * 3 + [STANDARDISED]
+    assert table.shown["system"].iloc[-1].endswith(f", against {STANDARDISED}")
+    assert not table.shown["system"].iloc[:-1].str.contains("against").any()
     last = table.data.iloc[-1]
     expected = difference(systems[ENROLLED], systems[STANDARDISED])
     assert (last["system"], last["delta"]) == (ENROLLED, expected.value)
@@ -114,16 +119,23 @@ def test_table4_has_the_tail_first_and_the_papers_utterances():
             for who, name in (("system", "ML-SAN"), ("reference", "MultiEMO")):
                 expected = pair[name].scores(function).mean(axis=0)
                 assert found[f"{score}_{who}"].to_numpy() == pytest.approx(expected)
-    shown = table.shown.set_index(["benchmark", "emotion"])
-    assert shown.loc[("MELD", "fear"), "paper"] == "12 to 18 %: 6 to 9 of 50"
-    assert shown.loc[("MELD", "anger"), "paper"] == "55 to 57 %: 190 to 197 of 345"
-    assert (shown["paper"] != "–").sum() == len(paper.FIG4_RECOGNISED)
+    assert len(table.shown.columns) == 7
+    named = table.shown["emotion (utterances)"].str.split(" ").str[0]
+    shown = table.shown.assign(emotion=named).set_index(["benchmark", "emotion", "score"])
+    pair = ["MultiEMO", "ML-SAN"]
+    printed = shown.xs("MELD paper, recall", level="score")[pair]
+    assert printed.loc[("MELD", "fear")].tolist() == ["12 % (6 of 50)", "18 % (9 of 50)"]
+    assert printed.loc[("MELD", "anger")].tolist() == ["55 % (190 of 345)", "57 % (197 of 345)"]
+    assert len(printed) == len(paper.FIG4_RECOGNISED)
     row = table.data.query("benchmark == 'MELD' and emotion == 'fear'").iloc[0]
     right = row["support"] * row["recall_system"] / 100
     fear = EMOTIONS["MELD"].index("fear")
     hits = both["MELD"]["ML-SAN"].table[:, :, fear]
     assert right == pytest.approx(hits[..., fear].sum() / 3)
-    assert shown.loc[("MELD", "fear"), "right"].endswith(f"to {right:.1f}")
+    assert shown.loc[("MELD", "fear", "right"), "ML-SAN"] == f"{right:.1f}"
+    recall = f"{row['recall_system']:.2f} ["
+    assert shown.loc[("MELD", "fear", "recall"), "ML-SAN"].startswith(recall)
+    assert shown.loc[("MELD", "fear", "F1"), "ML-SAN"].startswith(f"{row['f1_system']:.2f} [")
     smallest = table.data["p_perm"].min()
     assert table.data["p_perm_holm"].min() == pytest.approx(min(13 * smallest, 1))
     assert smallest < 1 / 13
@@ -149,10 +161,12 @@ def test_the_papers_numbers_are_absent_for_other_corpora():
 
     for table in tables("lessons"):
         assert not [name for frame in table for name in frame if "paper" in name]
+        assert not table.shown.astype(str).apply(lambda c: c.str.contains("paper")).any(axis=None)
     alone, *_ = tables("lessons")
     assert "UniMSE" not in alone.data["system"].tolist()
     for table in tables("MELD", "lessons"):
-        assert all([name for name in frame if "paper" in name] for frame in table)
+        assert [name for name in table.data if "paper" in name]
+        assert "paper" in table.shown.to_csv()
         assert not [name for name in table.shown if "paper" in name and "lessons" in name]
     curve = lambda_table({"lessons": {0.2: pair["ML-SAN"], 0.5: pair["MultiEMO"]}})
     assert len(lambda_figure(curve).axes[0].texts) == 0
@@ -161,8 +175,9 @@ def test_the_papers_numbers_are_absent_for_other_corpora():
 def test_table4_survives_a_system_without_runs():
     pair = {"MultiEMO": counts(0.4), "ML-SAN": dialogue_counts({}, 7, asked=3)}
     shown = classes_table({"MELD": pair}, EMOTIONS).shown
-    assert (shown["seeds"] == "0 of 3").all()
-    assert (shown["Δ F1 [95 %]"] == "–").all()
+    assert shown["emotion (utterances)"].str.endswith(", 0 of 3 seeds").all()
+    assert (shown["Δ [95 %]"] == "–").all()
+    assert "right" not in set(shown["score"])
 
 
 def design(benchmark, default, kinds=(), **worth):
@@ -181,11 +196,14 @@ def test_the_factorial_has_cells_effects_and_controls():
     named = design("IEMOCAP", "identity", kinds, film=0.3, gate=0.0, aux=0.0)
     nameless = design("MELD", "role", (("shuffled", 0.3),), film=0.3, gate=0.0, aux=0.0)
     table = factorial_table({"MELD": nameless, "IEMOCAP": named})
-    shown = table.shown.set_index(["kind", "system"])
-    kind = table.shown["kind"]
-    assert list(kind.unique()) == ["cell", "effect", "control"]
-    assert list(shown.loc["cell"].index) == [cell_name(*on) for on in SWITCHES]
-    assert len(shown.loc["effect"]) == 7
+    assert len(table.shown.columns) == 6
+    shown = table.shown.set_index(["benchmark", "kind", "system"])
+    assert list(table.shown["benchmark"].unique()) == ["MELD", "IEMOCAP"]
+    for name in ("MELD", "IEMOCAP"):
+        own = shown.loc[name]
+        assert list(own.index.unique("kind")) == ["cell", "effect", "control"]
+        assert list(own.loc["cell"].index) == [cell_name(*on) for on in SWITCHES]
+        assert len(own.loc["effect"]) == 7
     data = table.data.set_index(["benchmark", "kind", "system"])
     full = named[(True, True, True, "identity")].scores().mean()
     base = named[(False, False, False, "")].scores().mean()
@@ -200,9 +218,10 @@ def test_the_factorial_has_cells_effects_and_controls():
     role = named[(True, True, True, "role")].scores().mean()
     assert control["delta"] == pytest.approx(role - full)
     assert control["high"] < 0
-    assert shown.loc[("control", "ML-SAN, role"), "MELD Δ [95 %]"] == "–"
-    assert shown.loc[("control", "ML-SAN, role"), "IEMOCAP Δ [95 %]"].endswith("to identity")
-    assert shown.loc[("control", "ML-SAN, shuffled"), "MELD Δ [95 %]"].endswith("to role")
+    delta = shown.loc[:, "Δ [95 %]"]
+    assert ("MELD", "control", "ML-SAN, role") not in shown.index
+    assert delta[("IEMOCAP", "control", "ML-SAN, role")].endswith("to identity")
+    assert delta[("MELD", "control", "ML-SAN, shuffled")].endswith("to role")
     tests = table.data["p_perm"].notna()
     assert tests.sum() == 7 + 7 + 3 + 1
     smallest = table.data.loc[tests, "p_perm"].min()
@@ -213,7 +232,7 @@ def test_the_factorial_survives_failed_runs_and_refuses_half_a_design():
     cells = design("MELD", "identity", film=0.3, gate=0.0, aux=0.0)
     cells[(True, False, False, "identity")] = counts(0.5, seeds=(0, 2))
     shown = factorial_table({"MELD": cells}).shown.set_index("system")
-    assert shown.loc["only FiLM", "MELD W-F1"].endswith("(2 of 3)")
+    assert shown.loc["only FiLM", "W-F1"].endswith("(2 of 3)")
     data = factorial_table({"MELD": cells}).data.set_index("system")
     assert (data.loc[data["kind"] == "effect", "seeds"] == 2).all()
     with pytest.raises(ValueError, match="only Gate"):
@@ -229,14 +248,15 @@ def test_the_factorial_has_the_cells_without_enrolment_beside_them():
     table = factorial_table({"MELD": meld, "IEMOCAP": enrolled}, {"IEMOCAP": alone})
     rows = table.shown[table.shown["kind"] == ALONE].set_index("system")
     assert list(rows.index) == [cell_name(*on) for on in SWITCHES[1:]]
-    assert (rows["MELD W-F1"] == "–").all()
+    assert (rows["benchmark"] == "IEMOCAP").all()
     data = table.data.set_index(["kind", "benchmark", "system"])
     for kind, cells in (("cell", enrolled), (ALONE, alone)):
         full = cells[(True, True, True, "identity")].scores().mean()
         assert data.loc[(kind, "IEMOCAP", "ML-SAN"), "wf1_mean"] == pytest.approx(full)
         base = cells[(False, False, False, "")].scores().mean()
         assert data.loc[(kind, "IEMOCAP", "ML-SAN"), "delta"] == pytest.approx(full - base)
-    assert list(table.shown["kind"].unique()) == ["cell", ALONE, "effect"]
+    own = table.shown[table.shown["benchmark"] == "IEMOCAP"]
+    assert list(own["kind"].unique()) == ["cell", ALONE, "effect"]
 
 
 def test_seen_and_unseen_speakers_stand_apart_where_there_are_any():
@@ -333,7 +353,7 @@ def test_selection_says_what_the_best_test_epoch_is_worth():
 def test_the_selection_figure_draws_both_scores_of_every_system():
     figure = selection_figure(selection_table(runs()).data)
     figure.canvas.draw()
-    assert [axis.get_title() for axis in figure.axes] == ["MELD", "IEMOCAP"]
+    assert [axis.get_title() for axis in figure.axes] == ["sim-meld", "sim-iemocap"]
     axis = figure.axes[0]
     ticks = [text.get_text() for text in axis.get_yticklabels()]
     assert ticks == ["MultiEMO", "ML-SAN", "only FiLM"]

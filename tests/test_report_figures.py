@@ -6,19 +6,38 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from mlsan.corpus.declaration import BUILT_IN
 from mlsan.evaluation import mean_score, score_predictions
+from mlsan.evaluation.balance import gates_and_truth
 from mlsan.evaluation.counts import Counts, dialogue_counts
+from mlsan.evaluation.factorial import SWITCHES, cell_name
+from mlsan.evaluation.heterogeneity import speaker_gap
 from mlsan.evaluation.neutrality import STAGES
 from mlsan.evaluation.significance import difference
-from mlsan.report.nb05_sensitivity import dev_table, dose_figure, dose_table
+from mlsan.report import ARTIFACTS, DOUBLE, use_style
+from mlsan.report.artifacts import words
+from mlsan.report.nb01_data import heterogeneity_figure
+from mlsan.report.nb03_mlsan import architecture_figure, selection_figure
+from mlsan.report.nb04_ablations import ablation_figure, ablation_points, effects_figure
+from mlsan.report.nb05_sensitivity import (
+    dev_table,
+    dose_figure,
+    dose_table,
+    lambda_figure,
+    lambda_table,
+)
 from mlsan.report.nb06_qualitative import (
     ADVERSARY,
     SEEN,
     STRANGERS,
     WITHHELD,
+    WRONG,
     arm_of,
+    balance_figure,
+    confusion_figure,
+    feature_figure,
     gate_figure,
     probes_figure,
     probes_table,
@@ -35,10 +54,13 @@ from mlsan.report.nb07_beyond import (
     robustness_figure,
     robustness_table,
 )
+from mlsan.report.style import SMALL
+from mlsan.report.tables import labelled
 from mlsan.training import run_settings
 
 EMOTIONS = {name: declared.emotions for name, declared in BUILT_IN.items()}
 
+SIM = {"MELD": "sim-meld", "IEMOCAP": "sim-iemocap"}
 DOSES = (0.0, 0.5, 1.0)
 SYSTEMS = ("MultiEMO", "ML-SAN as printed", ADVERSARY, "ML-SAN", WITHHELD)
 
@@ -93,12 +115,17 @@ def test_the_dose_is_paired_by_seed_and_a_failed_run_takes_its_pair_along():
 @pytest.mark.parametrize("benchmarks", [("MELD", "IEMOCAP"), ("IEMOCAP",)])
 def test_the_dose_figure_has_one_panel_per_benchmark(benchmarks):
     table = dose_table(dose_counts(benchmarks))
-    axes = panels(dose_figure(table))
-    assert [axis.get_title() for axis in axes] == list(benchmarks)
-    for axis in axes:
+    axes = panels(dose_figure(labelled(table, SIM)))
+    scores, gains = np.split(np.array(axes), 2)
+    assert [axis.get_title() for axis in scores] == [SIM[name] for name in benchmarks]
+    for axis in gains:
         drawn = axis.containers[0].lines[0].get_xydata()
         assert drawn[:, 0].tolist() == list(DOSES)
         assert drawn[:, 1] == pytest.approx([0, 10, 20], abs=0.2)
+    for axis in scores:
+        full, base = (container.lines[0].get_ydata() for container in axis.containers)
+        assert full - base == pytest.approx([0, 10, 20], abs=0.2)
+    assert len(table.filter(like="_low").columns) == 2
 
 
 def probe_rows(targets=("speaker", "emotion")):
@@ -126,24 +153,29 @@ def test_probes_are_averaged_over_seeds_and_drawn_along_the_stages():
     assert row["wf1_mean"] == pytest.approx(60)
     assert (row["low"], row["high"]) == (59, 61)  # of two seeds the range
     assert (row["seeds"], row["chance"], row["modalities"]) == (2, 20, "audio+visual")
-    figure = probes_figure(table)
-    assert [axis.get_title() for axis in panels(figure)] == [
-        *("MELD: speaker", "IEMOCAP: speaker", "MELD: emotion", "IEMOCAP: emotion")
-    ]
-    assert sorted(legend(figure)) == sorted(["chance", *SYSTEMS])
-    for axis in figure.axes:
-        heights = [drawn.lines[0].get_ydata() for drawn in axis.containers]
-        assert heights[0] == pytest.approx([61, 58, 55, 52, 49])
-        assert heights[3] - heights[0] == pytest.approx(15)
+    figure = probes_figure(labelled(table, SIM))
+    axes = np.array(panels(figure)).reshape(2, len(SYSTEMS))
+    titles = [axis.get_title().replace("\n", " ") for axis in axes[0]]
+    assert titles == [name.replace("\n", " ") for name in SYSTEMS]
+    assert legend(figure) == ["sim-meld", "sim-iemocap", "chance"]
+    for place, column in enumerate(axes.T):
+        for axis in column:
+            heights = [drawn.lines[0].get_ydata() for drawn in axis.containers]
+            assert len(heights) == 2  # corpora
+            for line in heights:
+                assert line == pytest.approx(np.array([61, 58, 55, 52, 49]) + 5 * place)
 
 
 def test_strangers_have_a_row_of_panels_where_a_corpus_has_any():
     rows = probe_rows(("speaker", "stranger", "emotion"))
     some = rows[(rows["benchmark"] == "IEMOCAP") | (rows["target"] != "stranger")]
-    axes = panels(probes_figure(probes_table(some)))
-    assert [axis.get_title() for axis in axes][2:4] == ["MELD: stranger", "IEMOCAP: stranger"]
-    assert not axes[2].containers
-    assert len(axes[3].containers) == len(SYSTEMS)
+    some = some[(some["system"] != WITHHELD) | (some["target"] != "stranger")]
+    axes = np.array(panels(probes_figure(probes_table(some)))).reshape(3, len(SYSTEMS))
+    assert [axis.get_ylabel().split("\n")[0] for axis in axes[:, 0]] == [
+        *("speaker", "stranger", "emotion")
+    ]
+    for system, axis in zip(SYSTEMS, axes[1], strict=True):
+        assert len(axis.containers) == (system != WITHHELD)
 
 
 CONDITIONS = {
@@ -350,10 +382,10 @@ def test_the_enrolment_figure_has_lines_a_curve_and_marks_apart():
     lines = {"MultiEMO": curve_counts(20), "ML-SAN as printed": curve_counts(21)}
     both = {"MELD": lines, "IEMOCAP": lines | {ORACLE: curve_counts(1)}}
     curve = enrolment_curve(dict.fromkeys(both, amounts), both)
-    figure = enrolment_figure(curve)
+    figure = enrolment_figure(labelled(curve, SIM))
     axes = panels(figure)
     assert [axis.get_title() for axis in axes] == [
-        *("MELD: 40 utterances of strangers", "IEMOCAP: 40 utterances of strangers")
+        *("sim-meld: 40 utterances of strangers", "sim-iemocap: 40 utterances of strangers")
     ]
     for axis, benchmark in zip(axes, both, strict=True):
         part = curve[curve["benchmark"] == benchmark].set_index("amount")
@@ -420,7 +452,8 @@ def test_table10_says_what_the_dev_split_changes():
     assert table.shown["epoch"].iloc[0] == "5.00 ± 1.00"
 
 
-def test_the_case_study_has_its_speakers_before_and_after():
+def case_tables():
+    """Weights, places and a case of two speakers and two turns."""
     weights = pd.DataFrame(
         [
             ("unknown", m, 0.9, np.nan if m == "text" else 0.1, np.nan if m == "text" else 0.2)
@@ -432,20 +465,230 @@ def test_the_case_study_has_its_speakers_before_and_after():
     case = case.assign(MultiEMO=["joy", "joy"], weight_text=0.5, weight_audio=0.5)
     places = pd.DataFrame(
         [
-            (stage, speaker, "joy", turn, gap * x, 0.0)
+            (stage, speaker, emotion, turn, gap * x, 0.0)
             for stage, gap in (("raw", 3.0), ("calibrated", 0.0))
-            for x, speaker in enumerate(("Ann", "Bob"))
+            for x, (speaker, emotion) in enumerate((("Ann", "joy"), ("Bob", "anger")))
             for turn in (0, x + 1)
         ],
         columns=["stage", "speaker", "emotion", "turn", "x", "y"],
     )
-    titles = [
-        axis.get_title()
-        for axis in panels(gate_figure(weights, places, case, "a case", EMOTIONS["MELD"]))
-    ]
+    return weights, places, case, "a case", EMOTIONS["MELD"]
+
+
+def test_the_case_study_has_its_speakers_before_and_after():
+    figure = gate_figure(*case_tables())
+    titles = [axis.get_title() for axis in panels(figure)]
     assert "raw: distance of the speakers' centres 3.00" in titles
     assert "calibrated: distance of the speakers' centres 0.00" in titles
-    assert "a case" in titles
+    texts = [text for axis in figure.axes for text in axis.texts]
+    wrong = [text.get_text() for text in texts if text.get_color() == WRONG]
+    assert wrong == ["joy"]  # MultiEMO's second turn
+    assert "a case" in words(figure)
+
+
+def test_the_gates_scale_is_its_whole_range():
+    figure = gate_figure(*case_tables())
+    maps = {axis.get_title(): axis.collections[0] for axis in figure.axes if axis.collections}
+    assert maps["gate: mean of $g_m$"].get_clim() == (0, 1)
+    film = [grid.get_clim() for title, grid in maps.items() if title.startswith("FiLM")]
+    assert film[0] == film[1] == (0, 0.5), "one scale for scale and shift"
+
+
+def confusions():
+    """Two systems; the second moves a tenth of the first emotion to the diagonal."""
+    rows = []
+    for benchmark, system in product(SIM, ("MultiEMO", "ML-SAN")):
+        names = EMOTIONS[benchmark]
+        share = np.full((len(names),) * 2, 0.1)
+        share[0, :2] += (0.1, -0.1) if system == "ML-SAN" else (0.0, 0.0)
+        rows += [
+            (benchmark, system, true, predicted, 20 * share[i, j], share[i, j])
+            for i, true in enumerate(names)
+            for j, predicted in enumerate(names)
+        ]
+    columns = ["benchmark", "system", "emotion", "predicted", "count", "share"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_confusion_has_a_panel_for_the_difference():
+    axes = panels(confusion_figure(labelled(confusions(), SIM)))
+    titles = [axis.get_title().replace("\n", " ") for axis in axes]
+    assert titles == [
+        f"{name}: {part}"
+        for name in SIM.values()
+        for part in ("MultiEMO", "ML-SAN", "difference (points)")
+    ]
+    first = [text.get_text() for text in axes[2].texts[:3]]
+    assert first == ["+10", "-10", "+0"]
+    alone = confusions().query("system == 'ML-SAN'")
+    assert len(panels(confusion_figure(alone))) == 2
+
+
+def z_map():
+    draw = np.random.default_rng(0)
+    parts = [
+        pd.DataFrame(draw.normal(size=(20, 2)), columns=["x", "y"]).assign(
+            benchmark=benchmark,
+            system=system,
+            emotion=draw.choice(EMOTIONS[benchmark], 20),
+            speaker=["Ann", "Bob", "others (7)", "others (7)"] * 5,
+        )
+        for benchmark, system in product(SIM, ("MultiEMO", "ML-SAN"))
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_the_map_of_z_names_its_method_and_its_grey_dots():
+    figure = feature_figure(labelled(z_map(), SIM), EMOTIONS)
+    axes = np.array(panels(figure)).reshape(2, 4)
+    assert axes[0, 0].get_title() == "sim-meld, MultiEMO\nby emotion"
+    shown = [text.get_text() for text in axes[1, 1].get_legend().get_texts()]
+    assert shown == ["others (7)", "Ann", "Bob"]
+    assert "principal components" in ARTIFACTS["fig5_features"].caption
+    assert sum(len(found.get_offsets()) for found in axes[0, 1].collections) == 20
+
+
+def cell_counts():
+    draws = {on: 10 + 15 * on[0] + 2 * place for place, on in enumerate(SWITCHES)}
+    return {b: {cell_name(*on): curve_counts(30 - n) for on, n in draws.items()} for b in SIM}
+
+
+def test_the_ablation_has_a_dot_per_seed_and_a_bar_at_the_mean():
+    cells = cell_counts()
+    scores = ablation_points(cells)
+    axes = panels(ablation_figure(labelled(scores, SIM)))
+    assert [axis.get_title() for axis in axes] == list(SIM.values())
+    names = [text.get_text() for text in axes[0].get_yticklabels()]
+    for axis in axes:
+        dots, bars = axis.lines[::2], axis.lines[1::2]
+        for (name, counts), dot, bar in zip(cells["MELD"].items(), dots, bars, strict=True):
+            assert dot.get_xdata() == pytest.approx(counts.scores())
+            assert np.ravel(bar.get_xdata()) == pytest.approx([counts.scores().mean()])
+            assert names[int(dot.get_ydata()[0])] == name
+
+
+def effects_rows():
+    rows = [("FiLM", 6.0, 4.0, 8.0), ("Gate", 0.1, -0.5, 0.6), ("FiLM × Gate", -1.0, -2.0, -0.1)]
+    columns = ["system", "delta", "low", "high"]
+    return pd.concat(
+        pd.DataFrame(rows, columns=columns).assign(benchmark=b, kind="effect") for b in SIM
+    )
+
+
+def test_an_effect_is_filled_where_its_interval_excludes_zero():
+    axes = panels(effects_figure(labelled(effects_rows(), SIM)))
+    names = [text.get_text() for text in axes[0].get_yticklabels()]
+    assert names == ["FiLM", "Gate", "FiLM × Gate"]
+    for axis in axes:
+        marks = [line for line in axis.lines if line.get_marker() == "o"]
+        assert [mark.get_xdata()[0] for mark in marks] == [6.0, 0.1, -1.0]
+        assert [mark.get_markerfacecolor() == "white" for mark in marks] == [False, True, False]
+
+
+def balance_rows():
+    """Gates of three seeds: of ML-SAN they follow the truth, as printed they do not."""
+    names = [f"s{i}" for i in range(6)]
+    truth = pd.Series(np.linspace(-1, 1, 6), index=names)
+    parts = []
+    for benchmark, system, seed in product(SIM, ("ML-SAN as printed", "ML-SAN"), range(3)):
+        follows = truth if system == "ML-SAN" else truth.abs()
+        gates = {"audio": 0.5 + 0.1 * follows + 0.01 * seed, "visual": 0.5 - 0.1 * follows}
+        frame = pd.DataFrame({"speaker": names} | {m: g.to_numpy() for m, g in gates.items()})
+        parts.append(frame.assign(benchmark=benchmark, system=system, seed=seed))
+    return gates_and_truth(pd.concat(parts), dict.fromkeys(SIM, truth))
+
+
+def test_gates_that_follow_the_truth_correlate_with_it():
+    table = balance_rows()
+    assert len(table) == 2 * 2 * 6
+    by = table.groupby("system")[["rho", "rho_low", "rho_high", "seeds"]].first()
+    assert by.loc["ML-SAN"].tolist() == [1, 1, 1, 3]
+    assert abs(by.loc["ML-SAN as printed", "rho"]) < 0.1
+    row = table.query("benchmark == 'MELD' and system == 'ML-SAN' and speaker == 's5'").iloc[0]
+    assert row[["balance", "audio", "visual"]].tolist() == pytest.approx([1, 0.61, 0.4])
+    axes = panels(balance_figure(labelled(table, SIM)))
+    assert all(axis.get_ylim() == (0, 1) for axis in axes)
+    assert "correlation +1.00 [+1.00, +1.00]" in axes[1].texts[0].get_text()
+
+
+def plane_rows():
+    draw = np.random.default_rng(1)
+    columns = list(product(("raw", "standardised by speaker"), ("Ann", "Bob"), ("joy", "anger")))
+    rows = [(*key, *draw.normal(size=2)) for key in columns for _ in range(20)]
+    return pd.DataFrame(rows, columns=["space", "speaker", "emotion", "x", "y"])
+
+
+def selection_rows():
+    rows = [
+        {
+            "benchmark": benchmark,
+            "system": system,
+            "test_wf1_mean": 60.0,
+            "test_wf1_sd": 1.0,
+            "best_test_wf1_mean": 61.0,
+            "best_test_wf1_sd": 0.5,
+            "gain": 1.0,
+            "gain_low": 0.5,
+            "gain_high": 1.5,
+        }
+        for benchmark, system in product(SIM, ("MultiEMO", "ML-SAN as printed", "ML-SAN"))
+    ]
+    return pd.DataFrame(rows)
+
+
+def drawings():
+    """Every figure of a simulated corpus, by its name."""
+    plane = plane_rows()
+    amounts = {a: curve_counts(20 - place) for place, a in enumerate((*CURVE, *MARKS))}
+    lines = {"MultiEMO": curve_counts(20), "ML-SAN as printed": curve_counts(21)}
+    curve = enrolment_curve(dict.fromkeys(SIM, amounts), dict.fromkeys(SIM, lines))
+    lams = {lam: curve_counts(int(10 * lam)) for lam in (0.0, 0.02, 0.2, 0.5)}
+    base = {"MultiEMO": curve_counts(20)}
+    rows = probe_rows(("speaker", "stranger", "emotion"))
+    run = run_settings("MELD", "paper", "ML-SAN", 0)
+    two_way = run_settings("IEMOCAP", "paper", "ML-SAN", 0)
+    sizes = {"text": 768, "audio": 512, "visual": 1000}
+    return {
+        "fig1_heterogeneity": lambda _: heterogeneity_figure(
+            plane, speaker_gap(plane), EMOTIONS["MELD"]
+        ),
+        "fig2_architecture": lambda _: architecture_figure(run, sizes),
+        "fig2_architecture ": lambda _: architecture_figure(two_way, sizes),
+        "fig3_gate": lambda _: gate_figure(*case_tables()),
+        "fig4_confusion": lambda name: confusion_figure(name(confusions())),
+        "fig5_features": lambda name: feature_figure(name(z_map()), EMOTIONS),
+        "fig6_lambda": lambda name: lambda_figure(
+            name(lambda_table(dict.fromkeys(SIM, lams), dict.fromkeys(SIM, base)))
+        ),
+        "fig7_selection": lambda name: selection_figure(name(selection_rows())),
+        "fig8_dose": lambda name: dose_figure(name(dose_table(dose_counts()))),
+        "fig9_probes": lambda name: probes_figure(name(probes_table(rows))),
+        "fig10_robustness": lambda name: robustness_figure(
+            name(robustness_table(robustness_rows(), EMOTIONS))
+        ),
+        "fig11_enrolment": lambda name: enrolment_figure(name(curve)),
+        "fig13_ablation": lambda name: ablation_figure(name(ablation_points(cell_counts()))),
+        "fig14_effects": lambda name: effects_figure(name(effects_rows())),
+        "fig15_balance": lambda name: balance_figure(name(balance_rows())),
+    }
+
+
+def test_every_figure_is_readable_at_column_width_and_has_the_corpora_by_their_names():
+    use_style()
+    drawn = drawings()
+    figures = {a.name for a in ARTIFACTS.values() if a.kind == "figure" and a.needs != "voices"}
+    assert {name.strip() for name in drawn} == figures
+    for name, draw in drawn.items():
+        figure = draw(lambda frame: labelled(frame, SIM))
+        figure.canvas.draw()
+        for text in words(figure):
+            assert not any(benchmark in text for benchmark in SIM), (name, text)
+        shown = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+        small = {t.get_text(): t.get_fontsize() for t in shown if t.get_fontsize() < SMALL}
+        assert not small, (name, small)
+        box = figure.get_tightbbox(figure.canvas.get_renderer())
+        assert box.width < DOUBLE + 0.1, (name, box.width)
+        plt.close(figure)
 
 
 def test_seeds_that_agree_to_the_last_bit_are_drawn():

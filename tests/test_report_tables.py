@@ -1,8 +1,10 @@
 """The paper's tables have our numbers and the paper's, each in its own column."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 
 from mlsan.corpus import open_corpora
 from mlsan.corpus.declaration import BUILT_IN
@@ -11,7 +13,7 @@ from mlsan.model import MODELS
 from mlsan.report import paper
 from mlsan.report.nb01_data import corpora_table
 from mlsan.report.nb02_baseline import main_table
-from mlsan.report.nb03_mlsan import architecture_figure
+from mlsan.report.nb03_mlsan import SPEAKER, architecture_figure
 from mlsan.report.nb04_ablations import ablation_table
 from mlsan.report.nb05_sensitivity import lambda_figure, lambda_table
 from mlsan.report.tables import (
@@ -19,10 +21,18 @@ from mlsan.report.tables import (
     PROBE,
     STANDARDISED,
     TEXT_PROBE,
+    by_corpus,
     change,
+    labelled,
     plus_minus,
 )
 from mlsan.training import VARIANTS, run_settings
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
 
 
 def runs(systems, benchmark="MELD", scores=(60.0, 62.0), lam=0.5):
@@ -187,13 +197,24 @@ def test_table2_has_the_paired_difference_with_its_interval():
 
 def test_the_lambda_curve_has_an_interval_for_each_lambda():
     lams = {2.0: counts(0.8), 0.0: counts(0.4), 0.5: counts(0.6)}
-    curve = lambda_table({"MELD": lams})
-    assert list(curve["lam"]) == [0, 0.5, 2]
-    for row in curve.itertuples():
+    base = counts(0.3)
+    curve = lambda_table({"MELD": lams}, {"MELD": {"MultiEMO": base}})
+    assert list(curve["lam"])[:3] == [0, 0.5, 2]
+    for row in curve[:3].itertuples():
         assert (row.wf1_mean, row.low, row.high, row.seeds) == mean_score(lams[row.lam])
     assert (curve["low"] < curve["wf1_mean"]).all()
-    axis = lambda_figure(curve).axes[0]
+    last = curve.iloc[3]
+    assert (last["system"], last["wf1_mean"]) == ("MultiEMO", mean_score(base).value)
+    axis = lambda_figure(labelled(curve, {"MELD": "sim-meld"})).axes[0]
+    assert axis.get_title() == "sim-meld"
     assert any("0.5" in text.get_text() for text in axis.texts)
+    lines = {line.get_label(): line for line in axis.lines}
+    assert lines["ML-SAN"].get_xdata().tolist() == [0, 0.5, 2]
+    assert set(lines["MultiEMO"].get_ydata()) == {last["wf1_mean"]}
+    # The axis is to scale: .5 to 2 is as far as .125 to .5 would be.
+    to_axis = axis.get_xscale(), axis.transData.transform([(x, 0) for x in (0.125, 0.5, 2)])[:, 0]
+    assert to_axis[0] == "symlog"
+    assert np.diff(to_axis[1])[0] == pytest.approx(np.diff(to_axis[1])[1])
 
 
 def test_a_drawing_shows_the_parts_that_are_on():
@@ -207,6 +228,37 @@ def test_a_drawing_shows_the_parts_that_are_on():
     assert words("ML-SAN").count("gate") == 2
     assert "FiLM" not in words("w/o FiLM")
     assert "Eq. 4" not in words("w/o Aux")
+    assert "style" in words("ML-SAN")
+    assert "style" not in words("ML-SAN as printed"), "its FiLM starts at random"
+    for loss in ("CE", "SWFC", "Soft-HGR", "{spk}"):
+        assert loss in words("ML-SAN")
+    assert "{spk}" not in words("w/o Aux")
+
+
+def test_the_speaker_reaches_every_part_that_reads_it():
+    sizes = {"text": 8, "audio": 4, "visual": 6}
+
+    def arrows(system):
+        figure = architecture_figure(run_settings("MELD", "small", system, 0), sizes)
+        found = [a for a in figure.axes[0].texts if getattr(a, "arrow_patch", None)]
+        dashed = to_rgba(SPEAKER)
+        return sum(a.arrow_patch.get_edgecolor() == dashed for a in found)
+
+    assert arrows("w/o FiLM") == 3  # a gate per modality
+    assert arrows("w/o Gate") == 4  # embedding and style to FiLM of audio and visual
+    assert arrows("ML-SAN") == 7
+    assert arrows("ML-SAN as printed") == 5
+
+
+def test_a_corpus_has_its_own_name_beside_the_benchmark():
+    frame = pd.DataFrame({"kind": "cell", "benchmark": ["MELD", "lessons"], "wf1": [1.0, 2.0]})
+    found = labelled(frame, {"MELD": "sim-meld"})
+    assert list(found.columns) == ["kind", "corpus", "benchmark", "wf1"]
+    assert list(found["corpus"]) == ["sim-meld", "lessons"]
+    assert labelled(found, {"MELD": "other"}) is found
+    assert "corpus" not in frame
+    assert [name for name, _ in by_corpus(found)] == ["sim-meld", "lessons"]
+    assert [name for name, _ in by_corpus(frame)] == ["MELD", "lessons"]
 
 
 @pytest.mark.parametrize(
@@ -232,5 +284,5 @@ def test_table1_says_which_kind_of_speaker_was_used():
     named = runs(["MultiEMO", "ML-SAN"], "IEMOCAP")
     unnamed = runs(["MultiEMO", "ML-SAN"], "MELD").replace("identity", "role")
     both = main_table(pd.concat([unnamed, named])).shown.set_index("system")
-    assert both.loc["ML-SAN", "ours"] == "2 seeds, speaker: role (MELD), identity (IEMOCAP)"
+    assert both.loc["ML-SAN", "ours"] == "2 seeds, speaker: role (sim-meld), identity (sim-iemocap)"
     assert both.loc["MultiEMO", "ours"] == "2 seeds"

@@ -48,7 +48,7 @@ def emotion_plane(
     spanned by the first two discriminants of emotion over all speakers; two emotions have only one,
     and the first principal component is the other axis. Returns one row per
     utterance of the `speakers` with their most frequent shared emotions: space, speaker, emotion,
-    x, y.
+    x, y. The axes of all spaces point the way of the first.
     """
     label = np.concatenate([d.label for d in corpus.train])
     speaker = np.array([name for d in corpus.train for name in speaker_names(corpus, d)])
@@ -56,7 +56,7 @@ def emotion_plane(
     shared = np.argsort(-np.min(counts, axis=0), kind="stable")[:emotions]
     shown = np.isin(speaker, list(speakers)) & np.isin(label, shared)
     names = np.array(corpus.declaration.emotions)
-    panels = []
+    panels, first = [], None
     for space, features in spaces.items():
         plane = make_pipeline(
             StandardScaler(),
@@ -66,7 +66,8 @@ def emotion_plane(
         found = plane.fit(features, label).transform(features)
         if found.shape[1] == 1:
             found = np.column_stack([found, plane[:-1].transform(features)[:, 0]])
-        x, y = found[shown, :2].T
+        x, y = upright(found[shown, :2], first).T
+        first = np.column_stack([x, y]) if first is None else first
         panels.append(
             pd.DataFrame(
                 {
@@ -79,6 +80,21 @@ def emotion_plane(
             )
         )
     return pd.concat(panels, ignore_index=True)
+
+
+def upright(
+    points: Float[np.ndarray, "point axis"], like: Float[np.ndarray, "point axis"] | None = None
+) -> Float[np.ndarray, "point axis"]:
+    """The points with each axis turned to agree with the same points in `like`.
+
+    Without `like`, the point that is farthest along an axis is on its positive side. Axes found by
+    a decomposition have no sign of their own, so two machines may find both.
+    """
+    if like is None:
+        sign = np.take_along_axis(points, np.abs(points).argmax(axis=0)[None], axis=0)[0]
+    else:
+        sign = np.sum(points * like, axis=0)
+    return points * np.where(sign < 0, -1, 1)
 
 
 def speaker_gap(plane: pd.DataFrame) -> pd.Series:

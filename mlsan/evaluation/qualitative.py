@@ -6,10 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -17,6 +16,7 @@ from torch import nn
 from mlsan.corpus import Corpus, Dialogue
 from mlsan.corpus.enrolment import Amount
 from mlsan.corpus.standardised import speaker_names
+from mlsan.evaluation.heterogeneity import upright
 from mlsan.evaluation.stages import Stages, stages_of
 from mlsan.training.loop import divided, enrolment_of
 from mlsan.training.settings import RunSettings
@@ -131,7 +131,7 @@ def before_and_after(
     tables = []
     for stage in ("raw", "calibrated"):
         plane = make_pipeline(StandardScaler(), PCA(2, whiten=True, random_state=0))
-        x, y = plane.fit_transform(seen.at[stage][modality][theirs]).T
+        x, y = upright(plane.fit_transform(seen.at[stage][modality][theirs])).T
         columns = {"stage": stage, "speaker": seen.speaker[theirs], "label": seen.label[theirs]}
         tables.append(pd.DataFrame({**columns, "turn": turn, "x": x, "y": y}))
     return pd.concat(tables, ignore_index=True)
@@ -150,29 +150,22 @@ def feature_map(
     run: RunSettings,
     corpus: Corpus,
     model: nn.Module,
-    most: int = 1000,
-    named: int = 4,
-    seed: int = 0,
+    named: int = 8,
     amount: Amount = 0,
 ) -> pd.DataFrame:
-    """A 2-D t-SNE map of z over test utterances: x, y, emotion, speaker, one row per utterance.
+    """z of every test utterance on its two principal components: x, y, emotion, speaker.
 
-    Strangers are enrolled with `amount`. At most `most` utterances are drawn at random. Speakers
-    other than the `named` most frequent ones are "others".
+    Nothing is drawn at random, and the axes are `upright`, so every machine gets the same map. x
+    and y are in standard deviations of x. Strangers are enrolled with `amount`. Speakers other than
+    the `named` most frequent ones are "others", followed by how many there are.
     """
     seen = stages_of(run, corpus, model, corpus.test, amount)
     names = seen.speaker
     frequent = [name for name, _ in Counter(names.tolist()).most_common(named)]
-    order = np.random.default_rng(seed).permutation(len(names))[:most]
-    return embed(seen.z[order], seed).assign(
-        emotion=np.array(corpus.declaration.emotions)[seen.label[order]],
-        speaker=np.where(np.isin(names, frequent), names, "others")[order],
+    rest = f"others ({len(set(names.tolist())) - len(frequent)})"
+    place = upright(PCA(2, svd_solver="full").fit_transform(seen.z.astype(np.float64)))
+    place = place / place[:, 0].std()
+    return pd.DataFrame(place, columns=["x", "y"]).assign(
+        emotion=np.array(corpus.declaration.emotions)[seen.label],
+        speaker=np.where(np.isin(names, frequent), names, rest),
     )
-
-
-def embed(z: Float[np.ndarray, "utterance feature"], seed: int) -> pd.DataFrame:
-    """Columns x and y of a t-SNE map of features, from their first principal components."""
-    start = PCA(min(30, *z.shape), random_state=seed).fit_transform(z)
-    perplexity = min(30.0, max(2.0, (len(z) - 1) / 4))
-    place = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(start)
-    return pd.DataFrame(place, columns=["x", "y"])

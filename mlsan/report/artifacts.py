@@ -9,7 +9,7 @@ import io
 import json
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from mlsan.files import sha256, write_atomically
 from mlsan.report import (
@@ -32,6 +33,8 @@ from mlsan.report import (
     nb09_voices,
 )
 from mlsan.report.declaration import Artifact, Kind
+from mlsan.report.style import SMALL, rounded
+from mlsan.vocabulary import BENCHMARKS
 
 MANIFEST = "manifest.json"
 PACKAGES = ("mlsan", "torch", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "seaborn")
@@ -47,6 +50,8 @@ MODULES = (
     nb08_audit,
     nb09_voices,
 )
+# A benchmark's name where it does not stand for the paper's own numbers.
+_BENCHMARK = re.compile(rf"\b(?:{'|'.join(BENCHMARKS)})\b(?! paper)")
 ARTIFACTS: dict[str, Artifact] = {
     declared.name: declared
     for module in MODULES
@@ -59,7 +64,8 @@ ARTIFACTS: dict[str, Artifact] = {
 class Provenance:
     """Where an artifact comes from: all but the package versions, which are looked up.
 
-    `fingerprints` are the corpora's by benchmark, `runs` the keys of the runs that went in, `code`
+    `fingerprints` are the corpora's by benchmark and `names` what readers are shown for each (the
+    benchmark itself where there is none); `runs` the keys of the runs that went in, `code`
     the digest of the code that shaped them, and `rows` the keys of the runs behind each row
     ("MELD / ML-SAN"), where rows come from runs.
     """
@@ -72,6 +78,7 @@ class Provenance:
     runs: tuple[str, ...]
     code: str
     rows: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def runs_by_row(runs: pd.DataFrame, by: Sequence[str]) -> dict[str, list[str]]:
@@ -98,11 +105,13 @@ def save_table(
 
     `frame` holds the numbers, with one header row; its index is left out. `display` is the table
     for reading, where it differs: it goes into Markdown and LaTeX, and may have grouped columns.
-    `note` is added to the caption. Raises ValueError for an artifact that is not declared.
+    `note` is added to the caption. Raises ValueError for an artifact that is not declared, and for
+    one on simulated conversations that gives a benchmark's name for theirs.
     """
     artifact = _declared(name, "table", provenance)
     shown = _readable(frame if display is None else display)
     caption = _caption(artifact, provenance, note)
+    _check_names(artifact, provenance, [caption, _markdown(shown), _csv(frame).decode()])
     markdown = f"**{artifact.title}.** {caption}\n\n{_markdown(shown)}\n"
     latex = _latex(shown, caption, name)
     _save(artifact, folder, provenance, caption, (_csv(frame), markdown.encode(), latex.encode()))
@@ -120,17 +129,37 @@ def save_figure(
 ) -> str:
     """Save a figure as PNG and PDF with its plotted data as CSV; return the caption in Markdown.
 
-    If the data are simulated, a line below the picture says so. Raises ValueError for an artifact
-    that is not declared.
+    The data are `rounded` to what can be seen. If they are simulated, a line below the picture says
+    so. Raises ValueError as `save_table` does.
     """
     artifact = _declared(name, "figure", provenance)
     caption = _caption(artifact, provenance, note)
+    data = _csv(rounded(frame))
     if provenance.simulated and not figure.findobj(lambda a: a.get_gid() == "simulated"):
-        below = {"ha": "right", "va": "top", "fontsize": 5, "color": "0.4", "gid": "simulated"}
+        below = {"ha": "right", "va": "top", "fontsize": SMALL, "color": "0.4", "gid": "simulated"}
         figure.text(1, -0.01, "simulated data", **below)
     pictures = (_picture(figure, "png"), _picture(figure, "pdf"))
-    _save(artifact, folder, provenance, caption, (_csv(frame), *pictures))
+    _check_names(artifact, provenance, [caption, data.decode(), *words(figure)])
+    _save(artifact, folder, provenance, caption, (data, *pictures))
     return f"**{artifact.title}.** {caption}"
+
+
+def words(figure: Figure) -> list[str]:
+    """Every text of a figure that has been drawn, which names its ticks."""
+    texts = figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_visible())
+    return [text.get_text() for text in texts if text.get_text()]
+
+
+def _check_names(artifact: Artifact, provenance: Provenance, texts: Iterable[str]) -> None:
+    if not provenance.simulated:
+        return
+    found = next((text for text in texts if _BENCHMARK.search(text)), None)
+    if found is not None:
+        name = _BENCHMARK.search(found)[0]
+        raise ValueError(
+            f"{artifact.name} says {name}, but its conversations are simulated: give it "
+            f"{provenance.names.get(name, 'their own name')}, with Study.labelled"
+        )
 
 
 def read_manifest(folder: Path) -> dict[str, dict]:
@@ -162,10 +191,10 @@ def _declared(name: str, kind: Kind, provenance: Provenance) -> Artifact:
 
 
 def _caption(artifact: Artifact, provenance: Provenance, note: str) -> str:
-    *most, last = provenance.fingerprints
+    *most, last = (provenance.names.get(name, name) for name in provenance.fingerprints)
     corpora = f"{', '.join(most)} and {last}" if most else last
     origin = (
-        f"Simulated conversations modelled on {corpora}, profile {provenance.profile}."
+        f"Simulated conversations ({corpora}), profile {provenance.profile}."
         if provenance.simulated
         else f"On {corpora}, profile {provenance.profile}."
     )

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from mlsan.corpus import Corpus
@@ -55,7 +54,10 @@ FIG1 = Artifact(
     "fig1_heterogeneity",
     ("01_data",),
     "Fig. 1",
-    "The same emotions of two speakers, before and after calibration.",
+    "The same emotions of two speakers, before and after calibration: large marks are a speaker's "
+    "mean of an emotion, lines join the two speakers' means, and dots are utterances. Each panel "
+    "is the plane that best separates the emotions of all speakers, in standard deviations within "
+    "an emotion.",
 )
 
 
@@ -63,46 +65,44 @@ def heterogeneity_figure(plane: pd.DataFrame, gap: pd.Series, emotions: Sequence
     """Fig. 1 as data: the same emotions of two speakers in each space of `emotion_plane`.
 
     Dots are utterances, large marks a speaker's mean of an emotion, lines join the two speakers.
-    `gap` is `speaker_gap` of the plane, `emotions` are all of the corpus in label order.
+    `gap` is `speaker_gap` of the plane, `emotions` are all of the corpus in label order. The
+    panels show the middle 90 % of all utterances in each direction, where the means are.
     """
     colours = emotion_colours(emotions)
-    spaces = plane["space"].unique()
-    speakers = plane["speaker"].unique()
+    spaces, speakers = plane["space"].unique(), plane["speaker"].unique()
     markers = dict(zip(speakers, ("o", "s"), strict=False))
     figure, axes = plt.subplots(
-        1, len(spaces), figsize=(DOUBLE, 2.6), squeeze=False, layout="constrained"
+        1,
+        len(spaces),
+        figsize=(DOUBLE, 2.7),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        layout="constrained",
     )
     for axis, space in zip(axes[0], spaces, strict=True):
         points = plane[plane["space"] == space]
-        sns.scatterplot(
-            points,
-            x="x",
-            y="y",
-            hue="emotion",
-            style="speaker",
-            markers=markers,
-            palette=colours,
-            s=8,
-            alpha=0.35,
-            linewidth=0,
-            ax=axis,
-            legend=False,
-        )
+        for (emotion, speaker), own in points.groupby(["emotion", "speaker"], sort=False):
+            look = {"color": colours[emotion], "marker": markers[speaker]}
+            axis.scatter(own["x"], own["y"], s=3, alpha=0.18, linewidths=0, **look)
         means = points.groupby(["emotion", "speaker"], sort=False)[["x", "y"]].mean()
-        for (emotion, speaker), (x, y) in means.iterrows():
-            axis.scatter(
-                x, y, s=55, marker=markers[speaker], color=colours[emotion], edgecolor="black"
-            )
         for emotion, pair in means.groupby("emotion", sort=False):
-            axis.plot(pair["x"], pair["y"], color=colours[emotion], linewidth=1.5)
-        axis.set(title=f"{space}\ndistance {gap[space]:.2f}", xlabel="", ylabel="")
-        axis.set(xticks=[], yticks=[])
+            axis.plot(pair["x"], pair["y"], color="black", linewidth=3.2, zorder=3)
+            axis.plot(pair["x"], pair["y"], color=colours[emotion], linewidth=2, zorder=4)
+        for (emotion, speaker), (x, y) in means.iterrows():
+            look = {"color": colours[emotion], "marker": markers[speaker]}
+            axis.scatter(x, y, s=60, edgecolor="black", zorder=5, **look)
+        axis.set(xlabel="1st discriminant (sd)", title=f"{space}\ndistance {gap[space]:.2f} sd")
+    low, high = plane[["x", "y"]].quantile([0.05, 0.95]).to_numpy()
+    axes[0, 0].set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    axes[0, 0].set_ylabel("2nd discriminant (sd)")
+    shape = {"linestyle": "", "color": "white", "markeredgecolor": "black"}
     handles = [
-        plt.Line2D([], [], marker="o", linestyle="", color=colours[e], label=e)
-        for e in plane["emotion"].unique()
-    ] + [
-        plt.Line2D([], [], marker=markers[s], linestyle="", color="white", mec="black", label=s)
-        for s in speakers
+        *(
+            plt.Line2D([], [], marker="o", linestyle="", color=colours[e], label=e)
+            for e in plane["emotion"].unique()
+        ),
+        *(plt.Line2D([], [], marker=markers[s], label=s, **shape) for s in speakers),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure

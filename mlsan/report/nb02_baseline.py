@@ -117,7 +117,7 @@ def _origin(rows: pd.DataFrame) -> str:
     if rows["system"].iloc[0] in (TEXT_PROBE, PROBE):
         return "deterministic"
     text = f"{measured['seeds'].iloc[0]} seeds"
-    where = measured.groupby("speaker", sort=False)["benchmark"].agg(" and ".join)
+    where = measured.groupby("speaker", sort=False)["corpus"].agg(" and ".join)
     kinds = [
         f"{kind} ({names})" if len(where) > 1 else kind for kind, names in where.items() if kind
     ]

@@ -13,18 +13,22 @@ from matplotlib.patches import FancyBboxPatch
 from mlsan.evaluation import Counts, mean_over_seeds, mean_score, mean_sd
 from mlsan.evaluation.classes import compare_classes
 from mlsan.evaluation.significance import NO_TEST, adjusted, compared, holm, t_needed
+from mlsan.model.losses import MultiEMOLoss
 from mlsan.report import paper
 from mlsan.report.declaration import Artifact
-from mlsan.report.style import DOUBLE, SYSTEM
+from mlsan.report.style import DOUBLE, SMALL, SYSTEM
 from mlsan.report.tables import (
     BASE,
     FULL,
     Table,
+    against,
+    by_corpus,
     change,
     estimate,
     of_asked,
     p_text,
     plus_minus,
+    score_text,
     with_interval,
     without_paper,
 )
@@ -37,71 +41,110 @@ CLAIMED_P = 0.01  # the paper's paired t-test, over paper.RUNS runs
 MELD_TEST = {"fear": 50, "anger": 345}
 Number = int | float
 
-FIG2 = Artifact("fig2_architecture", ("03_mlsan",), "Fig. 2", "The architecture of ML-SAN.")
+FIG2 = Artifact(
+    "fig2_architecture",
+    ("03_mlsan",),
+    "Fig. 2",
+    "The architecture of ML-SAN: its own parts are orange, MultiEMO's grey. Dashed arrows carry "
+    "the speaker. Numbers are widths.",
+)
+PLAIN, PART, SPEAKER = "0.93", "#f7d9a8", "#a85a00"
+HEIGHT, MIDDLE = 8, 27  # of a box, and where the middle row is
 
 
 def architecture_figure(run: RunSettings, sizes: Mapping[str, int]) -> Figure:
-    """Fig. 2: ML-SAN as this run builds it, with the sizes of its features.
+    """Fig. 2: ML-SAN as this run builds it, with the sizes of its features and its losses.
 
     `run` is of ML-SAN, with or without some of its parts; `sizes` are features by modality.
     """
-    figure, axis = plt.subplots(figsize=(DOUBLE, 3.4), layout="constrained")
-    axis.set(xlim=(0, 100), ylim=(0, 50))
-    axis.axis("off")
     model = run.model
-    plain, part = "0.93", "#f7d9a8"
-    rows = {m: 38 - 14 * i for i, m in enumerate(m for m in model.modalities if m in sizes)}
-    middle = np.mean(list(rows.values()))
+    figure, axis = plt.subplots(figsize=(DOUBLE, 3.3), layout="constrained")
+    axis.set(xlim=(-0.5, 100.5), ylim=(-0.5, 49.5))
+    axis.axis("off")
+    used = [m for m in model.modalities if m in sizes]
+    rows = {m: MIDDLE + 14 * ((len(used) - 1) / 2 - i) for i, m in enumerate(used)}
+    calibrated = [m for m in rows if model.film and m in model.film_modalities]
+    low, high = min(rows.values()), max(rows.values())
     for modality, y in rows.items():
-        calibrated = model.film and modality in model.film_modalities
         in_context = modality != "text" or model.text_context
-        direction = "two-way " if model.bidirectional else ""
-        chain = [
-            (0, 11, f"{modality}\n$x^m$: {sizes[modality]}", plain),
-            (14, 13, "FiLM  Eq. 1–2\n" + r"$\gamma_m \odot x^m + \beta_m$", part)
-            if calibrated
-            else None,
-            (30, 8, f"Linear\n{model.d}", plain),
-            (41, 13, f"{direction}\nDialogueRNN".strip(), plain) if in_context else None,
-            (57, 12, "gate  Eq. 3\n" + r"$g_m \odot h^m$", part) if model.gate else None,
+        direction = "two-way\n" if model.bidirectional else ""
+        encoder = f"Linear, {model.d}" + f"\n{direction}DialogueRNN" * in_context
+        gate = (54, 14, "gate  Eq. 3\n" + r"$g_m \odot h^m$", PART)
+        boxes = [
+            (0, 11, f"{modality}\n$x^m$: {sizes[modality]}", PLAIN),
+            *([(15, 15, _FILM, PART)] if modality in calibrated else []),
+            (34, 16, encoder, PLAIN),
+            *([gate] if model.gate else []),
         ]
-        boxes = [box for box in chain if box]
         for x, width, text, shade in boxes:
-            _box(axis, x, y, width, 8, text, shade)
-        for (x, width, *_), (after, *_) in pairwise(boxes):
-            _arrow(axis, (x + width, y + 4), (after, y + 4))
-        x, width, *_ = boxes[-1]
-        _arrow(axis, (x + width, y + 4), (72, y + 4))
-    lowest, highest = min(rows.values()), max(rows.values())
+            _box(axis, x, y, width, HEIGHT, text, shade)
+        ends = [(x, x + width) for x, width, *_ in boxes] + [(72, 82)]
+        for (_, start), (end, _) in pairwise(ends):
+            _arrow(axis, (start, y + 5), (end, y + 5))
     across = f"cross-\nattention:\neach\nmodality\nqueries\nthe others\n× {model.layers}"
-    _box(axis, 72, lowest, 9, highest - lowest + 8, across, plain)
-    _arrow(axis, (81, middle + 4), (84, middle + 4))
-    _box(axis, 84, middle, 6, 8, f"$z$\n{model.d}", plain)
-    _box(axis, 91.5, middle + 12, 8.5, 8, "emotion\n" + r"$\mathcal{L}_{ERC}$", plain)
-    _arrow(axis, (87, middle + 8), (91.5, middle + 16))
-    if model.aux:
-        text = "speaker  Eq. 4\n" + rf"$\lambda\,\mathcal{{L}}_{{spk}}$, $\lambda$={model.lam:g}"
-        _box(axis, 87, middle - 12, 13, 8, text, part)
-        _arrow(axis, (87, middle), (91.5, middle - 4))
-    _box(axis, 36, 0, 24, 5, rf"speaker embedding $e_s$ ({run.speaker}, {model.speaker_dim})", part)
-    if model.film:
-        _arrow(axis, (40, 5), (21, lowest), dashed=True)
-    if model.gate:
-        _arrow(axis, (56, 5), (63, lowest), dashed=True)
+    _box(axis, 72, low, 10, high - low + HEIGHT, across, PLAIN)
+    _heads(axis, run)
+    _speaker(axis, run, rows, calibrated)
     return figure
+
+
+_FILM = "FiLM  Eq. 1–2\n" + r"$\gamma_m \odot x^m + \beta_m$"
+
+
+def _heads(axis: Axes, run: RunSettings) -> None:
+    """z, what is predicted from it, and the losses."""
+    model, high, low = run.model, MIDDLE + 14, MIDDLE - 14
+    _arrow(axis, (82, MIDDLE + 4), (86, MIDDLE + 4))
+    _box(axis, 86, MIDDLE, 14, HEIGHT, f"$z$: {model.d}", PLAIN)
+    parts = " CE,\nSWFC, Soft-HGR" if isinstance(run.loss, MultiEMOLoss) else ""
+    _box(axis, 84, high - 1, 16, HEIGHT + 1, "emotion\n" + r"$\mathcal{L}_{ERC}$:" + parts, PLAIN)
+    _arrow(axis, (93, MIDDLE + HEIGHT), (93, high - 1))
+    if model.aux:
+        _box(axis, 84, low, 16, HEIGHT, "speaker  Eq. 4\n" + r"$\mathcal{L}_{spk}$", PART)
+        _arrow(axis, (93, MIDDLE), (93, low + HEIGHT))
+        total = rf"loss: $\mathcal{{L}}_{{ERC}} + {model.lam:g}\,\mathcal{{L}}_{{spk}}$"
+    else:
+        total = r"loss: $\mathcal{L}_{ERC}$"
+    axis.text(100, 3.5, total, ha="right", va="center", fontsize=SMALL)
+
+
+def _speaker(
+    axis: Axes, run: RunSettings, rows: Mapping[str, Number], calibrated: Sequence[str]
+) -> None:
+    """What is known of the speaker, and the arrows to every part that reads it."""
+    model = run.model
+    text = rf"embedding $e_s$: {model.speaker_dim}" + f"\nof the speaker ({run.speaker})"
+    if calibrated or model.gate:
+        _box(axis, 31, 0, 23, 7, text, PART)
+    if calibrated:
+        _bus(axis, 32, 30, [rows[m] + 2 for m in calibrated])
+    if model.gate:
+        _bus(axis, 52, 54, [y + 2 for y in rows.values()])
+    if calibrated and model.styled:
+        style = "the speaker's style\n" + r"$\mu_s$, $\sigma_s$ of utterances"
+        _box(axis, 4, 0, 22, 7, style, PART)
+        _bus(axis, 13, 15, [rows[m] + 2 for m in calibrated])
+
+
+def _bus(axis: Axes, x: Number, end: Number, heights: Sequence[Number]) -> None:
+    """A dashed line up along `x`, with an arrow to `end` at each height."""
+    line = {"color": SPEAKER, "linewidth": 0.8, "linestyle": "--"}
+    axis.plot([x, x], [7, max(heights)], **line)
+    for y in heights:
+        _arrow(axis, (x, y), (end, y), color=SPEAKER)
 
 
 def _box(axis: Axes, x: Number, y: Number, width: Number, height: Number, text: str, shade) -> None:
     style = "round,pad=0,rounding_size=0.8"
-    axis.add_patch(
-        FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=shade, edgecolor="0.3")
-    )
-    axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=6)
+    look = {"boxstyle": style, "facecolor": shade, "edgecolor": "0.3", "linewidth": 0.7}
+    axis.add_patch(FancyBboxPatch((x, y), width, height, **look))
+    middle = {"ha": "center", "va": "center", "fontsize": SMALL}
+    axis.text(x + width / 2, y + height / 2, text, **middle)
 
 
-def _arrow(axis: Axes, start: tuple, end: tuple, dashed: bool = False) -> None:
-    line = {"arrowstyle": "-|>", "color": "0.3", "linewidth": 0.8}
-    axis.annotate("", end, start, arrowprops=line | {"linestyle": "--" if dashed else "-"})
+def _arrow(axis: Axes, start: tuple, end: tuple, color: str = "0.3") -> None:
+    line = {"arrowstyle": "-|>", "color": color, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
+    axis.annotate("", end, start, arrowprops=line | {"mutation_scale": 8})
 
 
 TABLE3 = Artifact(
@@ -111,8 +154,8 @@ TABLE3 = Artifact(
     "Each row of Table 1 against MultiEMO, and ML-SAN with strangers enrolled against MultiEMO on "
     "standardised features: mean difference in weighted F1 (points) with its 95 % interval over "
     "seeds and test dialogues, the paired t-test over seeds, a permutation test over dialogues, "
-    "and both with Holm's correction. A linear probe is the same for every seed. Unlabelled test "
-    "utterances are used as in Table 1.",
+    "and both with Holm's correction in parentheses. t has in parentheses what p < .01 needs. A "
+    "linear probe is the same for every seed. Unlabelled test utterances are used as in Table 1.",
 )
 
 
@@ -120,7 +163,8 @@ def significance_table(comparisons: pd.DataFrame) -> Table:
     """Table 3: every system against MultiEMO, with the paper's own differences and claim.
 
     `comparisons` is `compare_all` of all benchmarks at once, so that Holm's adjustment spans the
-    table.
+    table. `data` also has the paper's claim for ML-SAN, p < .01, and the t that this needs with the
+    paper's number of runs.
     """
     data = comparisons.copy()
     known = {name: FULL if name == AS_PRINTED else name for name in data["system"]}
@@ -138,26 +182,22 @@ def significance_table(comparisons: pd.DataFrame) -> Table:
     shown = [
         {
             "benchmark": row["benchmark"],
-            "system": row["system"],
-            "against": row["reference"],
-            "W-F1": plus_minus(row["wf1_mean"], row["wf1_sd"]),
-            "seeds": of_asked(row["seeds"], row["asked"]),
+            "system": against(row["system"], row["reference"]),
+            "W-F1": score_text(row),
             "Δ [95 %]": change(row["delta"], row["low"], row["high"]),
-            "t (p of .01 needs)": _t_text(row["t"], row["t_needed"]),
-            "t-test p": p_text(row["p_t"]),
-            "t-test p, Holm": p_text(row["p_t_holm"]),
-            "permutation p": p_text(row["p_perm"]),
-            "permutation p, Holm": p_text(row["p_perm_holm"]),
+            "t": _t_text(row["t"], row["t_needed"]),
+            "t-test p (Holm)": _p_pair(row["p_t"], row["p_t_holm"]),
+            "permutation p (Holm)": _p_pair(row["p_perm"], row["p_perm_holm"]),
             "paper Δ": "–" if np.isnan(row["paper_delta"]) else f"{row['paper_delta']:+.2f}",
-            "paper's claim": "–"
-            if np.isnan(row["paper_p_below"])
-            else f"p below {row['paper_p_below']:g}, so t above {row['paper_t_needed']:.2f} from "
-            f"{paper.RUNS} runs",
         }
         for row in data.to_dict("records")
     ]
     benchmarks = data["benchmark"].unique()
     return Table(*(without_paper(frame, benchmarks) for frame in (data, pd.DataFrame(shown))))
+
+
+def _p_pair(p: float, holm: float) -> str:
+    return "–" if np.isnan(p) else f"{p_text(p)} ({p_text(holm)})"
 
 
 def _t_text(t: float, needed: float) -> str:
@@ -168,8 +208,9 @@ TABLE4 = Artifact(
     "table4_classes",
     ("03_mlsan",),
     "Table 4",
-    "Each emotion, rare ones first: test utterances, and F1 and recall (%) of MultiEMO and ML-SAN "
-    "with 95 % intervals over seeds and test dialogues. Strangers are not enrolled: no unlabelled "
+    "Each emotion, rare ones first: test utterances; F1 and recall (%) of MultiEMO and ML-SAN with "
+    "95 % intervals over seeds and test dialogues, p by a permutation test with Holm's correction; "
+    "and how many utterances are right, mean over seeds. Strangers are not enrolled: no unlabelled "
     "test utterance is used.",
 )
 
@@ -182,10 +223,10 @@ def classes_table(
 ) -> Table:
     """Table 4: F1 and recall of each emotion, the rarest first, with 95 % intervals.
 
-    `emotions` are those of each benchmark in label order.
-
-    Beside MELD's emotions that the paper's Fig. 4 names stand its shares, and how many utterances
-    of the published test set they amount to. Holm's adjustment is over all rows.
+    `emotions` are those of each benchmark in label order. Below MELD's emotions that the paper's
+    Fig. 4 names stand its shares, and how many utterances of the published test set they amount to.
+    `data` has one row per emotion, `shown` one per emotion and score. Holm's adjustment is over all
+    emotions.
     """
     parts = []
     for benchmark, systems in benchmarks.items():
@@ -203,31 +244,35 @@ def classes_table(
         parts.append(part)
     data = pd.concat(parts, ignore_index=True)
     data.insert(data.columns.get_loc("p_perm") + 1, "p_perm_holm", holm(data["p_perm"].to_numpy()))
-    names = {"reference": reference, "system": system}
-    shown = []
-    for row in data.to_dict("records"):
-        cells = {"benchmark": row["benchmark"], "emotion": row["emotion"]}
-        cells |= {"utterances": row["support"], "seeds": of_asked(row["seeds"], row["asked"])}
-        for score, title in (("f1", "F1"), ("recall", "recall")):
-            for who, name in names.items():
-                cells[f"{name} {title} [95 %]"] = with_interval(*estimate(row, f"{score}_{who}"))
-            cells[f"Δ {title} [95 %]"] = change(*estimate(row, f"{score}_delta"))
-            if score == "f1":
-                cells["permutation p, Holm"] = p_text(row["p_perm_holm"])
-        ours = [row["support"] * row[f"recall_{who}"] / 100 for who in names]
-        cells["right"] = "–" if np.isnan(ours).any() else f"{ours[0]:.1f} to {ours[1]:.1f}"
-        cells["paper"] = _paper_text(row)
-        shown.append(cells)
-    return Table(*(without_paper(frame, benchmarks) for frame in (data, pd.DataFrame(shown))))
+    lines = [line for row in data.to_dict("records") for line in _class_lines(row)]
+    shown = pd.DataFrame(lines).rename(columns={"reference": reference, "system": system})
+    return Table(without_paper(data, benchmarks), shown)
 
 
-def _paper_text(row: dict) -> str:
-    support = row["paper_support"]
-    if np.isnan(support):
-        return "–"
-    shares = [row[f"paper_{who}"] for who in ("reference", "system")]
-    before, after = (support * share / 100 for share in shares)
-    return f"{shares[0]:g} to {shares[1]:g} %: {before:.0f} to {after:.0f} of {support:.0f}"
+def _class_lines(row: dict) -> list[dict]:
+    """One emotion: a line each for F1, recall, the number of right utterances, and the paper."""
+    who, pair = f"{row['emotion']} ({row['support']})", ("reference", "system")
+    emotion = {"benchmark": row["benchmark"], "emotion (utterances)": who}
+    blank, p = dict.fromkeys((*pair, "Δ [95 %]", "p"), "–"), p_text(row["p_perm_holm"])
+    if row["seeds"] != row["asked"]:
+        emotion["emotion (utterances)"] += f", {of_asked(row['seeds'], row['asked'])} seeds"
+    lines = []
+    for score, name, tested in (("f1", "F1", {"p": p}), ("recall", "recall", {})):
+        found = {side: with_interval(*estimate(row, f"{score}_{side}")) for side in pair}
+        found["Δ [95 %]"] = change(*estimate(row, f"{score}_delta"))
+        lines.append(emotion | {"score": name} | blank | found | tested)
+    right = {side: row["support"] * row[f"recall_{side}"] / 100 for side in pair}
+    if not np.isnan(list(right.values())).any():
+        counted = {side: f"{number:.1f}" for side, number in right.items()}
+        lines.append(emotion | {"score": "right"} | blank | counted)
+    if not np.isnan(row["paper_support"]):
+        text = {side: _paper_text(row[f"paper_{side}"], row["paper_support"]) for side in pair}
+        lines.append(emotion | {"score": "MELD paper, recall"} | blank | text)
+    return lines
+
+
+def _paper_text(share: float, support: float) -> str:
+    return f"{share:g} % ({support * share / 100:.0f} of {support:.0f})"
 
 
 TABLE6 = Artifact(
@@ -322,13 +367,12 @@ def selection_figure(data: pd.DataFrame) -> Figure:
     `data` is that of `selection_table`. Thin bars are standard deviations over seeds; the number
     is the mean gain with its 95 % interval.
     """
-    benchmarks = data["benchmark"].unique()
-    most = data.groupby("benchmark").size().max()
+    corpora = list(by_corpus(data))
+    most = max(len(part) for _, part in corpora)
     figure, axes = plt.subplots(
-        1, len(benchmarks), figsize=(DOUBLE, 0.9 + 0.27 * most), squeeze=False, layout="constrained"
+        1, len(corpora), figsize=(DOUBLE, 0.9 + 0.27 * most), squeeze=False, layout="constrained"
     )
-    for axis, benchmark in zip(axes[0], benchmarks, strict=True):
-        part = data[data["benchmark"] == benchmark]
+    for axis, (corpus, part) in zip(axes[0], corpora, strict=True):
         for place, row in enumerate(part.to_dict("records")):
             colour = SYSTEM.get(row["system"], "0.4")
             ends = [row["test_wf1_mean"], row["best_test_wf1_mean"]]
@@ -338,11 +382,14 @@ def selection_figure(data: pd.DataFrame) -> Figure:
                 axis.plot([mean - sd, mean + sd], [place + offset] * 2, color=colour, linewidth=0.6)
                 axis.plot(mean, place, "o", color=colour, markerfacecolor=face)
             text = change(*estimate(row, "gain"))
-            where = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 6}
+            where = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": SMALL}
             axis.annotate(text, (1.01, place), annotation_clip=False, **where)
         axis.set_yticks(range(len(part)), part["system"])
         axis.set_ylim(len(part) - 0.5, -0.5)
-        axis.set(title=benchmark, xlabel="test W-F1 (%)")
+        axis.set(title=corpus, xlabel="test W-F1 (%)")
+    for axis, (_, part) in zip(axes[0, 1:], corpora[1:], strict=True):
+        if list(part["system"]) == list(corpora[0][1]["system"]):
+            axis.set_yticklabels([])
     handles = [
         plt.Line2D([], [], marker="o", color="0.3", markerfacecolor=face, label=label)
         for face, label in (("0.3", "best dev epoch"), ("white", "best test epoch"))

@@ -1,25 +1,28 @@
-"""Notebook 4: ML-SAN without some of its parts, all cells, and controls (Table 2)."""
+"""Notebook 4: ML-SAN without some of its parts, all cells, controls (Table 2, Figs. 13, 14)."""
 
 from collections.abc import Mapping
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from mlsan.evaluation import Counts, difference
 from mlsan.evaluation.factorial import SWITCHES, cell_name, effects
 from mlsan.evaluation.significance import adjusted, compare_all
 from mlsan.report import paper
 from mlsan.report.declaration import Artifact
+from mlsan.report.style import DOUBLE, SYSTEM
 from mlsan.report.tables import (
     BASE,
     FULL,
     Table,
+    by_corpus,
     change,
     estimate,
     means,
-    of_asked,
     p_text,
-    plus_minus,
+    score_text,
     without_paper,
 )
 from mlsan.vocabulary import BENCHMARKS, Benchmark
@@ -68,7 +71,7 @@ def ablation_table(
         }
         if benchmark in BENCHMARKS:
             delta = ["–" if pd.isna(d) else f"{d:+.2f}" for d in part["paper_delta"]]
-            shown |= {f"{benchmark} paper": means(part, "paper"), f"{benchmark} Δ paper": delta}
+            shown |= {f"{benchmark} paper": means(part, "paper"), f"{benchmark} paper Δ": delta}
     return Table(without_paper(data, benchmarks), pd.DataFrame(shown))
 
 
@@ -128,15 +131,97 @@ def factorial_table(
             parts.append(controls.assign(kind="control", reference=f"{FULL}, {default}"))
     data = adjusted(pd.concat(parts, ignore_index=True))
     data.insert(0, "kind", data.pop("kind"))
-    rows = data[["kind", "system"]].drop_duplicates()
-    rows = rows.sort_values("kind", kind="stable", key=lambda kind: kind.map(_KINDS.index))
-    shown = rows.reset_index(drop=True)
-    for benchmark, part in data.groupby("benchmark", sort=False):
-        found = rows.merge(part, "left").to_dict("records")
-        shown[f"{benchmark} W-F1"] = [_score_text(row) for row in found]
-        shown[f"{benchmark} Δ [95 %]"] = [_delta_text(row) for row in found]
-        shown[f"{benchmark} permutation p, Holm"] = [p_text(row["p_perm_holm"]) for row in found]
-    return Table(data, shown)
+    place = data["kind"].map(_KINDS.index) + len(_KINDS) * pd.factorize(data["benchmark"])[0]
+    data = data.iloc[np.argsort(place, kind="stable")].reset_index(drop=True)
+    shown = [
+        {
+            "benchmark": row["benchmark"],
+            "kind": row["kind"],
+            "system": row["system"],
+            "W-F1": score_text(row),
+            "Δ [95 %]": _delta_text(row),
+            "permutation p, Holm": p_text(row["p_perm_holm"]),
+        }
+        for row in data.to_dict("records")
+    ]
+    return Table(data, pd.DataFrame(shown))
+
+
+FIG13 = Artifact(
+    "fig13_ablation",
+    ("04_ablations",),
+    "Fig. 13",
+    "Every combination of FiLM, gate and auxiliary loss: weighted F1 (points) of each seed (dots) "
+    "and their mean (bars). Strangers are enrolled with all of their unlabelled test utterances.",
+)
+
+
+def ablation_points(benchmarks: Mapping[Benchmark, Mapping[str, Counts]]) -> pd.DataFrame:
+    """Fig. 13's data: benchmark, system, seed and wf1 (percent) of the eight cells."""
+    return pd.DataFrame(
+        {"benchmark": benchmark, "system": system, "seed": seed, "wf1": score}
+        for benchmark, cells in benchmarks.items()
+        for system in (cell_name(*on) for on in SWITCHES)
+        for seed, score in zip(cells[system].seeds, cells[system].scores(), strict=True)
+    )
+
+
+def ablation_figure(scores: pd.DataFrame) -> Figure:
+    """Fig. 13: `ablation_points`, one panel per corpus."""
+    corpora = list(by_corpus(scores))
+    figure, axes = plt.subplots(
+        1, len(corpora), figsize=(DOUBLE, 2.4), squeeze=False, sharey=True, layout="constrained"
+    )
+    names = [cell_name(*on) for on in SWITCHES]
+    with_film = {cell_name(*on): on[0] for on in SWITCHES}
+    for axis, (corpus, part) in zip(axes[0], corpora, strict=True):
+        for place, name in enumerate(names):
+            own = part.loc[part["system"] == name, "wf1"]
+            colour = SYSTEM[FULL] if with_film[name] else SYSTEM[BASE]
+            axis.plot(own, [place] * len(own), "o", color=colour, alpha=0.6)
+            axis.plot(own.mean(), place, "|", markersize=14, markeredgewidth=1.5, color="black")
+        axis.set(title=corpus, xlabel="W-F1 (%)")
+        axis.grid(axis="y", linewidth=0.4)
+    axes[0, 0].set_yticks(range(len(names)), names)
+    axes[0, 0].invert_yaxis()
+    shown = ((FULL, "with FiLM"), (BASE, "without FiLM"))
+    look = {"linestyle": "", "marker": "o", "alpha": 0.6}
+    handles = [plt.Line2D([], [], color=SYSTEM[name], label=text, **look) for name, text in shown]
+    bar = {"linestyle": "", "marker": "|", "markersize": 10, "markeredgewidth": 1.5}
+    handles.append(plt.Line2D([], [], color="black", label="mean over seeds", **bar))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+FIG14 = Artifact(
+    "fig14_effects",
+    ("04_ablations",),
+    "Fig. 14",
+    "Main effects and interactions of FiLM, gate and auxiliary loss over all eight cells: weighted "
+    "F1 (points) with 95 % intervals over seeds and test dialogues; filled where the interval "
+    "excludes zero. Strangers are enrolled with all of their unlabelled test utterances.",
+)
+
+
+def effects_figure(table: pd.DataFrame) -> Figure:
+    """Fig. 14: the rows "effect" of `factorial_table`, one panel per corpus."""
+    corpora = list(by_corpus(table[table["kind"] == "effect"]))
+    figure, axes = plt.subplots(
+        1, len(corpora), figsize=(DOUBLE, 2.4), squeeze=False, sharey=True, layout="constrained"
+    )
+    names = list(dict.fromkeys(table.loc[table["kind"] == "effect", "system"]))
+    for axis, (corpus, part) in zip(axes[0], corpora, strict=True):
+        axis.axvline(0, color="0.5", linewidth=0.8)
+        for row in part.itertuples():
+            place, apart = names.index(row.system), row.low > 0 or row.high < 0
+            axis.plot([row.low, row.high], [place] * 2, color=SYSTEM[FULL], linewidth=1)
+            face = SYSTEM[FULL] if apart else "white"
+            axis.plot(row.delta, place, "o", color=SYSTEM[FULL], markerfacecolor=face)
+        axis.set(title=corpus, xlabel="effect on W-F1 (points)")
+        axis.grid(axis="y", linewidth=0.4)
+    axes[0, 0].set_yticks(range(len(names)), names)
+    axes[0, 0].invert_yaxis()
+    return figure
 
 
 ALONE = "cell, strangers not enrolled"
@@ -155,13 +240,6 @@ def _default_speaker(benchmark: Benchmark, cells: Mapping[tuple, Counts]) -> str
     if missing:
         raise ValueError(f"{benchmark}: no runs of {', '.join(missing)}")
     return default
-
-
-def _score_text(row: dict) -> str:
-    text = plus_minus(row["wf1_mean"], row["wf1_sd"])
-    if text == "–" or row["seeds"] == row["asked"]:
-        return text
-    return f"{text} ({of_asked(int(row['seeds']), int(row['asked']))})"
 
 
 def _delta_text(row: dict) -> str:

@@ -10,62 +10,77 @@ from matplotlib.figure import Figure
 from mlsan.evaluation import Counts, difference, mean_score
 from mlsan.report import paper
 from mlsan.report.declaration import Artifact
-from mlsan.report.style import DOUBLE, SYSTEM, points
-from mlsan.report.tables import Table, change, plus_minus
+from mlsan.report.style import DOUBLE, SMALL, SYSTEM, legend_below, look_of, points
+from mlsan.report.tables import BASE, FULL, Table, by_corpus, change, plus_minus
 from mlsan.vocabulary import Benchmark
 
 FIG6 = Artifact(
     "fig6_lambda",
     ("05_sensitivity",),
     "Fig. 6",
-    "Weighted F1 (points) of ML-SAN against λ with 95 % intervals over seeds and test dialogues; "
-    "the paper's optima are marked. Strangers are enrolled with all of their unlabelled test "
+    "Weighted F1 (points) of ML-SAN against λ, and of MultiEMO, with 95 % intervals over seeds and "
+    "test dialogues; λ is to scale, linear from 0 to .02 and logarithmic from there. Dotted "
+    "lines are at the paper's optima. Strangers are enrolled with all of their unlabelled test "
     "utterances.",
 )
+LINEAR = 0.02  # up to this lambda the axis is linear: a logarithm has no 0
 
 
-def lambda_table(benchmarks: Mapping[Benchmark, Mapping[float, Counts]]) -> pd.DataFrame:
+def lambda_table(
+    benchmarks: Mapping[Benchmark, Mapping[float, Counts]],
+    base: Mapping[Benchmark, Mapping[str, Counts]] | None = None,
+) -> pd.DataFrame:
     """Fig. 6's data: for each benchmark and lambda the mean weighted F1 and its interval.
 
-    `benchmarks` are runs `gathered` by lam. Columns: benchmark, lam, seeds, wf1_mean, low, high.
+    `benchmarks` are ML-SAN's runs `gathered` by lam, `base` MultiEMO's by system. Columns:
+    benchmark, system, lam (NaN for MultiEMO), seeds, wf1_mean, low, high, and paper_optimum: the
+    lambda that the paper reports as the best, NaN where it reports none.
     """
     rows = []
     for benchmark, lams in benchmarks.items():
-        for lam in sorted(lams):
-            value, low, high, seeds = mean_score(lams[lam])
-            row = {"benchmark": benchmark, "lam": lam, "seeds": seeds}
-            rows.append(row | {"wf1_mean": value, "low": low, "high": high})
+        curves = [(FULL, lam, lams[lam]) for lam in sorted(lams)]
+        curves += [(system, np.nan, c) for system, c in (base or {}).get(benchmark, {}).items()]
+        for system, lam, counts in curves:
+            value, low, high, seeds = mean_score(counts)
+            row = {"benchmark": benchmark, "system": system, "lam": lam, "seeds": seeds}
+            row |= {"wf1_mean": value, "low": low, "high": high}
+            rows.append(row | {"paper_optimum": paper.LAMBDA_OPTIMUM.get(benchmark, np.nan)})
     return pd.DataFrame(rows)
 
 
 def lambda_figure(curve: pd.DataFrame) -> Figure:
-    """Fig. 6: `lambda_table` as a line with its band, and the paper's optima.
+    """Fig. 6: `lambda_table` as a line with its band, MultiEMO's line, and the paper's optima.
 
     Lambda 0 is ML-SAN without the speaker head.
     """
-    benchmarks = curve["benchmark"].unique()
+    corpora = list(by_corpus(curve))
     figure, axes = plt.subplots(
-        1, len(benchmarks), figsize=(DOUBLE, 2.3), squeeze=False, layout="constrained"
+        1, len(corpora), figsize=(DOUBLE, 2.6), squeeze=False, layout="constrained"
     )
-    for axis, benchmark in zip(axes[0], benchmarks, strict=True):
-        line = curve[curve["benchmark"] == benchmark].sort_values("lam")
-        place = np.arange(len(line))
-        colour = SYSTEM["ML-SAN"]
-        axis.plot(place, line["wf1_mean"], marker="o", markersize=4, color=colour)
-        axis.fill_between(place, line["low"], line["high"], alpha=0.2, color=colour, linewidth=0)
-        optimum = paper.LAMBDA_OPTIMUM.get(benchmark, np.nan)
-        where = np.flatnonzero(np.isclose(line["lam"], optimum))
-        for x in where:
-            axis.axvline(x, color="black", linestyle=":", linewidth=1)
-            axis.annotate(
-                f"paper's optimum {optimum:g}",
-                (x, 1),
-                xycoords=("data", "axes fraction"),
-                xytext=(3, -9),
-                textcoords="offset points",
-            )
-        axis.set_xticks(place, [f"{lam:g}" for lam in line["lam"]])
-        axis.set(xlabel=r"$\lambda$", ylabel="W-F1 (%)", title=benchmark)
+    for axis, (corpus, part) in zip(axes[0], corpora, strict=True):
+        for row in part[part["lam"].isna()].itertuples():
+            colour = SYSTEM.get(row.system, "0.4")
+            axis.axhspan(row.low, row.high, color=colour, alpha=0.12, linewidth=0)
+            axis.axhline(row.wf1_mean, color=colour, label=row.system)
+        line = part.dropna(subset="lam").sort_values("lam")
+        colour = SYSTEM[FULL]
+        axis.plot(line["lam"], line["wf1_mean"], "o-", color=colour, label=FULL)
+        axis.fill_between(
+            line["lam"], line["low"], line["high"], alpha=0.2, color=colour, linewidth=0
+        )
+        optimum = line[np.isclose(line["lam"], line["paper_optimum"])]
+        for row in optimum.itertuples():
+            axis.axvline(row.lam, color="black", linestyle=":", linewidth=1)
+            where = {"xytext": (-3, -2), "textcoords": "offset points", "ha": "right", "va": "top"}
+            text, top = f"paper's optimum {row.lam:g}", ("data", "axes fraction")
+            axis.annotate(text, (row.lam, 1), xycoords=top, fontsize=SMALL, **where)
+        axis.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)
+        axis.set_xticks(line["lam"], [f"{lam:g}" for lam in line["lam"]])
+        axis.minorticks_off()
+        axis.margins(x=0.04, y=0.16)
+        axis.set(xlabel=r"$\lambda$", title=corpus)
+    axes[0, 0].set_ylabel("W-F1 (%)")
+    legend_below(figure, axes[0, 0], columns=2)
     return figure
 
 
@@ -73,61 +88,62 @@ FIG8 = Artifact(
     "fig8_dose",
     ("05_sensitivity",),
     "Fig. 8",
-    "ML-SAN minus MultiEMO in weighted F1 (points) against how much simulated speakers differ, "
-    "with 95 % intervals over seeds and test dialogues; 0 is the negative control. Strangers are "
-    "enrolled with all of their unlabelled test utterances.",
+    "Weighted F1 (points) of ML-SAN and MultiEMO against how much simulated speakers differ, and "
+    "their difference, with 95 % intervals over seeds and test dialogues. At 0 all speakers are "
+    "alike and there is nothing to adapt to: the negative control. Strangers are enrolled with all "
+    "of their unlabelled test utterances.",
     needs="simulation",
 )
 
 
 def dose_table(benchmarks: Mapping[Benchmark, Mapping[tuple[float, str], Counts]]) -> pd.DataFrame:
-    """Fig. 8's data: ML-SAN minus MultiEMO at each heterogeneity.
+    """Fig. 8's data: both systems and ML-SAN minus MultiEMO at each heterogeneity.
 
     `benchmarks` are runs `gathered` by heterogeneity and system. Returns one row per benchmark and
-    heterogeneity: seeds (that both finished), multiemo and mlsan (mean weighted F1, percent), and
-    delta (points) with its interval low and high.
+    heterogeneity: seeds (that both finished), multiemo and mlsan (mean weighted F1, percent) with
+    their intervals _low and _high, and delta (points) with its interval low and high.
     """
     rows = []
     for benchmark, runs in benchmarks.items():
         for dose in sorted({dose for dose, _ in runs}):
-            full, base = runs[dose, "ML-SAN"], runs[dose, "MultiEMO"]
+            full, base = runs[dose, FULL], runs[dose, BASE]
             value, low, high, seeds = difference(full, base)
             row = {"benchmark": benchmark, "heterogeneity": dose, "seeds": seeds}
-            row |= {"multiemo": base.mean_and_sd()["wf1_mean"]}
-            row |= {"mlsan": full.mean_and_sd()["wf1_mean"]}
+            row |= mean_score(base).columns("multiemo") | mean_score(full).columns("mlsan")
             rows.append(row | {"delta": value, "low": low, "high": high})
     return pd.DataFrame(rows)
 
 
 def dose_figure(table: pd.DataFrame) -> Figure:
-    """Fig. 8: `dose_table`, one panel per benchmark. At 0 there is nothing to adapt to."""
-    benchmarks = table["benchmark"].unique()
+    """Fig. 8: `dose_table`, one column per corpus: both systems' scores, and their difference."""
+    corpora = list(by_corpus(table))
     figure, axes = plt.subplots(
-        1,
-        len(benchmarks),
-        figsize=(DOUBLE, 2.4),
+        2,
+        len(corpora),
+        figsize=(DOUBLE, 3.9),
         squeeze=False,
-        sharey=True,
+        sharex=True,
+        sharey="row",
         layout="constrained",
     )
-    for axis, benchmark in zip(axes[0], benchmarks, strict=True):
-        line = table[table["benchmark"] == benchmark]
-        axis.axhline(0, color="black", linewidth=0.8)
-        axis.axvspan(-0.05, 0.05, color="0.92", linewidth=0)
-        axis.annotate(
-            "negative\ncontrol",
-            (0, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(11, -2),
-            textcoords="offset points",
-            va="top",
-            color="0.4",
-            fontsize=7,
-        )
-        points(axis, line["heterogeneity"].to_numpy(), line, "delta", color=SYSTEM["ML-SAN"])
-        axis.set(xlabel="heterogeneity of speakers", title=benchmark, xlim=(-0.08, 1.08))
-        axis.set_xticks(sorted(table["heterogeneity"].unique()))
-    axes[0, 0].set_ylabel("ML-SAN − MultiEMO,\nW-F1 (points)")
+    for (scores, gain), (corpus, part) in zip(axes.T, corpora, strict=True):
+        dose = part["heterogeneity"].to_numpy()
+        for name, system in (("mlsan", FULL), ("multiemo", BASE)):
+            ends = {f"{name}_low": "low", f"{name}_high": "high"}
+            line = part.drop(columns=["low", "high"]).rename(columns=ends)
+            points(scores, dose, line, name, **look_of(system), label=system)
+        points(gain, dose, part, "delta", color="black", marker="D")
+        gain.axhline(0, color="0.5", linewidth=0.8, zorder=0)
+        for x, row in zip(dose, part.itertuples(), strict=True):
+            offset = {"xytext": (5, -4), "textcoords": "offset points", "fontsize": SMALL}
+            gain.annotate(f"{row.delta:+.1f}", (x, row.delta), va="top", **offset)
+        scores.set_title(corpus)
+        gain.set(xlabel="how much speakers differ", xlim=(-0.08, 1.16))
+        names = {0: "0\nall alike", 1: "1\nas elsewhere"}
+        gain.set_xticks(dose, [names.get(level, f"{level:g}") for level in dose])
+    axes[0, 0].set_ylabel("W-F1 (%)")
+    axes[1, 0].set_ylabel(f"{FULL} − {BASE}\n(points)")
+    legend_below(figure, axes[0, 0], columns=2)
     return figure
 
 

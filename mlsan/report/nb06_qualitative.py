@@ -1,5 +1,6 @@
-"""Notebook 6: inside the trained models (Figs. 3, 4, 5, 9 and Table 7)."""
+"""Notebook 6: inside the trained models (Figs. 3, 4, 5, 9, 15 and Table 7)."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
@@ -8,43 +9,42 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 
 from mlsan.evaluation import mean_over_seeds
+from mlsan.evaluation.balance import SIDES
 from mlsan.evaluation.neutrality import STAGES
 from mlsan.evaluation.qualitative import speaker_distance
 from mlsan.report.declaration import Artifact
 from mlsan.report.style import (
     DOUBLE,
     MODALITY,
-    SYSTEM,
-    dodge,
+    QUIET,
+    SMALL,
     emotion_colours,
     legend_below,
-    look_of,
     points,
 )
-from mlsan.report.tables import FULL, Table
+from mlsan.report.tables import FULL, Table, by_corpus
 from mlsan.training import AS_PRINTED, system_of
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import Benchmark
 
 ADVERSARY = f"{AS_PRINTED} + adversary"
 WITHHELD = "ML-SAN, identity withheld"
-EXTRA = {
-    ADVERSARY: {"color": "0.45", "marker": "D"},
-    WITHHELD: {"color": SYSTEM["ML-SAN"], "marker": "o"},
-}
 
 FIG3 = Artifact(
     "fig3_gate",
     ("06_qualitative",),
     "Fig. 3",
-    "Gate and FiLM weights by speaker and modality; the utterances of a conversation's speakers "
-    "before and after calibration, in the plane of their first two principal components, with the "
-    "conversation's turns numbered and coloured by emotion; and its emotions, turn by turn. "
-    "Strangers are enrolled with all of their unlabelled test utterances.",
+    "Gate and FiLM weights by speaker and modality, each panel with its scale; the utterances of a "
+    "conversation's speakers before and after calibration, in the plane of their first two "
+    "principal components, with the conversation's turns numbered and coloured by emotion; and "
+    "the conversation turn by turn: what each modality contributes, and what both systems predict "
+    "(wrong emotions in red). Strangers are enrolled with all of their unlabelled test utterances.",
 )
+WRONG = "#C0232C"
 
 
 def gate_figure(
@@ -59,29 +59,44 @@ def gate_figure(
     `weights` is `speaker_weights`, `places` is `before_and_after` with the column emotion, `case`
     is `case_study`, `emotions` are those of the corpus in label order.
     """
-    figure = plt.figure(figsize=(DOUBLE, 7.8), layout="constrained")
-    top, middle, bottom = figure.subfigures(3, 1, height_ratios=(1, 1.1, 1.1))
-    parts = (("gate", "gate: mean of $g_m$"), ("scale", r"FiLM: rms $\gamma_m - 1$"))
-    parts += (("shift", r"FiLM: rms $\beta_m$"),)
-    for axis, (value, name) in zip(top.subplots(1, 3), parts, strict=True):
-        order = weights["speaker"].unique(), weights["modality"].unique()
+    figure = plt.figure(figsize=(DOUBLE, 8.2), layout="constrained")
+    height = 0.8 + 0.18 * len(case)
+    top, middle, bottom = figure.subfigures(3, 1, height_ratios=(2.3, 2.8, height))
+    _weights(top, weights)
+    _places(middle, places, emotion_colours(emotions))
+    _case(bottom, case, title, emotion_colours(emotions))
+    return figure
+
+
+def _weights(figure: SubFigure, weights: pd.DataFrame) -> None:
+    """A heat map each of gate, scale and shift. The gate's scale is its range, 0 to 1."""
+    both = weights[["scale", "shift"]].max(axis=None)
+    most = 1.0 if np.isnan(both) else max(0.5, np.ceil(2 * both) / 2)
+    parts = (("gate", "gate: mean of $g_m$", 1.0), ("scale", r"FiLM: rms $\gamma_m - 1$", most))
+    parts += (("shift", r"FiLM: rms $\beta_m$", most),)
+    order = list(weights["speaker"].unique()), list(weights["modality"].unique())
+    figure.suptitle("what the model has learned by speaker")
+    axes = figure.subplots(1, 3, sharey=True)
+    for axis, (value, name, high) in zip(axes, parts, strict=True):
         grid = weights.pivot(index="speaker", columns="modality", values=value)
+        grid = grid.loc[order[0], order[1]].dropna(axis=1, how="all")
+        if grid.empty:
+            axis.axis("off")
+            continue
         sns.heatmap(
-            grid.loc[order[0], order[1]],
+            grid,
             annot=True,
             fmt=".2f",
-            cmap="cividis",
+            cmap="Blues",
             vmin=0,
-            vmax=1 if value == "gate" else None,
-            cbar=False,
-            annot_kws={"fontsize": 6},
+            vmax=high,
+            cbar_kws={"ticks": [0, high / 2, high], "aspect": 25},
+            annot_kws={"fontsize": SMALL},
             ax=axis,
         )
         axis.set(title=name, xlabel="", ylabel="")
-        axis.tick_params(axis="y", rotation=0)
-    _places(middle, places, emotion_colours(emotions))
-    _case(bottom.subplots(), case, title)
-    return figure
+        axis.tick_params(axis="y", rotation=0, length=0)
+        axis.tick_params(axis="x", length=0)
 
 
 def _places(figure: SubFigure, places: pd.DataFrame, colours: Mapping[str, str]) -> None:
@@ -90,165 +105,176 @@ def _places(figure: SubFigure, places: pd.DataFrame, colours: Mapping[str, str])
     shapes = dict(zip(speakers, cycle("osD^vP"), strict=False))
     stages = places["stage"].unique()
     distance = speaker_distance(places)
-    for axis, stage in zip(figure.subplots(1, len(stages)), stages, strict=True):
+    axes = figure.subplots(1, len(stages), sharex=True, sharey=True)
+    for axis, stage in zip(axes, stages, strict=True):
         part = places[places["stage"] == stage]
         for speaker, own in part.groupby("speaker", sort=False):
             look = {"marker": shapes[speaker], "linewidths": 0.5}
-            axis.scatter(own["x"], own["y"], s=5, color="0.75", **look)
+            axis.scatter(own["x"], own["y"], s=5, color=QUIET, **look)
             turns = own[own["turn"] > 0]
             shades = [colours[name] for name in turns["emotion"]]
-            axis.scatter(turns["x"], turns["y"], s=45, c=shades, edgecolors="black", **look)
+            axis.scatter(turns["x"], turns["y"], s=90, c=shades, edgecolors="black", **look)
             for row in turns.itertuples():
-                axis.annotate(str(row.turn), (row.x, row.y), fontsize=5, ha="center", va="center")
-        axis.set(xticks=[], yticks=[])
+                text = {"color": _ink(colours[row.emotion]), "fontsize": SMALL}
+                axis.annotate(str(row.turn), (row.x, row.y), ha="center", va="center", **text)
+        axis.set(xlabel="1st principal component (sd)")
         axis.set_title(f"{stage}: distance of the speakers' centres {distance[stage]:.2f}")
+    axes[0].set_ylabel("2nd principal component (sd)")
+    shown = [name for name in colours if name in set(places.loc[places["turn"] > 0, "emotion"])]
+    shape = {"linestyle": "", "markersize": 6, "markeredgecolor": "black"}
     handles = [
-        plt.Line2D([], [], marker=shapes[s], linestyle="", color="white", mec="black", label=s)
-        for s in speakers
+        *(plt.Line2D([], [], marker=shapes[s], color="white", label=s, **shape) for s in speakers),
+        *(plt.Line2D([], [], marker="o", color=colours[e], label=e, **shape) for e in shown),
     ]
-    axis.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=6)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7))
 
 
-def _case(axis: Axes, case: pd.DataFrame, title: str) -> None:
+def _ink(colour: str) -> str:
+    """Black or white, whichever can be read on a colour."""
+    return "black" if np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) > 0.45 else "white"
+
+
+def _case(figure: SubFigure, case: pd.DataFrame, title: str, colours: Mapping[str, str]) -> None:
+    """The conversation: who speaks, each modality's share, the emotion and the predictions."""
     shares = [column for column in case if column.startswith("weight_")]
-    systems = [
-        c for c in case if c not in ("turn", "speaker", "emotion") and not c.startswith("weight_")
-    ]
+    known = ["turn", "speaker", "emotion", *shares]
+    systems = [column for column in case if column not in known]
+    figure.suptitle(title)
+    bars, words = figure.subplots(1, 2, width_ratios=(1, 1.25), sharey=True)
     left = np.zeros(len(case))
     for column in shares:
         modality = column.removeprefix("weight_")
-        shade = MODALITY[modality]
-        axis.barh(case["turn"], case[column], left=left, color=shade, label=modality, height=0.8)
+        look = {"color": MODALITY[modality], "label": modality, "height": 0.8}
+        bars.barh(case["turn"], case[column], left=left, **look)
         left += case[column].to_numpy()
-    names = [
-        f"{turn} {speaker}: {emotion}"
-        for turn, speaker, emotion in case[["turn", "speaker", "emotion"]].to_numpy()
-    ]
-    axis.set_yticks(case["turn"], names)
-    axis.invert_yaxis()
-    axis.set(xlim=(0, 1.75), xlabel="share of the gated context features' norm", title=title)
-    axis.set_xticks([0, 0.5, 1])
-    for column, system in enumerate(systems):
-        x = 1.05 + 0.35 * column
-        axis.text(x, 0.3, system, fontweight="bold", fontsize=6, va="bottom")
-        for turn, true, found in case[["turn", "emotion", system]].to_numpy():
-            axis.text(
-                x,
-                turn,
-                found,
-                va="center",
-                fontsize=6,
-                color="black" if found == true else "tab:red",
-            )
-    axis.xaxis.set_label_coords(0.29, -0.11)
-    axis.legend(loc="upper center", bbox_to_anchor=(0.29, -0.16), ncols=len(shares), frameon=False)
+    bars.set_yticks(case["turn"], [f"{turn} {who}" for turn, who in case[known[:2]].to_numpy()])
+    bars.set(xlim=(0, 1), ylim=(len(case) + 0.6, 0.4))
+    bars.set_xlabel("share of the gated context features' norm")
+    words.axis("off")
+    columns = ["emotion", *systems]
+    words.set_xlim(0, len(columns))
+    for place, column in enumerate(columns):
+        name = "true emotion" if column == "emotion" else column
+        words.text(place + 0.08, 0.3, name, fontweight="bold", fontsize=SMALL, va="bottom")
+        for turn, true, found in case[["turn", "emotion", column]].to_numpy():
+            colour = "black" if found == true else WRONG
+            words.text(place + 0.08, turn, found, va="center", fontsize=SMALL, color=colour)
+            if column == "emotion":
+                words.plot(place, turn, "o", color=colours[true], clip_on=False)
+    bars.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=len(shares))
 
 
 FIG4 = Artifact(
     "fig4_confusion",
     ("06_qualitative",),
     "Fig. 4",
-    "Confusion matrices of MultiEMO and ML-SAN, each row as shares of the true emotion, with "
-    "counts. ML-SAN has strangers enrolled with all of their unlabelled test utterances.",
+    "Confusion matrices of MultiEMO and ML-SAN: each row has the percentages of the true emotion, "
+    "with its test utterances, counted once per seed, beside its name; and the difference, ML-SAN "
+    "minus MultiEMO, in points: on the diagonal blue is better, elsewhere red. Strangers are "
+    "enrolled with all of their unlabelled test utterances. Counts are in the CSV.",
 )
 
 
 def confusion_figure(shares: pd.DataFrame) -> Figure:
-    """Fig. 4: row-normalised confusion matrices on one scale, with counts.
+    """Fig. 4: row-normalised confusion matrices on one scale; of two systems also the difference.
 
     `shares` has benchmark, system, emotion, predicted, count, share (of the true emotion). The
-    emotions stay in the order of its rows.
+    emotions stay in the order of its rows. The difference is the second system minus the first.
     """
-    benchmarks, systems = shares["benchmark"].unique(), shares["system"].unique()
+    corpora, systems = list(by_corpus(shares)), list(shares["system"].unique())
+    panels = len(systems) + (len(systems) == 2)
     figure, axes = plt.subplots(
-        len(benchmarks),
-        len(systems),
-        figsize=(DOUBLE, 3.2 * len(benchmarks)),
+        len(corpora),
+        panels,
+        figsize=(DOUBLE, 2.9 * len(corpora)),
         squeeze=False,
+        sharey="row",
         layout="constrained",
     )
-    for row, benchmark in zip(axes, benchmarks, strict=True):
-        order = list(shares.query("benchmark == @benchmark")["emotion"].unique())
-        for axis, system in zip(row, systems, strict=True):
-            part = shares.query("benchmark == @benchmark and system == @system")
-            share, count = (
-                part.pivot(index="emotion", columns="predicted", values=value).loc[order, order]
-                for value in ("share", "count")
-            )
-            text = [
-                [f"{100 * s:.0f}\n({n:.0f})" for s, n in zip(ss, ns, strict=True)]
-                for ss, ns in zip(share.to_numpy(), count.to_numpy(), strict=True)
-            ]
-            sns.heatmap(
-                share,
-                annot=text,
-                fmt="",
-                vmin=0,
-                vmax=1,
-                cmap="viridis",
-                square=True,
-                cbar=False,
-                annot_kws={"fontsize": 5.5},
-                ax=axis,
-            )
-            axis.set(title=f"{benchmark}: {system}", xlabel="predicted", ylabel="true")
-            axis.tick_params(axis="x", rotation=45)
-            axis.tick_params(axis="y", rotation=0)
+    for row, (corpus, part) in zip(axes, corpora, strict=True):
+        order = list(part["emotion"].unique())
+        grids = {
+            system: 100
+            * own.pivot(index="emotion", columns="predicted", values="share").loc[order, order]
+            for system, own in part.groupby("system", sort=False)
+        }
+        count = part[part["system"] == systems[0]].groupby("emotion")["count"].sum()
+        names = [f"{emotion} ({count[emotion]:,.0f})" for emotion in order]
+        for axis, system in zip(row, systems, strict=False):
+            look = {"vmin": 0, "vmax": 100, "cmap": "Blues", "fmt": ".0f"}
+            _matrix(axis, grids[system], names, f"{corpus}:\n{system}", look)
+        if len(systems) == 2:
+            before, after = (grids[system] for system in systems)
+            look = {"vmin": -30, "vmax": 30, "cmap": "RdBu", "fmt": "+.0f"}
+            _matrix(row[-1], after - before, names, f"{corpus}:\ndifference (points)", look)
+        row[0].set_ylabel("true (test utterances)")
     return figure
+
+
+def _matrix(axis: Axes, grid: pd.DataFrame, names: Sequence[str], title: str, look: dict) -> None:
+    grid = grid.round(0) + 0.0  # no "-0"
+    text = {"annot_kws": {"fontsize": SMALL}, "annot": True}
+    sns.heatmap(grid, square=True, cbar=False, ax=axis, **text, **look)
+    axis.set_yticks(np.arange(len(names)) + 0.5, names)
+    axis.set(title=title, xlabel="predicted", ylabel="")
+    axis.tick_params(axis="x", rotation=60, length=0)
+    axis.tick_params(axis="y", rotation=0, length=0)
 
 
 FIG5 = Artifact(
     "fig5_features",
     ("06_qualitative",),
     "Fig. 5",
-    "The feature z of MultiEMO and ML-SAN in two dimensions, by emotion and by speaker. ML-SAN has "
-    "strangers enrolled with all of their unlabelled test utterances.",
+    "The feature z of MultiEMO and ML-SAN: every test utterance on the first two principal "
+    "components of z, in standard deviations of the first, by emotion and by speaker. The most "
+    "frequent speakers have colours, the others are grey. ML-SAN has strangers enrolled with all "
+    "of their unlabelled test utterances.",
 )
+
+
+GREY = "#949494"  # of seaborn's palette, too close to QUIET
 
 
 def feature_figure(points: pd.DataFrame, emotions: Mapping[Benchmark, Sequence[str]]) -> Figure:
     """Fig. 5: 2-D maps of z, one row per system, coloured by emotion and by speaker.
 
-    `points` has benchmark, system, emotion, speaker (the most frequent, "others" for the rest),
+    `points` has benchmark, system, emotion, speaker (the most frequent, "others (n)" for the rest),
     x, y; `emotions` are those of each benchmark in label order.
     """
-    benchmarks, systems = points["benchmark"].unique(), points["system"].unique()
+    corpora, systems = list(by_corpus(points)), list(points["system"].unique())
     figure, axes = plt.subplots(
         len(systems),
-        2 * len(benchmarks),
-        figsize=(DOUBLE, 1.9 * len(systems) + 0.9),
+        2 * len(corpora),
+        figsize=(DOUBLE, 1.8 * len(systems) + 1.3),
         squeeze=False,
         layout="constrained",
     )
-    for row, system in zip(axes, systems, strict=True):
-        for column, benchmark in enumerate(benchmarks):
-            part = points.query("system == @system and benchmark == @benchmark")
-            speakers = [s for s in part["speaker"].unique() if s != "others"]
-            shades = sns.color_palette("colorblind", len(speakers))
-            by_speaker = dict(zip(speakers, shades, strict=True)) | {"others": "0.8"}
-            for axis, hue, palette in (
-                (row[2 * column], "emotion", emotion_colours(emotions[benchmark])),
-                (row[2 * column + 1], "speaker", by_speaker),
-            ):
-                sns.scatterplot(
-                    part, x="x", y="y", hue=hue, palette=palette, s=5, linewidth=0, ax=axis
-                )
-                axis.set(xticks=[], yticks=[], xlabel="", ylabel="")
-                axis.set_title(f"{benchmark}, {system}\nby {hue}")
-                handles, labels = axis.get_legend_handles_labels()
-                axis.get_legend().remove()
-                if system == systems[-1]:
-                    axis.legend(
-                        handles,
-                        labels,
-                        loc="upper center",
-                        bbox_to_anchor=(0.5, -0.02),
-                        ncols=2,
-                        frameon=False,
-                        fontsize=6,
-                        handletextpad=0.1,
-                        columnspacing=0.5,
-                    )
+    for column, (corpus, part) in enumerate(corpora):
+        known = emotions[part["benchmark"].iloc[0]]
+        speakers = part["speaker"].value_counts().index
+        others = [name for name in speakers if name.startswith("others")]
+        speakers = sorted(name for name in speakers if name not in others)
+        shades = [c for c in sns.color_palette("colorblind").as_hex() if c != GREY]
+        by_speaker = dict.fromkeys(others, QUIET)
+        by_speaker |= dict(zip(speakers, cycle(shades), strict=False))
+        hues = {"emotion": emotion_colours(known), "speaker": by_speaker}
+        for place, (hue, palette) in enumerate(hues.items(), start=2 * column):
+            for axis, system in zip(axes[:, place], systems, strict=True):
+                own = part[part["system"] == system]
+                for name, colour in palette.items():  # the grey ones first, below the others
+                    dots = own[own[hue] == name]
+                    axis.scatter(dots["x"], dots["y"], s=3, color=colour, linewidths=0)
+                axis.set(xticks=[], yticks=[])
+                axis.set_title(f"{corpus}, {system}\nby {hue}")
+            dot = {"marker": "o", "linestyle": "", "markersize": 4}
+            handles = [plt.Line2D([], [], color=c, label=n, **dot) for n, c in palette.items()]
+            below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12)}
+            tight = {"handletextpad": 0.1, "columnspacing": 0.5, "labelspacing": 0.25}
+            axes[-1, place].legend(handles=handles, ncols=1, **below, **tight)
+    for axis in axes[-1]:
+        axis.set_xlabel("1st component")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("2nd component")
     return figure
 
 
@@ -291,8 +317,9 @@ FIG9 = Artifact(
     ("06_qualitative",),
     "Fig. 9",
     "What a linear probe reads of the speaker, of strangers and of the emotion at each stage of "
-    "the model: weighted F1 (%), mean over seeds with 95 % intervals over seeds alone. Strangers "
-    "are enrolled with all of their unlabelled test utterances.",
+    "the model, one column per model: weighted F1 (%), mean over seeds with 95 % intervals over "
+    "seeds alone. Dotted lines are chance. Strangers are enrolled with all of their unlabelled "
+    "test utterances.",
 )
 
 
@@ -319,41 +346,92 @@ def probes_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def probes_figure(table: pd.DataFrame) -> Figure:
-    """Fig. 9: `probes_table` along the stages; one row per target, dashed is chance.
+    """Fig. 9: `probes_table`, one panel per target and system, one line per corpus.
 
-    Its systems are those of `arm_of`, and WITHHELD for `withheld_stages`.
+    Its systems are those of `arm_of`, and WITHHELD for `withheld_stages`. Dotted lines are chance.
     """
-    benchmarks = table["benchmark"].unique()
+    corpora = [name for name, _ in by_corpus(table)]
     targets = [t for t in ("speaker", "stranger", "emotion") if (table["target"] == t).any()]
     systems = list(table["system"].unique())
     figure, axes = plt.subplots(
         len(targets),
-        len(benchmarks),
-        figsize=(DOUBLE, 2.1 * len(targets)),
+        len(systems),
+        figsize=(DOUBLE, 1.45 * len(targets) + 0.9),
         squeeze=False,
         sharex=True,
-        sharey="row",
+        sharey=True,
         layout="constrained",
     )
+    looks = dict(zip(corpora, cycle(CORPUS_LOOKS), strict=False))
     for row, target in zip(axes, targets, strict=True):
-        for axis, benchmark in zip(row, benchmarks, strict=True):
-            part = table.query("benchmark == @benchmark and target == @target")
-            if part.empty:
-                axis.text(1, 50, "no strangers in several dialogues", fontsize=6, color="0.4")
-            for system, line in part.groupby("system", sort=False):
-                line = line.set_index("stage").loc[[s for s in STAGES if s in set(line["stage"])]]
-                place = [STAGES.index(stage) for stage in line.index]
-                place = np.array(place) + dodge(systems, system)
-                look = look_of(system, hollow=system == WITHHELD) | EXTRA.get(system, {})
-                points(axis, place, line, "wf1_mean", label=system, **look)
-            if len(part):
-                level = part["chance"].mean()
-                axis.axhline(level, color="black", linestyle="--", linewidth=0.8, label="chance")
-            axis.set_xticks(range(len(STAGES)), STAGES)
-            axis.set_title(f"{benchmark}: {target}")
-        row[0].set_ylabel("probe's W-F1 (%)")
-    for row in axes[:-1]:
-        row[0].set_ylim(0, 105)
-    axes[-1, 0].set_ylim(bottom=0)
-    legend_below(figure, axes[0, 0], columns=5 if len(systems) < 5 else 3)
+        for axis, system in zip(row, systems, strict=True):
+            own = table[(table["system"] == system) & (table["target"] == target)]
+            for corpus, part in by_corpus(own):
+                line = part.set_index("stage")
+                line = line.loc[[stage for stage in STAGES if stage in line.index]]
+                place = np.array([STAGES.index(stage) for stage in line.index])
+                points(axis, place, line, "wf1_mean", label=corpus, **looks[corpus])
+                chance = {"color": looks[corpus]["color"], "linestyle": ":", "linewidth": 0.9}
+                axis.axhline(part["chance"].mean(), **chance)
+            if own.empty:
+                axis.text(2, 50, "not probed", ha="center", fontsize=SMALL, color="0.4")
+        row[0].set_ylabel(f"{target}\nprobe's W-F1 (%)")
+    for axis, system in zip(axes[0], systems, strict=True):
+        axis.set_title("\n".join(textwrap.wrap(system, 14)), fontsize=SMALL)
+    for axis in axes[-1]:
+        axis.set_xticks(range(len(STAGES)), STAGES, rotation=60)
+    axes[0, 0].set_ylim(0, 105)
+    handles = [plt.Line2D([], [], label=name, **look) for name, look in looks.items()]
+    handles.append(plt.Line2D([], [], color="0.3", linestyle=":", label="chance"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+CORPUS_LOOKS = (
+    {"color": "#332288", "marker": "o", "markersize": 3},
+    {"color": "#999933", "marker": "s", "markersize": 3},
+    {"color": "#882255", "marker": "^", "markersize": 3},
+)
+
+
+FIG15 = Artifact(
+    "fig15_balance",
+    ("06_qualitative",),
+    "Fig. 15",
+    "The gate of each training speaker (mean over channels and seeds) against how much more the "
+    "simulated speaker shows in the voice than in the face (mean log gain of audio minus that of "
+    "visual). A gate that follows the truth opens audio and closes visual to the right. The "
+    "correlation is Spearman's, of the difference of the two gates with the truth, mean over seeds "
+    "with its 95 % interval over seeds; sd is that of the difference over speakers.",
+    needs="simulation",
+)
+
+
+def balance_figure(table: pd.DataFrame) -> Figure:
+    """Fig. 15: `gates_and_truth`, one row per corpus and one column per system."""
+    corpora, systems = list(by_corpus(table)), list(table["system"].unique())
+    figure, axes = plt.subplots(
+        len(corpora),
+        len(systems),
+        figsize=(DOUBLE, 1.9 * len(corpora) + 0.5),
+        squeeze=False,
+        sharex="row",
+        sharey=True,
+        layout="constrained",
+    )
+    for row, (corpus, part) in zip(axes, corpora, strict=True):
+        for axis, system in zip(row, systems, strict=True):
+            own = part[part["system"] == system]
+            for side, mark in zip(SIDES, ("o", "x"), strict=True):
+                look = {"color": MODALITY[side], "marker": mark, "label": side}
+                axis.scatter(own["balance"], own[side], s=18, linewidths=0.8, **look)
+            rho = own.iloc[0]
+            text = f"correlation {rho['rho']:+.2f} [{rho['rho_low']:+.2f}, {rho['rho_high']:+.2f}]"
+            text += f"\nsd over speakers {(own['audio'] - own['visual']).std():.3f}"
+            axis.text(0.03, 0.06, text, transform=axis.transAxes, fontsize=SMALL)
+            axis.set(title=f"{corpus}: {system}", ylim=(0, 1))
+        row[0].set_ylabel("gate: mean of $g_m$")
+    for axis in axes[-1]:
+        axis.set_xlabel("true balance: voice − face (log gain)")
+    legend_below(figure, axes[0, 0], columns=2)
     return figure

@@ -13,7 +13,7 @@ from mlsan.evaluation import Counts, difference, mean_score
 from mlsan.evaluation.counts import dialogue_counts
 from mlsan.report.declaration import Artifact
 from mlsan.report.style import DOUBLE, SYSTEM, dodge, legend_below, look_of, points
-from mlsan.report.tables import BASE, FULL, STANDARDISED, Table, change, plus_minus
+from mlsan.report.tables import BASE, FULL, STANDARDISED, Table, by_corpus, change, plus_minus
 from mlsan.training import AS_PRINTED
 from mlsan.vocabulary import Benchmark
 
@@ -124,14 +124,13 @@ def enrolment_curve(
 
 def enrolment_figure(curve: pd.DataFrame) -> Figure:
     """Fig. 11: `enrolment_curve`, one panel per benchmark. Lines with bands enrol nobody."""
-    benchmarks = curve["benchmark"].unique()
+    corpora = list(by_corpus(curve))
     figure, axes = plt.subplots(
-        1, len(benchmarks), figsize=(DOUBLE, 2.9), squeeze=False, layout="constrained"
+        1, len(corpora), figsize=(DOUBLE, 2.9), squeeze=False, layout="constrained"
     )
     ticks = [*map(str, CURVE), *MARKS]
     places = dict(zip(ticks, [*range(len(CURVE)), len(CURVE) + 0.4, len(CURVE) + 2], strict=True))
-    for axis, benchmark in zip(axes[0], benchmarks, strict=True):
-        part = curve[curve["benchmark"] == benchmark]
+    for axis, (corpus, part) in zip(axes[0], corpora, strict=True):
         for row in part[part["amount"] == ""].itertuples():
             look = LINES.get(row.system, {"color": "0.4"})
             axis.axhspan(row.low, row.high, color=look["color"], alpha=0.12, linewidth=0)
@@ -147,7 +146,7 @@ def enrolment_figure(curve: pd.DataFrame) -> Figure:
         names = [*ticks[: len(CURVE)], "dialogue\nso far", "dialogue"]
         axis.set_xticks(list(places.values()), names)
         axis.set_xlim(-0.4, max(places.values()) + 0.6)
-        axis.set(title=f"{benchmark}: {own['utterances'].max():,} utterances of strangers")
+        axis.set(title=f"{corpus}: {own['utterances'].max():,} utterances of strangers")
         axis.set_xlabel("unlabelled utterances of the stranger")
     axes[0, 0].set_ylabel("W-F1 (%)")
     legend_below(figure, axes[0, 0], columns=3)
@@ -256,18 +255,17 @@ def robustness_figure(table: pd.DataFrame) -> Figure:
 
     Hollow marks and dashed lines stand for models trained with modality dropout.
     """
-    benchmarks = table["benchmark"].unique()
+    corpora = list(by_corpus(table))
     arms = list(table[["system", "dropout"]].drop_duplicates().itertuples(index=False, name=None))
     figure, axes = plt.subplots(
-        len(benchmarks),
+        len(corpora),
         2,
-        figsize=(DOUBLE, 2.1 * len(benchmarks) + 0.3),
+        figsize=(DOUBLE, 2.1 * len(corpora) + 0.3),
         squeeze=False,
         sharey="row",
         layout="constrained",
     )
-    for (left, right), benchmark in zip(axes, benchmarks, strict=True):
-        part = table[table["benchmark"] == benchmark]
+    for (left, right), (corpus, part) in zip(axes, corpora, strict=True):
         kinds = list(dict.fromkeys(part.loc[part["noise"] == 0, "condition"]))
         levels = sorted(part.loc[part["absent"] == "", "noise"].unique())
         for arm in arms:
@@ -284,10 +282,10 @@ def robustness_figure(table: pd.DataFrame) -> Figure:
         left.set_xticks(range(len(kinds)), kinds)
         left.set(
             ylabel="W-F1 (%)",
-            title=f"{benchmark}: a modality absent",
+            title=f"{corpus}: a modality absent",
             xlim=(-0.5, len(kinds) - 0.5),
         )
-        right.set(title=f"{benchmark}: noise on all features", xticks=levels)
+        right.set(title=f"{corpus}: noise on all features", xticks=levels)
     for axis in axes[:, 0]:
         axis.set_ylim(bottom=max(0, axis.get_ylim()[0]))
     axes[-1, 1].set_xlabel("noise, in standard deviations of the feature")

@@ -14,9 +14,8 @@ from mlsan.evaluation import Counts, difference, mean_score
 from mlsan.evaluation.acoustics import HIGHEST, LOWEST, contour, mel_spectrogram
 from mlsan.evaluation.significance import NO_TEST, adjusted, compared
 from mlsan.report.declaration import Artifact
-from mlsan.report.nb07_beyond import CURVE
-from mlsan.report.style import DOUBLE, MODALITY, dodge, legend_below, look_of, points
-from mlsan.report.tables import BASE, FULL, STANDARDISED, Table, change, p_text, plus_minus
+from mlsan.report.style import DOUBLE, MODALITY, SMALL, dodge, legend_below, look_of, points
+from mlsan.report.tables import BASE, FULL, STANDARDISED, Table, against, change, p_text, plus_minus
 from mlsan.training import AS_PRINTED
 
 MADE_UP = f"{NOTES[0][0].upper()}{NOTES[0][1:]}."
@@ -39,7 +38,6 @@ TABLE8 = Artifact(
     "correction. A linear probe is the same for every seed.",
     needs="voices",
 )
-SECOND = f"{FULL} − {STANDARDISED}"
 
 Unseen = Mapping[tuple[str, str], Counts]
 """By system and amount of enrolment, "" for none."""
@@ -75,26 +73,23 @@ def voices_table(seen: Mapping[str, Counts], unseen: Unseen) -> Table:
 
 
 def _shown(data: pd.DataFrame) -> pd.DataFrame:
-    """Two lines per system: scores, then differences to MultiEMO with Holm's p of the t-test."""
-    columns = {("seen", ""): "seen", ("unseen", ""): "unseen, 0"}
-    columns |= {("unseen", str(n)): f"unseen, {n}" for n in CURVE}
-    shown = []
-    for system in ORDER:
-        own = data[data["system"] == system]
-        scores, deltas, second = {"system": system}, {"system": "Δ [95 %], p"}, {"system": SECOND}
-        for row in own.to_dict("records"):
-            column = columns[row["protocol"], row["amount"]]
-            scores[column] = plus_minus(row["wf1_mean"], row["wf1_sd"])
-            line = second if row["reference"] == STANDARDISED else deltas
-            text = change(row["delta"], row["low"], row["high"])
-            line[column] = f"{text}, {p_text(row['p_t_holm'])}"
-        shown += [
-            scores,
-            *([deltas] if system != BASE else []),
-            *([second] if len(second) > 1 else []),
-        ]
-    names = list(dict.fromkeys(["system", *columns.values()]))
-    return pd.DataFrame(shown, columns=names).fillna("")
+    """One line per comparison; seen actors first, systems in the order of ORDER."""
+    order = sorted(
+        data.to_dict("records"), key=lambda row: (row["protocol"], ORDER.index(row["system"]))
+    )
+    return pd.DataFrame(
+        {
+            "actors": row["protocol"],
+            "system": against(row["system"], row["reference"]),
+            "unlabelled utterances": "every speaker's"
+            if row["system"] in (FLAT, STANDARDISED)
+            else {"": "none", "0": "none"}.get(row["amount"], row["amount"]),
+            "W-F1": plus_minus(row["wf1_mean"], row["wf1_sd"]),
+            "Δ [95 %]": change(row["delta"], row["low"], row["high"]),
+            "t-test p, Holm": p_text(row["p_t_holm"]),
+        }
+        for row in order
+    )
 
 
 SOUND = Artifact(
@@ -144,7 +139,9 @@ def sound_figure(
         pitch.plot(own["time"], own["pitch"], ".", markersize=2, color=MODALITY["audio"])
         middle = own["pitch"].median()
         pitch.axhline(middle, color="0.5", linewidth=0.8, linestyle=":")
-        pitch.annotate(f"{middle:.0f} Hz", (seconds, middle), ha="right", va="bottom", fontsize=7)
+        pitch.annotate(
+            f"{middle:.0f} Hz", (seconds, middle), ha="right", va="bottom", fontsize=SMALL
+        )
         pitch.set(yscale="log", ylim=(LOWEST, HIGHEST), xlabel="time (s)")
     axes[2, 0].set_yticks([100, 200, 400], ["100", "200", "400"])
     axes[2, 0].minorticks_off()
@@ -283,7 +280,7 @@ def inside_figure(moved: pd.DataFrame, gates: pd.DataFrame, genders: Mapping[str
     means = rows.groupby("feature")["move"].mean().loc[features]
     left.barh(range(len(features)), means, color="0.88")
     _dots(left, rows["move"], rows["feature"].map(features.index), rows["speaker"], genders)
-    left.set_yticks(range(len(features)), features, fontsize=6)
+    left.set_yticks(range(len(features)), features)
     left.invert_yaxis()
     left.set_xlabel("change by calibration (sd)")
     actors = list(gates["speaker"].unique())

@@ -1,6 +1,6 @@
 """What the tables share: a pair of frames, and how numbers are written."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,27 @@ def without_paper(frame: pd.DataFrame, benchmarks: Iterable[Benchmark]) -> pd.Da
     return frame.drop(columns=[column for column in frame if column.startswith("paper")])
 
 
+def labelled(frame: pd.DataFrame, names: Mapping[Benchmark, str]) -> pd.DataFrame:
+    """The frame with a column `corpus` before `benchmark`: the name that readers are shown.
+
+    Simulated conversations are kept under the benchmark that they are modelled on, so that they
+    have its emotions, roles and settings. What is shown of them says sim-meld or sim-iemocap.
+    A frame without `benchmark`, or with `corpus`, comes back as it is.
+    """
+    if "benchmark" not in frame or "corpus" in frame:
+        return frame
+    found = frame.copy()
+    corpus = [names.get(benchmark, benchmark) for benchmark in frame["benchmark"]]
+    found.insert(found.columns.get_loc("benchmark"), "corpus", corpus)
+    return found
+
+
+def by_corpus(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each corpus and its name: its column `corpus`, or else `benchmark`."""
+    column = "corpus" if "corpus" in frame else "benchmark"
+    return iter(frame.groupby(column, sort=False))
+
+
 class Table(NamedTuple):
     """`data` has plain numbers, for the CSV; `shown` is for reading, in Markdown and LaTeX."""
 
@@ -36,6 +57,19 @@ def plus_minus(mean: float, sd: float | None) -> str:
     if not np.isfinite(mean):
         return "–"
     return f"{mean:.2f}" + (f" ± {sd:.2f}" if sd is not None and np.isfinite(sd) else "")
+
+
+def score_text(row: dict) -> str:
+    """A row's weighted F1, `66.34 ± 0.04`, with `(2 of 3)` where runs are missing."""
+    text = plus_minus(row["wf1_mean"], row["wf1_sd"])
+    if text == "–" or row["seeds"] == row["asked"]:
+        return text
+    return f"{text} ({of_asked(int(row['seeds']), int(row['asked']))})"
+
+
+def against(system: str, reference: str) -> str:
+    """What a row compares: the system alone stands for a comparison with MultiEMO."""
+    return system if reference in ("", BASE) else f"{system}, against {reference}"
 
 
 def means(part: pd.DataFrame, name: str) -> list[str]:
