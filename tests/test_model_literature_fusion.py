@@ -387,6 +387,17 @@ def test_dropout_acts_in_training_only_and_follows_the_seed(name):
 
 
 @every_model
+def test_bfloat16_stays_close(name):
+    model = build(name).float()
+    b = replace(data(), feature={m: x.float() for m, x in data().feature.items()})
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = model(b).logits
+    assert reduced.dtype == torch.bfloat16
+    full = model(b).logits
+    assert (reduced - full).abs().mean() < 0.1 * full.abs().mean()
+
+
+@every_model
 def test_only_sdt_knows_the_role(name):
     model, b = build(name), data()
     other = replace(b, party=(b.party + 1) % ROLES * b.mask)
