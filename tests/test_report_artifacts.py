@@ -327,7 +327,7 @@ def test_altered_file_is_stale(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("need", "unexpected"),
     [
-        ("simulation", {"fig8_dose", "table7_recovery"}),
+        ("simulation", {"fig8_dose", "fig15_balance", "table7_recovery"}),
         ("names", {"table6_seen"}),
         ("strangers", {"fig11_enrolment"}),
         ("sessions", {"table10_dev"}),
