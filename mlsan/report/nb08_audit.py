@@ -116,7 +116,7 @@ def _paper_cell(rows: pd.DataFrame) -> str:
     printed = rows.loc[rows["paper"] != "", ["benchmark", "paper"]]
     if printed["paper"].nunique() < 2:
         return next(iter(printed["paper"]), "–")
-    return "; ".join(f"{name}: {text}" for name, text in printed.to_numpy())
+    return "; ".join(f"{name} paper: {text}" for name, text in printed.to_numpy())
 
 
 def _evidence_cell(row: pd.Series) -> str:
