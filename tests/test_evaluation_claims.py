@@ -320,7 +320,8 @@ def test_the_ledger_has_a_verdict_for_each_claim_and_corpus(tmp_path):
     assert row["sim-meld"] == "does not hold: 0.15 [0.10, 0.20]"
     assert row["sim-iemocap"] == "–"
     assert table.shown.shape[1] <= 8
-    origin = Provenance("08_audit", "small", "sim", True, {"MELD": "a"}, (), "c")
+    names = {"MELD": "sim-meld"}
+    origin = Provenance("08_audit", "small", "sim", True, {"MELD": "a"}, (), "c", names=names)
     data = table.data.drop(columns="benchmark")
     text = save_table(data, "table12_claims", tmp_path, origin, display=table.shown)
     assert "](table3_significance.md)" in text
