@@ -79,8 +79,7 @@ class COGMEN(JointModel):
         kind = relations(turns.rows(role.unsqueeze(-1)).squeeze(-1), edge, self.roles)
         h = self.relational(turns.rows(g), edge, kind)
         u = leaky_relu(self.normalise(self.attend(h, edge)))
-        grid = u.new_zeros(turns.mask.numel(), u.shape[1])
-        return grid.index_copy(0, turns.present, u).unflatten(0, turns.mask.shape)
+        return turns.grid(u)
 
 
 class RelationalConv(nn.Module):
