@@ -75,7 +75,7 @@ fields = ["d", "heads", "layers", "feedforward", "classifier", "bidirectional", 
 pd.DataFrame({b: [getattr(m, f) for f in fields] for b, m in published.items()}, index=fields)
 
 # %% [markdown]
-# **Predict:** how many parameters has it at the paper's feature sizes? A layer of cross-attention alone has two attentions of $4d^2$ weights and a feed-forward part of $2 \cdot 1024\,d$: 1.05 million at $d=256$, in each of three stacks of $L$ layers.
+# **Predict:** how many parameters does it have at the paper's feature sizes? A layer of cross-attention alone has two attentions of $4d^2$ weights and a feed-forward part of $2 \cdot 1024\,d$: 1.05 million at $d=256$, in each of three stacks of $L$ layers.
 
 # %%
 from mlsan.model import build_model
@@ -139,7 +139,7 @@ assert one[1] > two[1], "with one state, the -1 is softened by the 1 before it"
 print(f"A, B, A: e_3 = {two[2]:.3f}; the same speaker throughout: e_3 = {one[2]:.3f}")
 
 # %% [markdown]
-# **The fast form** runs all modalities, dialogues and directions at once. Untrained, on a few of this corpus's dialogues, in double precision:
+# **The fast form** runs all modalities, dialogues and directions at once. On a few of this corpus's dialogues, with random weights, in double precision:
 
 # %%
 from mlsan.report.nb02_baseline import both_forms

@@ -14,9 +14,9 @@ from mlsan.corpus import Corpus, Dialogue, SpeakerCode, collate
 from mlsan.corpus.batch import pack
 from mlsan.corpus.types import Batch
 from mlsan.evaluation import Counts, mean_over_seeds, mean_sd
-from mlsan.model import MODELS, build_model, reference
+from mlsan.model import MODELS, reference
 from mlsan.model.checkpoints import published_state
-from mlsan.model.interface import EmotionModel, Output, Sizes
+from mlsan.model.interface import EmotionModel, Output
 from mlsan.report import literature, paper
 from mlsan.report.declaration import Artifact
 from mlsan.report.lessons import finding
@@ -35,6 +35,7 @@ from mlsan.report.tables import (
     without_paper,
 )
 from mlsan.training import AS_PRINTED, SYSTEMS, VARIANTS, run_settings
+from mlsan.training.loop import enrolment_of, new_model
 from mlsan.vocabulary import BENCHMARKS, Benchmark
 
 BY = ["corpus", "benchmark", "system", "speaker"]
@@ -219,18 +220,34 @@ def selection_text(data: pd.DataFrame) -> str:
     )
 
 
-def both_forms(corpus: Corpus, dialogues: int = 4) -> tuple[Output, Output, Tensor]:
-    """What an untrained MultiEMO computes of some training dialogues, in double precision.
+def both_forms(
+    corpus: Corpus, system: str = BASE, dialogues: int = 4
+) -> tuple[Output, Output, Tensor]:
+    """What MultiEMO or ML-SAN computes of some training dialogues, in double precision.
 
     Returns the output of the fast form, that of the definitions in `mlsan.model.reference`, and
-    the labels. Both have the same weights and the settings of profile smoke.
+    the labels. Both have the same weights, an untrained model's plus noise so that no part is at
+    its start, and the settings of profile smoke.
     """
-    batch = _batch(corpus, corpus.train[:dialogues])
-    batch = replace(batch, feature={m: x.double() for m, x in batch.feature.items()})
-    model = _untrained(corpus).double()
+    run = run_settings(corpus.benchmark, "smoke", system, 0, named=corpus.named)
+    enrolment = enrolment_of(run, corpus)
+    some = corpus.train[:dialogues]
+    batch = collate(some, enrolment.evaluation(some))
+    batch = replace(
+        batch,
+        feature={m: x.double() for m, x in batch.feature.items()},
+        style={m: x.double() for m, x in batch.style.items()},
+    )
+    model = new_model(run, corpus, enrolment.code.size)
+    if enrolment.population:
+        model.start_from(enrolment.population)
+    model.double().eval()
+    generator = torch.Generator().manual_seed(0)
+    define = reference.mlsan if system == FULL else reference.multiemo
     with torch.no_grad():
-        fast = model(batch)
-        defined = reference.multiemo(published_state(model), batch, model.settings)
+        for weight in model.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+        fast, defined = model(batch), define(published_state(model), batch, run.model)
     return fast, defined, pack(batch.label, batch.mask)
 
 
@@ -248,10 +265,8 @@ def padding_shift(corpus: Corpus, mask_padding: bool) -> float:
 
 
 def _untrained(corpus: Corpus, **changes) -> EmotionModel:
-    declared = corpus.declaration
-    sizes = Sizes(corpus.sizes, len(declared.roles), len(declared.emotions), speakers=2)
-    settings = run_settings(corpus.benchmark, "smoke", BASE, 0, **changes).model
-    return build_model(settings, sizes, seed=0).eval()
+    run = run_settings(corpus.benchmark, "smoke", BASE, 0, **changes)
+    return new_model(run, corpus, speakers=2).eval()
 
 
 def _batch(corpus: Corpus, dialogues: Sequence[Dialogue]) -> Batch:
