@@ -87,7 +87,7 @@ print({part: settings[part] for part in parts})
 #
 # The paper calls this a conditional normalisation: γ adjusts the variance and β corrects the mean. It leaves open where γ and β start, and this decides the result. `film_start` has three values:
 #
-# - `"printed"`: $W$ and $b$ start at random, like those of any linear layer. γ is then close to zero, and the features almost vanish.
+# - `"printed"`: $W$ and $b$ start at random, like those of any linear layer. γ is then random around zero, of either sign: features shrink, and some are turned round.
 # - `"zero"`: $\gamma=1$ and $\beta=0$, the identity, for every speaker.
 # - `"statistics"`, the default: the speaker's own mean $\mu$ and standard deviation $\sigma$ are taken to the population's, $\gamma_0=\sigma_0/\sigma$ and $\beta_0=\mu_0-\gamma_0\mu$. Eq. 1 learns the departure from there.
 
@@ -316,7 +316,7 @@ print("switching the parts on adds parameters and changes none of the backbone's
 # %% [markdown]
 # ## What Part I leaves open
 #
-# - Eq. 1–3 say what is learned and not where it starts. Printed, FiLM starts by erasing most of its input and the gate starts as noise; started from the speaker's statistics and open, they are the same equations with other initial values.
+# - Eq. 1–3 say what is learned and not where it starts. Printed, FiLM starts by scaling each feature by a random number around zero, and the gate starts as noise; started from the speaker's statistics and open, they are the same equations with other initial values.
 # - Eq. 1–2 can undo any style that scales and shifts features, and no other.
 # - Eq. 4 asks $z$ to keep the speaker, while FiLM is meant to remove the speaker from the input. Notebook 6 measures both.
 #

@@ -16,6 +16,9 @@ POINTS = "points of W-F1"
 class Text(str):
     """Markdown that a notebook renders where a cell ends in it."""
 
+    def __repr__(self) -> str:
+        return f"<Text of {len(self)} characters>"
+
     def _repr_markdown_(self) -> str:
         return str(self)
 
