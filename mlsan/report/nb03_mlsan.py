@@ -441,7 +441,8 @@ def seen_findings(data: pd.DataFrame, names: Mapping[Benchmark, str]) -> list[st
     rows = data[data["system"].isin((FULL, ENROLLED))]
     return [
         finding(
-            f"{names[row.benchmark]}, {row.speakers} speakers: {row.system} is better than {BASE}",
+            f"{names[row.benchmark]}, {row.speakers} speakers: "
+            f"{row.system.replace(', ', ' with ')} is better than {BASE}",
             delta_of(row),
         )
         for row in rows.itertuples()
