@@ -120,11 +120,11 @@ def test_a_finding_has_its_verdict_and_interval(low, high, word):
 
 
 def test_a_finding_may_claim_another_range_and_have_no_number():
-    assert "**holds**" in finding("It is worse", Estimate(-2, -3, -1, 3), -np.inf, 0.0)
-    assert "**does not hold**" in finding("Above 5", Estimate(2, 1, 3, 3), low=5.0)
+    assert "**holds**" in finding("It is worse", Estimate(-2.0, -3.0, -1.0, 3), -np.inf, 0.0)
+    assert "**does not hold**" in finding("Above 5", Estimate(2.0, 1.0, 3.0, 3), low=5.0)
     nothing = Estimate(np.nan, np.nan, np.nan, 0)
     assert finding("It is better", nothing) == "It is better: **cannot be tested here**."
-    assert "seeds" not in finding("It is better", Estimate(1, 0.5, 2, 1))
+    assert "seeds" not in finding("It is better", Estimate(1.0, 0.5, 2.0, 1))
 
 
 def test_texts_are_shown_as_markdown():
@@ -154,7 +154,7 @@ def test_delta_of_reads_a_row():
 def test_strangers_are_counted(corpora):
     meld, iemocap = strangers_text(corpora)
     assert meld.startswith("sim-meld: ")
-    assert iemocap.endswith("they have 100.0% of the test utterances.")
+    assert iemocap.endswith("they have 100.0 % of the test utterances.")
     assert f" {len(strangers(corpora['IEMOCAP']))} of 2 test speakers" in iemocap
 
 
@@ -175,7 +175,7 @@ def test_probes_are_scored_and_compared(corpora):
 
 def test_tables_of_lesson_1_are_put_in_words():
     repeated = pd.DataFrame({"same emotion again": [0.4], "by chance": [0.2]}, index=["sim-meld"])
-    assert "40.0% of the time, by chance 20.0%: 2.0 times" in repetition_findings(repeated)[0]
+    assert "40.0 % of the time, by chance 20.0 %: 2.0 times" in repetition_findings(repeated)[0]
     known = pd.DataFrame({"raw": [88.4], "standardised by speaker": [11.6]}, index=["sim-meld"])
     assert "from 88 to 12 points" in speaker_findings(known)[0]
     gap = pd.Series({"raw audio": 3.0, "standardised by speaker": 0.5})
