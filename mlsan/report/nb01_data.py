@@ -181,8 +181,8 @@ def probe_findings(probes: Mapping[str, Mapping[str, Counts]]) -> list[str]:
 def repetition_findings(repeated: pd.DataFrame) -> list[str]:
     """How much more often an emotion is repeated than by chance; rows are `repetition`'s."""
     return [
-        f"{corpus}: a speaker's next emotion is the same {100 * again:.1f} % of the time, by chance "
-        f"{100 * chance:.1f} %: {again / chance:.1f} times as often."
+        f"{corpus}: a speaker's next emotion is the same {100 * again:.1f} % of the time, by "
+        f"chance {100 * chance:.1f} %: {again / chance:.1f} times as often."
         for corpus, again, chance in repeated[["same emotion again", "by chance"]].itertuples()
     ]
 

@@ -246,11 +246,11 @@ def dose_findings(response: pd.DataFrame) -> list[str]:
             says = f"{corpus}, heterogeneity {level}: ML-SAN is better than MultiEMO"
             lines.append(finding(says, delta_of(row)))
         first, last = line.iloc[0], line.iloc[-1]
-        steps = "with each step" if line["delta"].is_monotonic_increasing else "not with each step"
+        steps = "rises" if line["delta"].is_monotonic_increasing else "does not rise"
         lines.append(
             f"{corpus}: from heterogeneity {first['heterogeneity']:g} to "
             f"{last['heterogeneity']:g} the gain changes by {last['delta'] - first['delta']:+.2f} "
-            f"points; it rises {steps}."
+            f"points; it {steps} with each step."
         )
     return lines
 
