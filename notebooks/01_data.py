@@ -220,7 +220,7 @@ scores = probe_scores(probes)
 scores.round(1)
 
 # %% [markdown]
-# In words. A statement *holds* if its whole 95 % interval over test dialogues is above zero, *does not hold* if none of it is, and is *undecided* if the interval includes zero:
+# In words. A statement *holds* if its whole 95 % interval over test dialogues agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb01_data import probe_findings

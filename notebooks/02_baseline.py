@@ -189,7 +189,7 @@ print("cross-attention: the fast form gives the definition's fused streams")
 # %% [markdown]
 # ### A quirk: attention to padding
 #
-# A batch pads short dialogues with zeros, and the published cross-attention does not mask them. Projected, a zero is a bias and not nothing. So a prediction depends on which other dialogues are in the batch.
+# A batch pads short dialogues with zeros, and the published cross-attention does not mask them. A linear layer turns a zero into its bias, so padding is not nothing, and a prediction depends on which other dialogues are in the batch.
 #
 # **Predict:** how much do one dialogue's logits change when a longer dialogue joins its batch, with `mask_padding=False` and with `mask_padding=True`?
 
@@ -215,7 +215,7 @@ print(f"largest change of a logit: {shift[False]:.3f} unmasked, {shift[True]:.0e
 #
 # The *sample-weighted focal contrastive loss*, over the $N$ utterances of a batch with $\hat z = z / \lVert z \rVert$:
 #
-# $$p_{ij} = \mathrm{softmax}_{j \ne i}\!\left(\hat z_i^\top \hat z_j / \tau\right), \qquad \ell_i = \operatorname*{mean}_{j:\, y_j = y_i}\; (1 - p_{ij})^\gamma \log p_{ij}, \qquad \mathcal L_{SWFC} = -\frac1N \sum_i w_{y_i} \ell_i$$
+# $$p_{ij} = \mathrm{softmax}_{j \ne i}\!\left(\hat z_i^\top \hat z_j / \tau\right), \qquad \ell_i = \underset{j \ne i:\; y_j = y_i}{\mathrm{mean}}\; (1 - p_{ij})^\gamma \log p_{ij}, \qquad \mathcal L_{SWFC} = -\frac1N \sum_i w_{y_i} \ell_i$$
 #
 # The weight of an emotion that $n_c$ of $n$ training utterances have is $w_c \propto (n / n_c)^\alpha$, and the weights sum to 1.
 
@@ -233,7 +233,7 @@ assert torch.allclose(weights, torch.tensor([1.3, 9.7, 36.4]) / 47.4, atol=2e-3)
 print([round(w, 3) for w in weights.tolist()])
 
 # %% [markdown]
-# Five of 100 utterances have 77 % of the weight, more than their frequency makes up for ($\alpha > 1$).
+# An utterance of the rarest emotion has 28 times the weight of one of the most frequent. With $\alpha = 1$ it would be 16 times, and all emotions would have the same weight in total.
 #
 # Now four utterances with two emotions, $\tau = \frac12$, $\gamma = 2$, weights of one half. First the emotions point in perpendicular directions: an utterance has cosine 1 with its positive and 0 with the two others, so $p = e^2/(e^2+2) = .787$ and the loss is $-\frac12 (1-p)^2 \ln p = .0054$. Then all four point the same way. **Predict** $p$, and the loss.
 
@@ -265,7 +265,7 @@ print("SWFC: the fast form gives the definition's loss and gradient")
 # ```text
 # X (text')  ●───●───●          reward   x_i · y_i       the same utterance in two streams agrees
 #            │   │   │
-# Y (audio') ●───●───●          cost     cov X · cov Y   growing is no way to agree
+# Y (audio') ●───●───●          cost     cov X · cov Y   the streams must not just grow
 # ```
 #
 # For two fused streams $X$ and $Y$ of $N$ utterances, as published:
@@ -278,7 +278,7 @@ print("SWFC: the fast form gives the definition's loss and gradient")
 lessons.definition(reference.soft_hgr)
 
 # %% [markdown]
-# **By hand.** Two utterances, two features, $X = Y = I$. The mean inner product is 1. Each centred row is $\pm(\frac12, -\frac12)$, so $\mathrm{cov} X = \begin{pmatrix} .5 & -.5 \\ -.5 & .5 \end{pmatrix}$ and the trace is $4 \cdot .25 = 1$. Thus $s = 1 - \frac14 = .75$ and the loss is $-.375$. **Predict** the loss when $Y$ has its rows swapped, so that each utterance's streams contradict each other.
+# **By hand.** Two utterances, two features, $X = Y = I$. The mean inner product is 1. Each centred row is $\pm(\frac12, -\frac12)$, so $\mathrm{cov} X$ has .5 on its diagonal and −.5 beside it, and the trace of its square is $4 \cdot .25 = 1$. Thus $s = 1 - \frac14 = .75$ and the loss is $-.375$. **Predict** the loss when $Y$ has its rows swapped, so that each utterance's streams contradict each other.
 
 # %%
 eye = torch.eye(2)
@@ -307,6 +307,9 @@ print("Soft-HGR and the whole model: the fast forms give what is defined")
 runs = [run for run in study.plan("main") if study.system(run) == "MultiEMO"]
 table = study.sweep(runs)
 table[["corpus", "seed", "status", "epoch", "dev_wf1", "test_wf1", "best_test_wf1"]].round(2)
+
+# %% [markdown]
+# In words. A statement *holds* if its whole 95 % interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb02_baseline import baseline_findings

@@ -441,7 +441,7 @@ text = study.save_table(significance_table(tests), "table3_significance", behind
 display(Markdown(text))
 
 # %% [markdown]
-# In words, with the verdict that the interval allows. A statement *holds* if the whole interval is above zero, *does not hold* if none of it is, and is *undecided* if the interval includes zero:
+# In words, with the verdict that the interval allows. A statement *holds* if its whole interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report import lessons

@@ -117,6 +117,9 @@ behind = pd.concat([table.assign(system="ML-SAN"), base])
 text = study.save_figure(figure6, curve, "fig6_lambda", behind, study.caveats, by)
 display(Markdown(text))
 
+# %% [markdown]
+# In words. A statement *holds* if its whole 95 % interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
+
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb05_sensitivity import lambda_findings
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import warnings
 from pathlib import Path
 
 import jupytext
@@ -64,6 +65,7 @@ from mlsan.report.nb05_sensitivity import (
     lambda_table,
 )
 from mlsan.report.tables import ENROLLED, PROBE, STANDARDISED, labelled
+from mlsan.study import open_notebook
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LESSONS = sorted(NOTEBOOKS.glob("0[1-5]_*.py"))
@@ -107,6 +109,15 @@ def verdicts(lines):
 
 
 # What the lessons share
+
+
+def test_a_notebook_opens_its_study_in_one_call():
+    given = {"PROFILE": "smoke", "CORPUS": "sim", "DATA": "", "JOBS": "1", "DEVICE": ""}
+    with warnings.catch_warnings():
+        study = open_notebook("01_data", {"study": None, **given})
+    assert (study.notebook, study.profile, study.jobs) == ("01_data", "smoke", 1)
+    with pytest.raises(ValueError, match="unknown parameter PROFLE"):
+        open_notebook("01_data", {**given, "PROFLE": "paper"})
 
 
 @pytest.mark.parametrize(
