@@ -54,11 +54,13 @@ study = open_notebook("02_baseline", globals())
 # ## The model in one picture
 #
 # ```text
-# text   ── Linear ────────────────┐    ┌───────────┐
-#                                  ├──> │  cross-   │ ──> text'   ─┐
-# audio  ── Linear ── DialogueRNN ─┼──> │ attention │ ──> audio'  ─┼─ Linear ── z ── classifier ── emotion
-#                                  ├──> │    × L    │ ──> visual' ─┘            │        │
-# visual ── Linear ── DialogueRNN ─┘    └───────────┘         └── Soft-HGR    SWFC   cross-entropy
+# text   -- Linear ---------------+--> [        ] --> text'   --+
+#                                 |    [ cross- ]               |
+# audio  -- Linear - DialogueRNN -+--> [  att.  ] --> audio'  --+-- Linear -- z -- MLP -- emotion
+#                                 |    [  x L   ]               |            |              |
+# visual -- Linear - DialogueRNN -+--> [        ] --> visual' --+            |              |
+#                                                        |                   |              |
+# losses                                              Soft-HGR              SWFC      cross-entropy
 # ```
 #
 # A linear layer projects each modality to width $d$. **DialogueRNN** adds context: what was said before, and by whom. In three stacks of **cross-attention** each modality attends to the other two. $z$ is a linear layer on the three fused streams and the input of the classifier. Three losses train it: cross-entropy on the emotion, **SWFC** on $z$, **Soft-HGR** on the fused streams.
@@ -95,14 +97,15 @@ print({name: f"{count / 1e6:.1f} million" for name, count in parameters.items()}
 #
 # ```text
 #            turn 1: A      turn 2: B      turn 3: A
-# u            u_1            u_2            u_3
-#               │              │              │
-# g (global)   g_1 ─────────> g_2 ─────────> g_3        one state for the dialogue
-#               │              │              │
-# q_A          q_A ─────────────────────────> q_A       one state for each role:
-# q_B           ·             q_B ······················ only the speaker's changes
-#               │              │              │
-# e (output)   e_1 ─────────> e_2 ─────────> e_3        reads the speaker's state
+#
+# u             u_1            u_2            u_3
+#                |              |              |
+# g (global)    g_1 ---------> g_2 ---------> g_3      one state for the dialogue
+#                |              |              |
+# q_A           q_A ------------------------> q_A      one state for each role:
+# q_B            |             q_B             |       only the speaker's changes
+#                |              |              |
+# e (output)    e_1 ---------> e_2 ---------> e_3      reads the speaker's state
 # ```
 #
 # At turn $t$, with speaker $s$, features $u_t$ and all states 0 at the start:
@@ -153,12 +156,13 @@ print("DialogueRNN: the fast form gives the definition's context features")
 # ## Cross-attention: what do the others show at the same time?
 #
 # ```text
-# one layer of the text stack (L of them):
+# one layer of the text stack, of which there are L:
 #
-# text ──(+)─ norm ──(+)─ norm ──(+)─ norm ──> next layer
-#         │           │           └── feed-forward
-#         │           └── attention to visual: keys and values from all its utterances
-#         └── attention to audio
+# text --(+)-- norm --(+)-- norm --(+)-- norm --> next layer
+#         |            |            |
+#         |            |            +-- feed-forward, two linear layers
+#         |            +-- attention to all visual utterances of the dialogue
+#         +-- attention to all audio utterances of the dialogue
 # ```
 #
 # Each utterance $i$ of one modality, with features $x_i$, queries the utterances $j$ of another, $y_j$. In one head of width $d_h$:
@@ -206,11 +210,11 @@ print(f"largest change of a logit: {shift[False]:.3f} unmasked, {shift[True]:.0e
 # ## SWFC: pull together what is the same emotion
 #
 # ```text
-#            z of joy ●━━━━━━ pull ━━━━━━● z of joy         every pair of one emotion, the harder
-#                      ╲                                    (the farther apart), the stronger,
-#                       push (softmax over all others)      and the rarer the emotion, the stronger
-#                        ╲
-#                         ○ z of anger
+# z of joy  o ====== pull ====== o  z of joy     pull: every pair of one emotion, the more
+#            \                                   the farther apart, and the rarer the emotion
+#             \ push
+#              \                                 push: the softmax over all others
+#               x  z of anger
 # ```
 #
 # The *sample-weighted focal contrastive loss*, over the $N$ utterances of a batch with $\hat z = z / \lVert z \rVert$:
@@ -263,9 +267,9 @@ print("SWFC: the fast form gives the definition's loss and gradient")
 # ## Soft-HGR: fused streams that agree
 #
 # ```text
-# X (text')  ●───●───●          reward   x_i · y_i       the same utterance in two streams agrees
-#            │   │   │
-# Y (audio') ●───●───●          cost     cov X · cov Y   the streams must not just grow
+# X (text')   o   o   o      reward  x_i . y_i      the same utterance agrees in two streams
+#             |   |   |
+# Y (audio')  o   o   o      cost    cov X cov Y    the streams must not just grow
 # ```
 #
 # For two fused streams $X$ and $Y$ of $N$ utterances, as published:
