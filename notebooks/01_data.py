@@ -21,6 +21,21 @@
 #
 # **Time.** smoke: seconds · small: under a minute · paper: some minutes, for the probes on 2,280 features.
 
+# %% [markdown]
+# ## Before you start
+#
+# **Goals.** After this notebook you can
+#
+# - say what a dialogue, an utterance, a role, an identity and an unknown speaker are, and how a batch holds them;
+# - write down how the simulated corpora are made, equation by equation, and find each equation in the code;
+# - measure how much of a feature is due to the speaker, remove it without labels, and say what that gains.
+#
+# **Prerequisites.** NumPy and pandas; what a linear classifier and an F1 score are. No knowledge of emotion recognition.
+#
+# **Your time.** 45 minutes, and another 45 for the exercises.
+#
+# Where you read **Predict**, write down an answer before you go on: the cell below gives the number.
+
 # %% tags=["parameters"]
 import os
 
@@ -31,32 +46,9 @@ JOBS = os.environ.get("JOBS", "")
 DEVICE = os.environ.get("DEVICE", "")
 
 # %%
-from mlsan.study import check_parameters, open_study
+from mlsan.study import open_notebook
 
-check_parameters(globals())
-study = open_study("01_data", PROFILE, CORPUS, DATA, JOBS, DEVICE)
-
-# %%
-import numpy as np
-import pandas as pd
-from IPython.display import Markdown, display
-
-from mlsan.corpus import SpeakerCode, collate
-from mlsan.corpus.standardised import speaker_names, standardise_by_speaker
-from mlsan.evaluation.heterogeneity import (
-    emotion_plane,
-    emotion_probe,
-    leading_speakers,
-    repetition,
-    speaker_gap,
-    speaker_probe,
-    training_features,
-    variance_shares,
-)
-from mlsan.report import use_style
-from mlsan.report.nb01_data import corpora_table, heterogeneity_figure
-
-use_style()
+study = open_notebook("01_data", globals())
 
 # %% [markdown]
 # ## Two benchmarks, one layout
@@ -74,15 +66,30 @@ for corpus in study.corpora.values():
 # **Predict:** in which of the two corpora does the test set consist of speakers who never speak in training?
 
 # %% tags=["nbval-ignore-output"]
+from IPython.display import Markdown, display
+
+from mlsan.report.nb01_data import corpora_table
+
 table0 = corpora_table(study.corpora)
 display(Markdown(study.save_table(table0, "table0_corpora", note=study.caveats)))
 
 # %% [markdown]
-# IEMOCAP's test session has two actors of its own, so the speaker of **every** test utterance is unseen. Whatever a model learned about individual speakers does not help there. Keep this in mind for all IEMOCAP results that follow.
+# The answer for the corpora at hand:
+
+# %% tags=["nbval-ignore-output"]
+from mlsan.report import lessons
+from mlsan.report.nb01_data import strangers_text
+
+lessons.listed(strangers_text(study.corpora))
+
+# %% [markdown]
+# IEMOCAP's test session has two actors of its own, so the speaker of **every** test utterance is unseen, and the simulated corpus modelled on it is made in the same way. Whatever a model learned about individual speakers does not help there. Keep this in mind for all results on it.
 #
 # Check that the splits share no dialogue, that every label has a name, and who speaks in IEMOCAP's test set:
 
 # %%
+import numpy as np
+
 for corpus in study.corpora.values():
     ids = [d.id for d in corpus.train + corpus.dev + corpus.test]
     assert len(ids) == len(set(ids)), f"{corpus.name}: a dialogue is in two splits"
@@ -105,6 +112,10 @@ for benchmark, corpus in study.corpora.items():
 # Each utterance has a *role* (its speaker's place in this dialogue; the files call it party) and, if the corpus names its speakers, an *identity*. The published MELD files contain only the role: role 0 is whoever speaks first, a different person in each scene. ML-SAN's premise is about people, so the difference matters. The paper leaves it open which of the two it uses.
 
 # %% tags=["nbval-ignore-output"]
+import pandas as pd
+
+from mlsan.corpus.standardised import speaker_names
+
 corpus = next(iter(study.corpora.values()))
 dialogue = next((d for d in corpus.dev if len(d) >= 6), corpus.dev[0])
 pd.DataFrame(
@@ -119,6 +130,8 @@ pd.DataFrame(
 # A model receives the speaker as an integer. Entry 0 is the *unknown* speaker, shared by everyone who is rare or absent in training. A batch is padded to its longest dialogue; padding has label −1:
 
 # %%
+from mlsan.corpus import SpeakerCode, collate
+
 code = SpeakerCode.fit("role", corpus, min_utterances=1, seed=0)
 few = corpus.dev[:3]
 batch = collate(few, code.encode(few))
@@ -130,13 +143,59 @@ assert (batch.speaker[batch.mask] == batch.party[batch.mask] + 1).all()
 print(f"entries of the speaker code: {code.size}, of which 0 is {code.names[0]!r}")
 
 # %% [markdown]
+# ## How simulated conversations are made
+#
+# `CORPUS=sim`, the default, needs no files: it draws conversations whose truth is known. First, which emotion is felt. With $y'_s$ the last emotion of speaker $s$, $y_{t-1}$ that of the turn before, $\pi$ how frequent each emotion is, and one mood $\sim \pi$ for each dialogue, turn $t$ has the emotion
+#
+# $$y_t = \begin{cases} y'_s & \text{with probability } \iota_s \text{ (inertia)} \\ y_{t-1} & \text{otherwise, with probability } \kappa \text{ (contagion)} \\ \text{the dialogue's mood} & \text{otherwise, with probability } \mu \\ \text{any} \sim \pi & \text{otherwise.} \end{cases}$$
+
+# %%
+from mlsan.corpus.simulate.conversations import emotions
+
+lessons.definition(emotions)
+
+# %% [markdown]
+# Second, what is shown. Each modality $m$ has latent channels $z$: the emotion's prototype $p_y$, as strongly ($a$) as the utterance shows it, plus unit noise. Voice and face show them in the speaker's *style*, a gain $g$ and a shift $c$; text shows $z$ as it is. Features are a mix $\Lambda$ of the channels shown, plus noise:
+#
+# $$z = a\,p_y + \eta, \qquad x = (g_{sm} \odot z + c_{sm})\,\Lambda_m + \varepsilon$$
+#
+# The *heterogeneity* $h$ sets how differently speakers express themselves: the gain is $e^{h \log g}$ and the shift $h\,c$, so that at $h = 0$ everybody is alike.
+
+# %%
+from mlsan.corpus.simulate.expression import express_in, style
+
+lessons.definition(express_in, style)
+
+# %% [markdown]
+# **By hand.** A speaker with $g = 4$ and $c = 1$ shows $z = \frac12$ as 3. **Predict** what is shown at $h = \frac12$, where gain and shift are $4^{1/2}$ and $\frac12$. And: what is left of the features of a whole corpus when the equation's first term is subtracted?
+
+# %%
+halfway = 4**0.5 * 0.5 + 0.5 * 1
+assert (4 * 0.5 + 1, halfway) == (3, 1.5)
+if study.simulated:
+    truth = study.truth(next(iter(study.corpora)))
+    voice = truth.expression["audio"]
+    left = voice.feature - truth.shown("audio") @ voice.loading
+    assert abs(left.std() - 0.3 * 0.5) < 0.01, "noise 0.5, in features measured in units of 0.3"
+    print(f"at h = 1/2: {halfway}; left of the voice: noise of standard deviation {left.std():.2f}")
+else:
+    print(f"at h = 1/2: {halfway}; real corpora have no equation")
+
+# %% [markdown]
 # ## How long does an emotion last?
 #
-# If speakers tend to repeat their last emotion, context helps. The table compares how often an emotion is repeated with how often it would be repeated if the turns were shuffled.
+# If speakers tend to repeat their last emotion, context helps. The table compares how often an emotion is repeated with how often it would be repeated if the turns were shuffled. **Predict** which of the two corpora has the more lasting emotions.
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.evaluation.heterogeneity import repetition
+
 repeated = pd.DataFrame({corpus.name: repetition(corpus) for corpus in study.corpora.values()}).T
 repeated.round(3)
+
+# %% tags=["nbval-ignore-output"]
+from mlsan.report.nb01_data import repetition_findings
+
+lessons.listed(repetition_findings(repeated))
 
 # %%
 for name, shares in repeated.iterrows():
@@ -151,25 +210,25 @@ for name, shares in repeated.iterrows():
 # **Predict:** which column will be highest, and by how much?
 
 # %% tags=["nbval-ignore-output"]
-rows = {}
+from mlsan.report.nb01_data import probe_counts, probe_scores
+
+probes = {}
 for benchmark, corpus in study.corpora.items():
-    every = corpus.modalities
-    row = {"text alone": emotion_probe(corpus, ("text",))} if "text" in every else {}
-    row["all, raw"] = emotion_probe(corpus, every)
-    row["all, standardised by speaker"] = emotion_probe(corpus, every, standardise_by_speaker)
-    if corpus.simulated:
-        row["all, oracle"] = emotion_probe(study.oracle(benchmark), every)
-    rows[corpus.name] = row
-probes = pd.DataFrame(rows).T.round(1)
-probes
+    oracle = study.oracle(benchmark) if corpus.simulated else None
+    probes[corpus.name] = probe_counts(corpus, oracle)
+scores = probe_scores(probes)
+scores.round(1)
+
+# %% [markdown]
+# In words. A statement *holds* if its whole 95 % interval over test dialogues agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
 
 # %% tags=["nbval-ignore-output"]
-if study.simulated and PROFILE != "smoke":
-    gain = probes["all, oracle"] - probes["all, raw"]
+from mlsan.report.nb01_data import probe_findings
+
+if study.simulated and study.profile != "smoke":
+    gain = scores["all, oracle"] - scores["all, raw"]
     assert (gain > 4).all(), f"removing style should gain a linear probe several points: {gain}"
-    print("removing style exactly gains", gain.round(1).to_dict(), "points of W-F1")
-else:
-    print("skipped: real corpora have no oracle, and profile smoke is too small for the comparison")
+lessons.listed(probe_findings(probes))
 
 # %% [markdown]
 # ## How different are speakers, here and in real voices?
@@ -177,6 +236,8 @@ else:
 # How much of a feature's variance is due to who speaks, and how much to the emotion? Median over features, in percent. The row of nEMO is for comparison with real voices: nine actors, six emotions (Christop, LREC-COLING 2024), the eGeMAPSv02 functionals of openSMILE, measured by this project.
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.evaluation.heterogeneity import variance_shares
+
 shares = {
     (corpus.name, m): variance_shares(corpus, m)
     for corpus in study.corpora.values()
@@ -189,6 +250,9 @@ pd.DataFrame(shares, index=["speaker", "emotion"]).T.round(1)
 # If features are to be "unrelated to the speaker", a linear probe must not be able to name the speaker. It names the nine who speak most, from audio and visual features: fitted on their training dialogues, scored on their dev dialogues (weighted F1). On nEMO, where it names nine actors, chance is .11. **Predict** what standardising each speaker's features leaves of it.
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.corpus.standardised import standardise_by_speaker
+from mlsan.evaluation.heterogeneity import speaker_probe
+
 named = {}
 for benchmark, corpus in study.corpora.items():
     styled = [m for m in ("audio", "visual") if m in corpus.sizes] or list(corpus.modalities)
@@ -201,6 +265,11 @@ named["nEMO (real voices)"] = {"raw": 96, "standardised by speaker": 5}
 recognised = pd.DataFrame(named).T
 recognised.round(1)
 
+# %% tags=["nbval-ignore-output"]
+from mlsan.report.nb01_data import speaker_findings
+
+lessons.listed(speaker_findings(recognised))
+
 # %%
 mine = recognised.loc[list(study.names.values())]
 assert (mine["raw"] > mine["standardised by speaker"]).all()
@@ -209,9 +278,11 @@ print("standardising by speaker makes the speaker harder to name:", list(mine.in
 # %% [markdown]
 # ## Fig. 1 from data
 #
-# The paper opens with a drawing of an introvert and an extrovert. This figure shows two speakers of the corpus instead: the two with the most utterances, and their most frequent emotions, in the plane that best separates emotions. The large marks are what matters: a speaker's mean of an emotion. Lines join the same emotion of the two speakers.
+# The paper opens with a drawing of an introvert and an extrovert. This figure shows two speakers of the corpus instead: the two with the most utterances, and their most frequent emotions, in the plane that best separates emotions. The large marks are what matters: a speaker's mean of an emotion. Lines join the same emotion of the two speakers. **Predict:** does calibration bring the two speakers' means of an emotion nearer to each other, and by how much?
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.evaluation.heterogeneity import training_features
+
 benchmark, corpus = next(iter(study.corpora.items()))
 modality = next(m for m in ("audio", "visual", "text") if m in corpus.modalities)
 raw = training_features(corpus, modality)
@@ -219,6 +290,11 @@ speaker = np.array([name for d in corpus.train for name in speaker_names(corpus,
 spaces = {f"raw {modality}": raw, "standardised by speaker": standardise_by_speaker(raw, speaker)}
 if corpus.simulated:
     spaces["style removed exactly"] = training_features(study.oracle(benchmark), modality)
+
+# %% tags=["nbval-ignore-output"]
+from mlsan.evaluation.heterogeneity import emotion_plane, leading_speakers, speaker_gap
+from mlsan.report.nb01_data import heterogeneity_figure
+
 plane = emotion_plane(spaces, corpus, leading_speakers(corpus, 2))
 gap = speaker_gap(plane)
 figure1 = heterogeneity_figure(plane, gap, corpus.declaration.emotions)
@@ -228,9 +304,13 @@ note = f"{corpus.name}, {modality} features."
 display(Markdown(study.save_figure(figure1, plane, "fig1_heterogeneity", note=note)))
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.report.nb01_data import gap_findings
+
 calibrated = gap.drop(f"raw {modality}")
-assert (calibrated < gap[f"raw {modality}"]).all() or PROFILE == "smoke" or not study.simulated
-print("distance between the two speakers' means of the same emotion:", gap.round(2).to_dict())
+assert (
+    (calibrated < gap[f"raw {modality}"]).all() or study.profile == "smoke" or not study.simulated
+)
+lessons.listed(gap_findings(gap, corpus.name))
 
 # %%
 print("panels:", list(gap.index))
@@ -239,10 +319,23 @@ print("speakers:", plane["speaker"].nunique(), "- emotions:", plane["emotion"].n
 # %% [markdown]
 # ## What we learned
 #
-# - A corpus is a set of dialogues; each utterance has a label and a speaker. One reader reads all corpora.
-# - *Role* and *identity* are different, and all of IEMOCAP's test speakers are unseen in training.
-# - The tables above show how much of the emotion a linear probe predicts, and what removing style adds *on this corpus*. On simulated data this holds by construction; on real data it is a finding.
+# - A corpus is a set of dialogues; each utterance has a label and a speaker. One reader reads all corpora. *Role* and *identity* are different.
+# - What removing style is worth to a linear probe is stated above, for the corpora at hand. On simulated data the oracle's gain holds by construction, for style is $g z + c$; on real data any gain is a finding.
 # - Standardising each speaker's features needs no labels and no training, and it removes the speaker for a linear probe. Any speaker-adaptive model has to be compared with it; Table 1 does so.
+#
+# ## What would change our mind
+#
+# - *Style obscures emotion.* If standardising by speaker gained nothing on features in which the speaker has a large share, style and emotion would lie in different directions, and nothing would be left for FiLM to do.
+# - *Affine calibration is enough.* If a probe with a hidden layer still named the speaker from standardised features, the speaker would be removed for linear readers only. Notebook 6 looks at this.
+# - *The simulation is like real voices.* It was matched to nEMO in the variance that speakers and emotions explain, and its gains differ more than nEMO's. A corpus in which speakers differ in what they express, rather than in gain and shift, would need other methods.
+#
+# ## Further reading
+#
+# - Poria et al., *MELD: A Multimodal Multi-Party Dataset for Emotion Recognition in Conversations*, ACL 2019.
+# - Busso et al., *IEMOCAP: Interactive Emotional Dyadic Motion Capture Database*, Language Resources and Evaluation 42, 2008.
+# - Christop, *nEMO: Dataset of Emotional Speech in Polish*, LREC-COLING 2024.
+# - Eyben et al., *The Geneva Minimalistic Acoustic Parameter Set (GeMAPS) for Voice Research and Affective Computing*, IEEE Transactions on Affective Computing 7(2), 2016.
+# - Busso, Mariooryad, Metallinou and Narayanan, *Iterative Feature Normalization Scheme for Automatic Emotion Detection from Speech*, IEEE Transactions on Affective Computing 4(4), 2013.
 #
 # ## Exercises
 #

@@ -21,6 +21,21 @@
 #
 # **Time.** smoke: seconds · small: 1 to 2 minutes on two cores the first time · paper: hours on a CPU; a GPU is recommended.
 
+# %% [markdown]
+# ## Before you start
+#
+# **Goals.** After this notebook you can
+#
+# - say in one sentence each what DialogueRNN, cross-attention, SWFC and Soft-HGR compute, and work a small case of each by hand;
+# - read their definitions as short loops, and check that a fast implementation computes the same;
+# - explain what unmasked padding does to a prediction, and what choosing the epoch on test does to a score.
+#
+# **Prerequisites.** Notebook 1; a GRU, attention, softmax and cross-entropy in PyTorch. Nothing about contrastive losses.
+#
+# **Your time.** 75 minutes, and another 45 for the exercises.
+#
+# Each part comes in five steps: a picture, the formula, its definition from `mlsan/model/reference.py`, a number worked by hand, and the check that the fast form used in training gives the same. Where you read **Predict**, write down an answer before you go on: the cell below gives the number.
+
 # %% tags=["parameters"]
 import os
 
@@ -31,43 +46,43 @@ JOBS = os.environ.get("JOBS", "")
 DEVICE = os.environ.get("DEVICE", "")
 
 # %%
-from mlsan.study import check_parameters, open_study
+from mlsan.study import open_notebook
 
-check_parameters(globals())
-study = open_study("02_baseline", PROFILE, CORPUS, DATA, JOBS, DEVICE)
-
-# %%
-import matplotlib.pyplot as plt
-import pandas as pd
-import torch
-from IPython.display import Markdown, display
-
-from mlsan.corpus import SpeakerCode, collate
-from mlsan.model import build_model
-from mlsan.model.interface import Sizes
-from mlsan.model.losses import class_weights, soft_hgr, swfc
-from mlsan.report import SYSTEM, use_style
-from mlsan.report.nb02_baseline import literature_table, main_table, selection_text
-from mlsan.training import run_settings
-
-use_style()
+study = open_notebook("02_baseline", globals())
 
 # %% [markdown]
-# ## The model in brief
+# ## The model in one picture
 #
-# A linear layer projects each modality to width $d$. DialogueRNN then adds context: one GRU runs over the dialogue, one keeps a state for each role, and one reads the state of the active speaker. In three stacks of cross-attention each modality attends to the other two. $z$, a linear layer on the three fused streams, is the input of the classifier.
+# ```text
+# text   -- Linear ---------------+--> [        ] --> text'   --+
+#                                 |    [ cross- ]               |
+# audio  -- Linear - DialogueRNN -+--> [  att.  ] --> audio'  --+-- Linear -- z -- MLP -- emotion
+#                                 |    [  x L   ]               |            |              |
+# visual -- Linear - DialogueRNN -+--> [        ] --> visual' --+            |              |
+#                                                        |                   |              |
+# losses                                              Soft-HGR              SWFC      cross-entropy
+# ```
+#
+# A linear layer projects each modality to width $d$. **DialogueRNN** adds context: what was said before, and by whom. In three stacks of **cross-attention** each modality attends to the other two. $z$ is a linear layer on the three fused streams and the input of the classifier. Three losses train it: cross-entropy on the emotion, **SWFC** on $z$, **Soft-HGR** on the fused streams.
 #
 # Which parts are present differs between benchmarks, here as in the published code:
 
 # %%
+import pandas as pd
+
+from mlsan.training import run_settings
+
 published = {b: run_settings(b, "paper", "MultiEMO", 0).model for b in ("MELD", "IEMOCAP")}
 fields = ["d", "heads", "layers", "feedforward", "classifier", "bidirectional", "text_context"]
 pd.DataFrame({b: [getattr(m, f) for f in fields] for b, m in published.items()}, index=fields)
 
 # %% [markdown]
-# At the paper's feature sizes the model is large:
+# **Predict:** how many parameters does it have at the paper's feature sizes? A layer of cross-attention alone has two attentions of $4d^2$ weights and a feed-forward part of $2 \cdot 1024\,d$: 1.05 million at $d=256$, in each of three stacks of $L$ layers.
 
 # %%
+from mlsan.model import build_model
+from mlsan.model.interface import Sizes
+
 features = {"text": 768, "audio": 512, "visual": 1000}
 parameters = {}
 for benchmark, (roles, classes) in {"MELD": (9, 7), "IEMOCAP": (2, 6)}.items():
@@ -78,101 +93,249 @@ print({name: f"{count / 1e6:.1f} million" for name, count in parameters.items()}
 # %% [markdown]
 # The published MELD model has 17.1 million parameters, because it includes backward DialogueRNNs that its forward pass never calls. Ours leaves them out. IEMOCAP uses all of its 29.7 million.
 #
-# ## A quirk: attention to padding
+# ## DialogueRNN: who said what before
 #
-# A batch pads short dialogues with zeros. The published cross-attention does not mask this padding, so a prediction depends on which other dialogues are in the batch.
+# ```text
+#            turn 1: A      turn 2: B      turn 3: A
+#
+# u             u_1            u_2            u_3
+#                |              |              |
+# g (global)    g_1 ---------> g_2 ---------> g_3      one state for the dialogue
+#                |              |              |
+# q_A           q_A ------------------------> q_A      one state for each role:
+# q_B            |             q_B             |       only the speaker's changes
+#                |              |              |
+# e (output)    e_1 ---------> e_2 ---------> e_3      reads the speaker's state
+# ```
+#
+# At turn $t$, with speaker $s$, features $u_t$ and all states 0 at the start:
+#
+# $$g_t = \mathrm{GRU}_g([u_t; q_s],\, g_{t-1}) \qquad c_t = \sum_{j<t} \mathrm{softmax}_j(w^\top g_j)\, g_j$$
+#
+# $$q_s \leftarrow \mathrm{GRU}_p([u_t; c_t],\, q_s) \qquad e_t = \mathrm{GRU}_e(q_s,\, e_{t-1})$$
+#
+# So the speaker enters MultiEMO here and only here, as the choice of a state. The code, as a loop over turns:
+
+# %%
+from mlsan.model import reference
+from mlsan.report import lessons
+
+lessons.definition(reference.dialogue_rnn, reference.gru)
+
+# %% [markdown]
+# **By hand.** Take width 1, gates of one half, and cells that read only the first number of their input: $\mathrm{GRU}(x, h) = \frac12 \tanh x + \frac12 h$. A says 1, B says −1, A says 1. Since $\tanh 1 = .762$,
+#
+# - A's state is $q_A = .381$ after turn 1, and $\frac12(.762) + \frac12(.381) = .571$ after turn 3. B's turn has not touched it;
+# - $e_1 = \frac12\tanh .381 = .182$, and $e_2 = \frac12\tanh(-.381) + \frac12(.182) = -.091$.
+#
+# **Predict** $e_3 = \frac12 \tanh q_A + \frac12 e_2$. And what would it be if B had spoken all three turns?
+
+# %%
+import torch
+
+from mlsan.report.nb02_baseline import recurrence_weights
+
+u, toy = torch.tensor([[1.0], [-1.0], [1.0]]), recurrence_weights("toy")
+two, one = (reference.dialogue_rnn(toy, "toy", u, role, 3)[:, 0] for role in ([0, 1, 0], [1, 1, 1]))
+assert torch.allclose(two, torch.tensor([0.182, -0.091, 0.213]), atol=5e-4)
+assert one[1] > two[1], "with one state, the -1 is softened by the 1 before it"
+print(f"A, B, A: e_3 = {two[2]:.3f}; the same speaker throughout: e_3 = {one[2]:.3f}")
+
+# %% [markdown]
+# **The fast form** runs all modalities, dialogues and directions at once. On a few of this corpus's dialogues, with random weights, in double precision:
+
+# %%
+from mlsan.report.nb02_baseline import both_forms
+
+corpus = next(iter(study.corpora.values()))
+fast, defined, label = both_forms(corpus)
+torch.testing.assert_close(fast.stages["context"], defined.stages["context"])
+print("DialogueRNN: the fast form gives the definition's context features")
+
+# %% [markdown]
+# ## Cross-attention: what do the others show at the same time?
+#
+# ```text
+# one layer of the text stack, of which there are L:
+#
+# text --(+)-- norm --(+)-- norm --(+)-- norm --> next layer
+#         |            |            |
+#         |            |            +-- feed-forward, two linear layers
+#         |            +-- attention to all visual utterances of the dialogue
+#         +-- attention to all audio utterances of the dialogue
+# ```
+#
+# Each utterance $i$ of one modality, with features $x_i$, queries the utterances $j$ of another, $y_j$. In one head of width $d_h$:
+#
+# $$a_{ij} = \mathrm{softmax}_j\!\left(\frac{(W_q x_i)^\top (W_k y_j)}{\sqrt{d_h}}\right), \qquad \mathrm{head}_i = \sum_j a_{ij}\, W_v y_j$$
+#
+# The others are always the *unfused* ones, the same in every layer.
+
+# %%
+lessons.definition(reference.attention)
+
+# %% [markdown]
+# **By hand.** Width 1, query 1, keys $0$ and $\ln 3$, values 0 and 4. The weights are $\frac{1}{1+3}$ and $\frac{3}{1+3}$, so the output is 3. Now the dialogue is padded: a third key of 0 with value 0 arrives. **Predict** the output.
+
+# %%
+from math import log
+
+key, value = torch.tensor([0.0, log(3), 0.0]), torch.tensor([0.0, 4.0, 0.0])
+alone, padded = (torch.softmax(1.0 * key[:n], 0) @ value[:n] for n in (2, 3))
+assert torch.allclose(alone, torch.tensor(3.0))
+assert torch.allclose(padded, torch.tensor(12 / 5))
+print(f"without padding {alone:.1f}, with padding {padded:.1f}: padding takes its share")
+
+# %%
+torch.testing.assert_close(fast.fused, defined.fused)
+print("cross-attention: the fast form gives the definition's fused streams")
+
+# %% [markdown]
+# ### A quirk: attention to padding
+#
+# A batch pads short dialogues with zeros, and the published cross-attention does not mask them. A linear layer turns a zero into its bias, so padding is not nothing, and a prediction depends on which other dialogues are in the batch.
 #
 # **Predict:** how much do one dialogue's logits change when a longer dialogue joins its batch, with `mask_padding=False` and with `mask_padding=True`?
 
-# %%
-corpus = next(iter(study.corpora.values()))
-pair = sorted(corpus.train[:20], key=len)[:: len(corpus.train[:20]) - 1]
-code = SpeakerCode.fit("constant", corpus, 1, 0)
-shift = {}
-for masked in (False, True):
-    settings = run_settings(corpus.benchmark, "smoke", "MultiEMO", 0, mask_padding=masked).model
-    model = build_model(settings, Sizes(corpus.sizes, 9, 7, code.size), seed=0).eval()
-    alone, together = (
-        model(collate(part, code.encode(part))).logits[: len(pair[0])] for part in (pair[:1], pair)
-    )
-    shift[masked] = (alone - together).abs().max().item()
+# %% tags=["nbval-ignore-output"]
+from mlsan.report.nb02_baseline import padding_shift
+
+shift = {masked: padding_shift(corpus, masked) for masked in (False, True)}
 assert shift[False] > 1e-4 > 1e-5 > shift[True]
-print("unmasked: the logits move; masked: they stay the same")
+print(f"largest change of a logit: {shift[False]:.3f} unmasked, {shift[True]:.0e} masked")
 
 # %% [markdown]
-# Masking is the default here; `mask_padding=False` restores the published behaviour.
+# Masked, only rounding is left. Masking is the default here; `mask_padding=False` restores the published behaviour.
 #
-# ## Two losses besides cross-entropy
+# ## SWFC: pull together what is the same emotion
 #
-# *SWFC* (sample-weighted focal contrastive loss) pulls utterances of one emotion together in $z$, with more weight on rare emotions and hard pairs. The class weights for three emotions with 80, 15 and 5 utterances:
+# ```text
+# z of joy  o ====== pull ====== o  z of joy     pull: every pair of one emotion, the more
+#            \                                   the farther apart, and the rarer the emotion
+#             \ push
+#              \                                 push: the softmax over all others
+#               x  z of anger
+# ```
+#
+# The *sample-weighted focal contrastive loss*, over the $N$ utterances of a batch with $\hat z = z / \lVert z \rVert$:
+#
+# $$p_{ij} = \mathrm{softmax}_{j \ne i}\!\left(\hat z_i^\top \hat z_j / \tau\right), \qquad \ell_i = \underset{j \ne i:\; y_j = y_i}{\mathrm{mean}}\; (1 - p_{ij})^\gamma \log p_{ij}, \qquad \mathcal L_{SWFC} = -\frac1N \sum_i w_{y_i} \ell_i$$
+#
+# The weight of an emotion that $n_c$ of $n$ training utterances have is $w_c \propto (n / n_c)^\alpha$, and the weights sum to 1.
 
 # %%
+lessons.definition(reference.swfc)
+
+# %% [markdown]
+# **By hand.** Three emotions have 80, 15 and 5 utterances. With $\alpha = 1.2$ the ratios are $1.25^{1.2} = 1.3$, $6.67^{1.2} = 9.7$ and $20^{1.2} = 36.4$. **Predict** the share of the rarest.
+
+# %%
+from mlsan.model.losses import class_weights
+
 weights = class_weights(torch.tensor([80, 15, 5]), alpha=1.2)
-assert torch.isclose(weights.sum(), torch.tensor(1.0))
+assert torch.allclose(weights, torch.tensor([1.3, 9.7, 36.4]) / 47.4, atol=2e-3)
 print([round(w, 3) for w in weights.tolist()])
 
 # %% [markdown]
-# Take four utterances with two emotions. First the two emotions point in different directions, then all four utterances point in the same direction. **Predict** which loss is lower.
+# An utterance of the rarest emotion has 28 times the weight of one of the most frequent. With $\alpha = 1$ it would be 16 times, and all emotions would have the same weight in total.
+#
+# Now four utterances with two emotions, $\tau = \frac12$, $\gamma = 2$, weights of one half. First the emotions point in perpendicular directions: an utterance has cosine 1 with its positive and 0 with the two others, so $p = e^2/(e^2+2) = .787$ and the loss is $-\frac12 (1-p)^2 \ln p = .0054$. Then all four point the same way. **Predict** $p$, and the loss.
 
 # %%
-label = torch.tensor([0, 0, 1, 1])
+from mlsan.model.losses import swfc
+
+pairs, half = torch.tensor([0, 0, 1, 1]), torch.tensor([0.5, 0.5])
 apart = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
-same = torch.ones(4, 2)
-losses = [
-    swfc(z, label, torch.tensor([0.5, 0.5]), tau=0.5, gamma=2.0).item() for z in (apart, same)
-]
-assert losses[0] < losses[1]
-print([round(loss, 4) for loss in losses])
+perpendicular, same = (reference.swfc(z, pairs, half, 0.5, 2.0) for z in (apart, torch.ones(4, 2)))
+assert torch.allclose(perpendicular, torch.tensor(0.0054), atol=5e-5)
+assert torch.allclose(same, torch.tensor((2 / 3) ** 2 * log(3) / 2))
+print(f"perpendicular {perpendicular:.4f}; all the same, p = 1/3: {same:.4f}")
 
 # %% [markdown]
-# *Soft-HGR* rewards fused streams that agree with each other. Identical streams compared with independent ones:
+# **The fast form** takes all pairs as one matrix, with its derivative written out. Value and gradient on the fused features of this corpus:
 
 # %%
-generator = torch.Generator().manual_seed(0)
-a, b = torch.randn(2, 6, 16, generator=generator).unbind()
-agree, differ = soft_hgr([a, a]).item(), soft_hgr([a, b]).item()
-assert agree < differ
-print(f"identical {agree:.2f}, independent {differ:.2f}")
+weight = class_weights(torch.bincount(label, minlength=label.max() + 1).double(), 1.2)
+z = fast.z.clone().requires_grad_()
+losses = [form(z, label, weight, 1.4, 2.0) for form in (swfc, reference.swfc)]
+gradients = [torch.autograd.grad(loss, z)[0] for loss in losses]
+torch.testing.assert_close(*losses)
+torch.testing.assert_close(*gradients)
+print("SWFC: the fast form gives the definition's loss and gradient")
+
+# %% [markdown]
+# ## Soft-HGR: fused streams that agree
+#
+# ```text
+# X (text')   o   o   o      reward  x_i . y_i      the same utterance agrees in two streams
+#             |   |   |
+# Y (audio')  o   o   o      cost    cov X cov Y    the streams must not just grow
+# ```
+#
+# For two fused streams $X$ and $Y$ of $N$ utterances, as published:
+#
+# $$s(X, Y) = \frac1N \sum_i x_i^\top y_i - \frac{1}{2N}\,\mathrm{tr}(\mathrm{cov} X\; \mathrm{cov} Y), \qquad \mathcal L_{HGR} = -\frac1N \sum_{\text{pairs}} s$$
+#
+# Here $\mathrm{cov}$ is $N \times N$, between *utterances*; Soft-HGR's own paper has it between features.
+
+# %%
+lessons.definition(reference.soft_hgr)
+
+# %% [markdown]
+# **By hand.** Two utterances, two features, $X = Y = I$. The mean inner product is 1. Each centred row is $\pm(\frac12, -\frac12)$, so $\mathrm{cov} X$ has .5 on its diagonal and −.5 beside it, and the trace of its square is $4 \cdot .25 = 1$. Thus $s = 1 - \frac14 = .75$ and the loss is $-.375$. **Predict** the loss when $Y$ has its rows swapped, so that each utterance's streams contradict each other.
+
+# %%
+eye = torch.eye(2)
+agree, contradict = (reference.soft_hgr([eye, y]) for y in (eye, eye.flip(0)))
+assert torch.allclose(agree, torch.tensor(-0.375))
+assert torch.allclose(contradict, torch.tensor(0.125))
+print(f"agree {agree:.3f}, contradict {contradict:.3f}")
+
+# %% [markdown]
+# The inner product falls to 0 and the trace stays, so $s = -\frac14$. **The fast form** needs no $N \times N$ matrix, because the trace is $\lVert X_c^\top Y_c \rVert^2 / (d-1)^2$ with centred rows:
+
+# %%
+from mlsan.model.losses import soft_hgr
+
+streams = list(fast.fused.values())
+torch.testing.assert_close(soft_hgr(streams), reference.soft_hgr(streams))
+torch.testing.assert_close(fast.logits, defined.logits)
+print("Soft-HGR and the whole model: the fast forms give what is defined")
 
 # %% [markdown]
 # ## Training
 #
-# The optimiser is Adam; its learning rate is reduced when the dev loss stagnates, as published. The **result** of a run is its test score at the best *dev* epoch. Published code for emotion recognition in conversations often reports the best *test* epoch instead, which cannot be selected without the test labels. It is recorded here too, to show how much it adds.
+# The optimiser is Adam; its learning rate is reduced when the dev loss stagnates, as published. The **result** of a run is its test score at the best *dev* epoch. Published code for emotion recognition in conversations often reports the best *test* epoch instead, which cannot be selected without the test labels. It is recorded here too. **Predict** how many points of weighted F1 it adds.
 
 # %% tags=["nbval-ignore-output"]
 runs = [run for run in study.plan("main") if study.system(run) == "MultiEMO"]
 table = study.sweep(runs)
 table[["corpus", "seed", "status", "epoch", "dev_wf1", "test_wf1", "best_test_wf1"]].round(2)
 
+# %% [markdown]
+# In words. A statement *holds* if its whole 95 % interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
+
 # %% tags=["nbval-ignore-output"]
+from mlsan.report.nb02_baseline import baseline_findings
+
 done = table[table["status"] != "failed"]
 assert len(done), "every run failed: see the error column of the table above"
 assert (done["best_test_wf1"] >= done["test_wf1"]).all()
-gained = (done["best_test_wf1"] - done["test_wf1"]).groupby(done["corpus"]).mean()
-print("the best test epoch adds", gained.round(2).to_dict(), "points of W-F1")
+lessons.listed(baseline_findings(done))
 
 # %%
 assert set(table["seed"]) == set(study.seeds)
-for corpus, part in table.groupby("corpus", sort=False):
+for name, part in table.groupby("corpus", sort=False):
     failed = (part["status"] == "failed").sum()
-    print(f"{corpus}: {part['system'].unique().tolist()} with every seed, {failed} runs failed")
+    print(f"{name}: {part['system'].unique().tolist()} with every seed, {failed} runs failed")
 
 # %% [markdown]
 # The course of one run:
 
 # %% tags=["nbval-ignore-output"]
-history = study.result(runs[0]).history
-figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.2))
-for name in ("ce", "swfc"):
-    left.plot(history["epoch"], history[f"train_{name}"], label=name)
-left.set(xlabel="epoch", ylabel="training loss")
-left.legend()
-for split, line in (("dev", "-"), ("test", ":")):
-    right.plot(
-        history["epoch"], history[f"{split}_wf1"], line, color=SYSTEM["MultiEMO"], label=split
-    )
-right.set(xlabel="epoch", ylabel="W-F1 (%)")
-right.legend()
+from mlsan.report.nb02_baseline import training_figure
+
+figure = training_figure(study.result(runs[0]).history)
 
 # %% [markdown]
 # ## Table 1, so far
@@ -180,6 +343,10 @@ right.legend()
 # Rows marked "quoted" have the paper's scores only. Unless you run this notebook on the published feature files, they were measured on other features than ours.
 
 # %% tags=["nbval-ignore-output"]
+from IPython.display import Markdown, display
+
+from mlsan.report.nb02_baseline import main_table
+
 known = pd.concat([table, study.finished(study.plan("main"))]).drop_duplicates("run")
 table1 = main_table(known)
 display(Markdown(study.save_table(table1, "table1_main", known, study.caveats)))
@@ -195,6 +362,8 @@ print("MultiEMO:", set(measured), "- UniMSE and the original MultiEMO:", set(quo
 # Table 1 of the paper lists few of the systems that report weighted F1 on these two corpora. Table 9 lists those that a reader will meet beside ML-SAN, with the numbers of their own papers where we could read them. **Predict:** how many of them chose the reported epoch on dev?
 
 # %%
+from mlsan.report.nb02_baseline import literature_table, selection_text
+
 table9 = literature_table()
 display(Markdown(study.save_table(table9, "table9_literature")))
 
@@ -206,9 +375,22 @@ print(selection_text(table9.data))
 #
 # ## What we learned
 #
-# - MultiEMO consists of context by DialogueRNN, cross-attention between modalities, and three losses.
-# - Its published form attends to padding. With masking, a prediction depends on its own dialogue only.
-# - Reporting the best test epoch raises the score by the number printed above. Compare it with the differences between systems in Table 1.
+# - DialogueRNN is where MultiEMO uses the speaker: it selects a state. Cross-attention compares modalities, SWFC shapes $z$, Soft-HGR makes the streams agree. Each is a loop of a few lines, and the fast forms compute the same.
+# - The published form attends to padding. With masking, a prediction depends on its own dialogue only.
+# - What choosing the epoch on test adds, and how far seeds lie apart, is stated above with its interval. A difference between two systems has to be larger than both.
+#
+# ## What would change our mind
+#
+# - *Masking is right.* If `mask_padding=False` scored higher with every seed and a different batch size, padding would carry information, for example on the length of a dialogue. Exercise 1 says how to train it.
+# - *The best test epoch overstates a score.* A fresh test set of the same speakers on which the test-selected epochs keep their lead would refute this.
+#
+# ## Further reading
+#
+# - Shi and Huang, *MultiEMO: An Attention-Based Correlation-Aware Multimodal Fusion Framework for Emotion Recognition in Conversations*, ACL 2023.
+# - Majumder et al., *DialogueRNN: An Attentive RNN for Emotion Detection in Conversations*, AAAI 2019.
+# - Vaswani et al., *Attention Is All You Need*, NeurIPS 2017.
+# - Khosla et al., *Supervised Contrastive Learning*, NeurIPS 2020, and Lin et al., *Focal Loss for Dense Object Detection*, ICCV 2017: the two ideas in SWFC.
+# - Wang et al., *An Efficient Approach to Informative Feature Extraction from Multimodal Data*, AAAI 2019: Soft-HGR.
 #
 # ## Exercises
 #

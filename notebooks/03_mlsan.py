@@ -21,6 +21,21 @@
 #
 # **Time.** smoke: seconds · small: 5 to 6 minutes on two cores the first time · paper: hours on a CPU; a GPU is recommended.
 
+# %% [markdown]
+# ## Before you start
+#
+# **Goals.** After this notebook you can
+#
+# - write FiLM, speaker gate and speaker loss from Eq. 1–4, and say what each does before it has learned anything;
+# - estimate a speaker's style from a few unlabelled utterances, and explain why the estimate is shrunk;
+# - read a table of scores with its intervals and tests, and say which differences it supports.
+#
+# **Prerequisites.** Part I: notebook 2, or any model of conversations into which the three parts are put. Part II: what a confidence interval and a paired test are.
+#
+# **Your time.** Part I, the equations: 60 minutes. Part II, the results: 45 minutes. The exercises: another 45.
+#
+# The two parts can be read apart: Part II uses none of the variables of Part I. Where you read **Predict**, write down an answer before you go on: the cell below gives the number.
+
 # %% tags=["parameters"]
 import os
 
@@ -31,53 +46,28 @@ JOBS = os.environ.get("JOBS", "")
 DEVICE = os.environ.get("DEVICE", "")
 
 # %%
-from mlsan.study import check_parameters, open_study
+from mlsan.study import open_notebook
 
-check_parameters(globals())
-study = open_study("03_mlsan", PROFILE, CORPUS, DATA, JOBS, DEVICE)
-
-# %%
-import numpy as np
-import pandas as pd
-import torch
-from IPython.display import Markdown, display
-
-from mlsan.corpus import SpeakerCode, collate
-from mlsan.corpus.batch import withhold_identities
-from mlsan.corpus.style import Population
-from mlsan.evaluation.counts import dialogue_counts, gathered
-from mlsan.evaluation.probes import emotion_predictions
-from mlsan.evaluation.significance import compare_all, t_needed
-from mlsan.model import build_model
-from mlsan.model.interface import Sizes
-from mlsan.model.mlsan import FiLM, SpeakerGate, speaker_loss
-from mlsan.report import use_style
-from mlsan.report.nb02_baseline import main_table
-from mlsan.report.nb03_mlsan import (
-    architecture_figure,
-    classes_table,
-    seen_unseen_table,
-    selection_figure,
-    selection_table,
-    significance_table,
-)
-from mlsan.report.tables import ENROLLED, PROBE, STANDARDISED, TEXT_PROBE
-from mlsan.training import run_settings
-from mlsan.training.loop import enrolment_of
-
-use_style()
+study = open_notebook("03_mlsan", globals())
 
 # %% [markdown]
+# # Part I · The equations
+#
 # ## Three places
 #
 # MultiEMO uses the speaker only to select a state in DialogueRNN. ML-SAN gives each speaker $s_i$ an embedding $e_{s_i}$, which acts in three places: on the input (FiLM), on the context features (gate), and on the output (auxiliary loss).
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.report.nb03_mlsan import architecture_figure
+
 benchmark, corpus = next(iter(study.corpora.items()))
 run = study.config(benchmark, "ML-SAN")
 figure2 = architecture_figure(run, corpus.sizes)
 
 # %% tags=["nbval-ignore-output"]
+import pandas as pd
+from IPython.display import Markdown, display
+
 settings = run.model.model_dump(mode="json")
 plain = pd.DataFrame({"setting": settings.keys(), "value": map(str, settings.values())})
 note = f"As run on {corpus.name}"
@@ -97,20 +87,32 @@ print({part: settings[part] for part in parts})
 #
 # The paper calls this a conditional normalisation: γ adjusts the variance and β corrects the mean. It leaves open where γ and β start, and this decides the result. `film_start` has three values:
 #
-# - `"printed"`: $W$ and $b$ start at random, like those of any linear layer. γ is then close to zero, and the features almost vanish.
+# - `"printed"`: $W$ and $b$ start at random, like those of any linear layer. γ is then random around zero, of either sign: features shrink, and some are turned round.
 # - `"zero"`: $\gamma=1$ and $\beta=0$, the identity, for every speaker.
 # - `"statistics"`, the default: the speaker's own mean $\mu$ and standard deviation $\sigma$ are taken to the population's, $\gamma_0=\sigma_0/\sigma$ and $\beta_0=\mu_0-\gamma_0\mu$. Eq. 1 learns the departure from there.
-#
-# **Predict** what an untrained FiLM with each start does to a feature vector of ones.
 
 # %%
+from mlsan.model import reference
+from mlsan.report import lessons
+
+lessons.definition(reference.calibrate, reference.film_start)
+
+# %% [markdown]
+# **Predict** what an untrained FiLM with the starts `"zero"` and `"printed"` does to a feature vector of ones.
+
+# %%
+import torch
+
+from mlsan.model.mlsan import FiLM
+
 torch.manual_seed(0)
 ones, e = torch.ones(1, 4), torch.randn(1, 8)
 zero, printed = FiLM(8, 4, start="zero"), FiLM(8, 4, start="printed")
 assert torch.equal(zero(ones, e), ones)
 gamma, beta = printed.scale_shift(e)
 assert torch.allclose(printed(ones, e), gamma * ones + beta)
-print("zero:", zero(ones, e)[0].tolist())
+print("zero:   ", zero(ones, e)[0].tolist())
+print("printed:", [round(x, 1) for x in printed(ones, e)[0].tolist()])
 
 # %% [markdown]
 # Can FiLM remove a speaker's style? If a speaker expresses $x = a\,u + c$ instead of $u$, then $\gamma = 1/a$ and $\beta = -c/a$ recover $u$ exactly:
@@ -118,15 +120,17 @@ print("zero:", zero(ones, e)[0].tolist())
 # %%
 u = torch.tensor([0.2, -1.0, 0.7])
 a, c = torch.tensor([2.0, 0.5, 1.5]), torch.tensor([1.0, -2.0, 0.3])
-shown = a * u + c
-undone = (1 / a) * shown + (-c / a)
+expressed = a * u + c
+undone = (1 / a) * expressed + (-c / a)
 assert torch.allclose(undone, u)
-print("shown", [round(x, 2) for x in shown.tolist()])
+print("expressed", [round(x, 2) for x in expressed.tolist()])
 
 # %% [markdown]
 # Training has to find $a$ and $c$ of every speaker from the emotion loss alone. But they can be read off the speaker's utterances, without labels. Here is one feature of two speakers: the second speaks louder and with more contrast. **Predict** γ and β of each for a population with mean 0 and standard deviation 1.
 
 # %%
+import numpy as np
+
 quiet, loud = np.array([-1.0, 0.0, 1.0]), np.array([2.0, 4.0, 6.0])
 for own in (quiet, loud):
     mu, sigma = own.mean(), own.std(ddof=1)
@@ -135,21 +139,30 @@ for own in (quiet, loud):
     print(f"mean {mu:g}, sd {sigma:g}: gamma {gamma_0:g}, beta {beta_0:g}")
 
 # %% [markdown]
+# ### Styles from few utterances
+#
 # Three utterances say little about a speaker: their mean may be that of one emotion. So the estimates are shrunk towards the population's, by empirical Bayes: the fewer utterances there are and the less training speakers differ, the more. With $n$ utterances, variance $b$ between speakers and variance $w$ within one,
 #
 # $$\mu = \mu_0 + k\,(\bar x - \mu_0),\qquad k = \frac{n\,b}{n\,b + w},$$
 #
-# and likewise for $\log\sigma^2$. **Predict:** what is $k$ for $n=0$, and what if speakers do not differ at all?
+# and likewise for $\log\sigma^2$.
+
+# %%
+from mlsan.corpus.style import Population
+
+lessons.definition(Population.estimate)
+
+# %% [markdown]
+# **Predict:** for $b = \frac12$ and $w = 2$, what is $k$ for $n=0$ and for $n=4$? And what if speakers do not differ at all?
 
 # %%
 b, w = 0.5, 2.0
 shrunk = {n: n * b / (n * b + w) for n in (0, 1, 4, 10, 100)}
-assert shrunk[0] == 0
-assert shrunk[4] == 0.5
-print({n: round(k, 2) for n, k in shrunk.items()})
+assert (shrunk[0], shrunk[4]) == (0, 0.5)
+print({n: round(k, 2) for n, k in shrunk.items()}, "- speakers alike:", 4 * 0 / (4 * 0 + w))
 
 # %% [markdown]
-# The population is estimated from the training speakers. Its `style` gives $\mu$ and $\sigma$ of anybody, from any number of unlabelled utterances:
+# The population is estimated from the training speakers. Its `style` gives $\mu$ and $\sigma$ of anybody, from any number of unlabelled utterances. A stranger's mean is 5. **Predict** the estimate after one utterance, after three and after ten.
 
 # %%
 draw = np.random.default_rng(0)
@@ -161,7 +174,7 @@ moved = {n: float(population.style(stranger[:n])[0][0]) for n in (0, 1, 3, 10, 2
 assert abs(moved[0] - population.mu_0[0]) < 1e-9
 assert abs(moved[200] - 5) < 0.1
 assert abs(moved[10] - 5) < abs(moved[0] - 5)
-print("with more utterances the estimate moves from the population's mean to the stranger's")
+print({n: round(mu, 1) for n, mu in moved.items()})
 
 # %% [markdown]
 # FiLM with this start, before any training, takes the stranger's features to the population's:
@@ -174,25 +187,33 @@ x = torch.tensor(stranger, dtype=torch.float32)
 calibrated = film(x, e.expand(len(x), -1), style.expand(len(x), -1, -1))
 assert abs(calibrated.mean().item() - population.mu_0[0]) < 0.2
 assert abs(calibrated.std().item() - population.sigma_0[0]) < 0.2
-print("calibrated: the population's mean and standard deviation")
+print(f"calibrated: mean {calibrated.mean():.1f}, population {population.mu_0[0]:.1f}")
 
 # %% [markdown]
 # ## Interaction: the speaker gate (Eq. 3)
 #
 # $$g_m = \sigma(W_{gate}^m e_{s_i} + b_{gate}^m),\qquad \tilde h_i^m = g_m \odot h_i^m \tag{3}$$
-#
-# The gate depends only on the speaker. The paper's Fig. 3 shows weights of 0.22 for audio and 0.78 for visual *in one utterance*, which sum to one. Eq. 3 cannot produce this: an element-wise sigmoid neither sums to one across modalities nor differs between two utterances of one speaker.
 
 # %%
+lessons.definition(reference.gate)
+
+# %% [markdown]
+# The gate depends only on the speaker. The paper's Fig. 3 shows weights of 0.22 for audio and 0.78 for visual *in one utterance*, which sum to one. Eq. 3 cannot produce this. **Predict:** how much does the gate differ between two utterances of one speaker, and what do its weights sum to over three modalities if $W = 0$ and $b = 0$?
+
+# %%
+from mlsan.model.mlsan import SpeakerGate
+
 torch.manual_seed(0)
 gate = SpeakerGate(modalities=3, speaker_dim=8, d=4, context=False, start="random")
 g = gate.weights(e.expand(2, -1))
 assert ((g > 0) & (g < 1)).all()
 assert torch.equal(g[:, 0], g[:, 1]), "two utterances of one speaker have one gate"
-print("the gate has axes modality, utterance, channel:", tuple(g.shape))
+print(
+    f"differ by {(g[:, 0] - g[:, 1]).abs().max():g}; sum {3 * torch.sigmoid(torch.tensor(0.0)):g}"
+)
 
 # %% [markdown]
-# With random initial weights the gate starts as noise that differs by speaker: each speaker's features are weighted differently for no reason, and a stranger's differently again. The default, `gate_start="open"`, starts with $W=0$ and $b=3$: the same gate for everybody, almost open.
+# With random initial weights the gate starts as noise that differs by speaker: each speaker's features are weighted differently for no reason, and a stranger's differently again. The default, `gate_start="open"`, starts with $W=0$ and $b=3$: the same gate for everybody, almost open. **Predict** $\sigma(3)$.
 
 # %%
 opened = SpeakerGate(modalities=3, speaker_dim=8, d=4, context=False, start="open")
@@ -211,44 +232,59 @@ print(f"open gate, every speaker: {opened.weights(two).mean().item():.2f}")
 # A linear head on $z$ predicts the speaker. Utterances of unknown speakers are ignored:
 
 # %%
+lessons.definition(reference.speaker_loss, reference.total_loss)
+
+# %% [markdown]
+# **By hand.** Three entries, and two utterances whose logit is 2 for the right speaker and 0 for the others: $p = e^2/(e^2+2) = .787$, so $\mathcal L_{spk} = -\ln .787 = .2395$. **Predict** the loss when an utterance of an unknown speaker joins them.
+
+# %%
+from mlsan.model.mlsan import speaker_loss
+
 logits = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 2.0], [5.0, 0.0, 0.0]])
 counted = speaker_loss(logits[:2], torch.tensor([1, 2]))
 with_unknown = speaker_loss(logits, torch.tensor([1, 2, 0]))
+assert torch.allclose(counted, torch.tensor(0.2395), atol=1e-4)
 assert torch.equal(counted, with_unknown)
 assert speaker_loss(logits, torch.tensor([0, 0, 0])) == 0
-print(f"L_spk {counted.item():.4f}, with or without the unknown speaker's utterance")
+print(f"L_spk {counted.item():.4f}, with the unknown speaker's utterance {with_unknown.item():.4f}")
+
+# %% [markdown]
+# ## The definitions and the model that is trained
+#
+# `mlsan/model/mlsan.py` computes the same for all utterances at once. With random weights, on a few of this corpus's dialogues, in double precision:
+
+# %%
+from mlsan.report.nb02_baseline import both_forms
+
+fast, defined, _ = both_forms(corpus, "ML-SAN")
+for stage in ("calibrated", "gated"):
+    torch.testing.assert_close(fast.stages[stage], defined.stages[stage])
+torch.testing.assert_close(fast.logits, defined.logits)
+torch.testing.assert_close(fast.speaker_logits, defined.speaker_logits)
+print("FiLM, gate, emotion and speaker head: the trained form gives what is defined")
 
 # %% [markdown]
 # ## Training meets what testing will meet
 #
 # A test speaker may be known from training, may be a stranger with a few utterances, or a stranger with none. So one trained model has to serve every amount of *enrolment*. In training, each speaker of each dialogue is therefore calibrated from a random number of their own training utterances (0, 1, 3, 10, 30 or all), drawn anew in each epoch. Half of the speakers of a dialogue are trained as *strangers*: they come without an identity, and in a voice drawn from the population of training speakers. Such a voice scales and shifts their features, $ax + c$, so that the model meets more voices than the corpus has. Every second stranger is enrolled with nothing.
 #
-# **Predict:** in how many different styles does one speaker come in one epoch?
+# **Predict:** in how many different styles does the most frequent speaker come in one epoch, and in how many in testing?
 
-# %%
+# %% tags=["nbval-ignore-output"]
+from mlsan.corpus import collate
+from mlsan.corpus.batch import withhold_identities
+from mlsan.report.nb03_mlsan import styles_of
+from mlsan.training.loop import enrolment_of
+
 enrolment = enrolment_of(run, corpus)
 speakers = enrolment.training(np.random.default_rng(0), random=True, unknown_rate=0.5)
 batch = collate(corpus.train, speakers)
 hidden = withhold_identities(batch)
 assert torch.equal(hidden.speaker == 0, (batch.speaker == 0) | batch.withheld)
-
-
-def styles_of_one(speakers):
-    """The distinct styles of the most frequent speaker's utterances."""
-    return {
-        b"".join(x[turn].tobytes() for x in style.values())
-        for codes, style in zip(speakers.code, speakers.style, strict=True)
-        for turn in np.flatnonzero(codes == 1)
-    }
-
-
 if enrolment.population:
-    drawn = styles_of_one(speakers)
-    again = enrolment.training(np.random.default_rng(1), random=True, unknown_rate=0.5)
-    assert len(drawn) > 1
-    assert drawn != styles_of_one(again), "each epoch draws other utterances"
-    assert len(styles_of_one(enrolment.evaluation(corpus.train))) == 1
-    print("one speaker comes in several styles in training, and in one in testing")
+    drawn, tested = styles_of(speakers, 1), styles_of(enrolment.evaluation(corpus.train), 1)
+    assert drawn > tested == 1
+    print(f"{drawn} styles in one epoch, {tested} in testing")
 else:
     print("skipped: the corpus has neither audio nor visual features to calibrate")
 
@@ -258,17 +294,17 @@ else:
 # The parameters, their initial values and the outputs are identical to the last bit. Differences in scores are therefore due to the parts.
 
 # %%
-dialogues = corpus.train[:8]
-code = SpeakerCode.fit("role", corpus, 1, 0)
-batch = collate(dialogues, code.encode(dialogues))
-declared = corpus.declaration
-sizes = Sizes(corpus.sizes, len(declared.roles), len(declared.emotions), code.size)
-full = run_settings(corpus.benchmark, "smoke", "ML-SAN", 0).model
-none = full.model_copy(update={"film": False, "gate": False, "aux": False})
-base = run_settings(corpus.benchmark, "smoke", "MultiEMO", 0).model
-on, off, multiemo = (build_model(m, sizes, seed=0).eval() for m in (full, none, base))
+from mlsan.training import run_settings
+from mlsan.training.loop import new_model
+
+full = run_settings(corpus.benchmark, "smoke", "ML-SAN", 0)
+parts_off = full.model.model_copy(update={"film": False, "gate": False, "aux": False})
+none = full.model_copy(update={"model": parts_off})
+base = run_settings(corpus.benchmark, "smoke", "MultiEMO", 0)
+on, off, multiemo = (new_model(r, corpus, enrolment.code.size).eval() for r in (full, none, base))
+few = collate(corpus.train[:8], enrolment.code.encode(corpus.train[:8]))
 assert type(off) is not type(multiemo)
-assert torch.equal(off(batch).logits, multiemo(batch).logits)
+assert torch.equal(off(few).logits, multiemo(few).logits)
 print("with all three parts off, the outputs are MultiEMO's to the last bit")
 
 # %%
@@ -278,6 +314,14 @@ assert all(torch.equal(w, off.state_dict()[name]) for name, w in shared.items())
 print("switching the parts on adds parameters and changes none of the backbone's initial values")
 
 # %% [markdown]
+# ## What Part I leaves open
+#
+# - Eq. 1–3 say what is learned and not where it starts. Printed, FiLM starts by scaling each feature by a random number around zero, and the gate starts as noise; started from the speaker's statistics and open, they are the same equations with other initial values.
+# - Eq. 1–2 can undo any style that scales and shifts features, and no other.
+# - Eq. 4 asks $z$ to keep the speaker, while FiLM is meant to remove the speaker from the input. Notebook 6 measures both.
+#
+# # Part II · The results
+#
 # ## Training the models of Table 1
 #
 # The other measured models use the same features, batches, splits and selection. They know the speaker as a role within the dialogue (DialogueRNN, DialogueGCN, MMGCN) or not at all (BC-LSTM). UniMSE is a generative model on raw text with adapters, not a model of utterance features, so its row is quoted.
@@ -289,7 +333,7 @@ print("switching the parts on adds parameters and changes none of the backbone's
 # - **ML-SAN as printed**: random initial weights for FiLM and gate, and the paper's λ;
 # - **ML-SAN** with its statistics start, once with nothing known about strangers and once with strangers *enrolled*, from all of their unlabelled test utterances. It is the same trained model.
 #
-# **Predict** the sign of ML-SAN minus MultiEMO on each benchmark. Remember who speaks in IEMOCAP's test session.
+# **Predict** the sign of ML-SAN minus MultiEMO on each corpus, with strangers enrolled and without. Remember who speaks in the test set of the corpus modelled on IEMOCAP.
 
 # %% tags=["nbval-ignore-output"]
 plan = study.plan("main")
@@ -303,11 +347,19 @@ failed = (table["status"] == "failed").sum()
 print(f"{', '.join(table['system'].unique())}: every seed, {failed} runs failed")
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.report.tables import ENROLLED, PROBE, STANDARDISED, TEXT_PROBE
+
 other = study.standardised()
 standardised = other.sweep(other.standardised_plan()).assign(system=STANDARDISED)
 standardised[["corpus", "system", "seed", "status", "test_wf1"]].round(2)
 
-# %% tags=["nbval-ignore-output"]
+# %% [markdown]
+# The linear probes are deterministic, and ML-SAN with strangers enrolled is the same runs read again. `counted` collects, for each row of Table 1, how often each emotion was predicted in each test dialogue; everything below is computed from these counts.
+
+# %%
+from mlsan.evaluation.counts import dialogue_counts, gathered
+from mlsan.evaluation.probes import emotion_predictions
+
 strange = [name for name, who in study.strangers.items() if who]
 own = table[(table["system"] == "ML-SAN") & table["benchmark"].isin(strange)]
 own = own.assign(system=ENROLLED)
@@ -322,6 +374,7 @@ probed = {
 }
 
 
+# %% tags=["nbval-ignore-output"]
 def counted(seen=None):
     """Counts of every row of Table 1, on all, seen or unseen test speakers."""
     found = gathered(table, study.predictions, study.emotions, seen=seen)
@@ -347,6 +400,11 @@ for name, systems in counts.items():
 # ## Table 1
 
 # %% tags=["nbval-ignore-output"]
+import pandas as pd
+from IPython.display import Markdown, display
+
+from mlsan.report.nb02_baseline import main_table
+
 more = {
     name: {row: found for row, found in systems.items() if row in (TEXT_PROBE, PROBE, ENROLLED)}
     for name, systems in counts.items()
@@ -364,36 +422,35 @@ print(used[[row for row in (STANDARDISED, ENROLLED) if row in used.index]].to_di
 # %% [markdown]
 # ## Is a difference significant?
 #
-# Two things vary: the seed and the test dialogues. The interval resamples both and keeps the pairs together. The t-test, over seeds, is the paper's. The permutation test swaps the two systems' predictions dialogue by dialogue (five seeds would give only 32 sign patterns, too few for a small p). Holm's correction accounts for the number of comparisons in the table.
+# Two things vary: the seed and the test dialogues. The interval resamples both and keeps the pairs together. The t-test, over seeds, is the paper's. The permutation test swaps the two systems' predictions dialogue by dialogue (five seeds would give only 32 sign patterns, too few for a small p). Holm's correction accounts for the number of comparisons in the table. **Predict:** how large must $t$ be for the paper's $p < .01$ from its three runs?
 #
 # The permutation test generalises to other dialogues for *these* trained runs, not to other seeds. If whole runs of one system differ, it is too lenient, so read it together with the interval.
 
 # %%
+from mlsan.evaluation.significance import t_needed
+
 assert round(t_needed(3), 2) == 9.92
 print(f"p < 0.01 needs |t| > {t_needed(3):.2f} from three runs, {t_needed(5):.2f} from five")
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.evaluation.significance import compare_all
+from mlsan.report.nb03_mlsan import significance_table
+
 tests = study.labelled(compare_all(counts, "MultiEMO", [(ENROLLED, STANDARDISED)]))
 text = study.save_table(significance_table(tests), "table3_significance", behind, study.caveats)
 display(Markdown(text))
 
+# %% [markdown]
+# In words, with the verdict that the interval allows. A statement *holds* if its whole interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
+
 # %% tags=["nbval-ignore-output"]
-ours = ("ML-SAN as printed", "ML-SAN", ENROLLED)
-done = tests[tests["system"].isin(ours)].dropna(subset="delta")
+from mlsan.report import lessons
+from mlsan.report.nb03_mlsan import result_findings
+
+done = tests.dropna(subset="delta")
 assert len(done), "ML-SAN or MultiEMO has no finished runs: see the table of runs above"
-assert (done["low"] <= done["delta"]).all()
-assert (done["delta"] <= done["high"]).all()
-verdict = np.select(
-    [done["low"] > 0, done["high"] < 0],
-    ["it is higher", "it is lower"],
-    "the interval includes zero",
-)
-sentences = [
-    f"- {row.corpus}: {row.system} minus {row.reference} is {row.delta:+.2f} W-F1 points "
-    f"[{row.low:+.2f}, {row.high:+.2f}] over {row.seeds} seeds: {word}."
-    for row, word in zip(done.itertuples(), verdict, strict=True)
-]
-display(Markdown("\n".join(sentences)))
+assert ((done["low"] <= done["delta"]) & (done["delta"] <= done["high"])).all()
+lessons.listed(result_findings(counts, study.names))
 
 # %% tags=["nbval-ignore-output"]
 for corpus, part in tests.groupby("corpus", sort=False):
@@ -403,15 +460,22 @@ for corpus, part in tests.groupby("corpus", sort=False):
 # %% [markdown]
 # ## Speakers seen and unseen in training
 #
-# A single score for the test set can hide a difference: a model may know the speakers that it was trained on and fail with the others, unless they are enrolled.
+# A single score for the test set can hide a difference: a model may know the speakers that it was trained on and fail with the others, unless they are enrolled. **Predict:** for which of the two does ML-SAN without enrolment fall behind MultiEMO, if for any?
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.report.nb03_mlsan import seen_unseen_table
+
 split = seen_unseen_table(counted(seen=True), counted(seen=False))
 assert set(split.data["speakers"]) <= {"seen", "unseen"}
 text = "The corpora do not name their speakers."
 if study.named:
     text = study.save_table(split, "table6_seen", behind, study.caveats)
 display(Markdown(text))
+
+# %% tags=["nbval-ignore-output"]
+from mlsan.report.nb03_mlsan import seen_findings
+
+lessons.listed(seen_findings(split.data, study.names))
 
 # %%
 strangers = split.data[split.data["benchmark"] == "IEMOCAP"].set_index("speakers")["utterances"]
@@ -423,14 +487,21 @@ if "IEMOCAP" in study.corpora and study.named:
 # %% [markdown]
 # ## Emotion by emotion
 #
-# Weighted F1 weights an emotion by its frequency, so it can rise while fear and disgust stay at zero. The paper reports for MELD that the recall of fear rises from 12 % to 18 % and that of anger from 55 % to 57 %. With 50 and 345 test utterances, that is three and seven utterances.
+# Weighted F1 weights an emotion by its frequency, so it can rise while fear and disgust stay at zero. The paper reports for MELD that the recall of fear rises from 12 % to 18 % and that of anger from 55 % to 57 %. With 50 and 345 test utterances, that is three and seven utterances. **Predict:** does ML-SAN recognise the two rarest emotions of this corpus better than MultiEMO?
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.report.nb03_mlsan import classes_table
+
 classes = classes_table(counts, study.emotions)
 assert (classes.data.groupby("benchmark")["support"].diff().dropna() >= 0).all()
 pair = table[table["system"].isin(["MultiEMO", "ML-SAN"])]
 text = study.save_table(classes, "table4_classes", pair, study.caveats)
 display(Markdown(text))
+
+# %% tags=["nbval-ignore-output"]
+from mlsan.report.nb03_mlsan import class_findings
+
+lessons.listed(class_findings(classes.data, study.names))
 
 # %%
 for benchmark, part in classes.data.groupby("benchmark", sort=False):
@@ -451,9 +522,11 @@ metrics.groupby(["corpus", "system"], sort=False).mean().round(2)
 # %% [markdown]
 # ## How much does selecting the epoch on test add?
 #
-# Much published code reports the best *test* epoch, which cannot be selected without the test labels.
+# Much published code reports the best *test* epoch, which cannot be selected without the test labels. **Predict:** is this worth more or less than the difference between ML-SAN and MultiEMO?
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.report.nb03_mlsan import selection_figure, selection_table
+
 selection = selection_table(table)
 figure7 = selection_figure(selection.data)
 
@@ -467,32 +540,33 @@ done = table.dropna(subset="test_wf1")
 assert (done["test_wf1"] <= done["best_test_wf1"]).all()
 print("no run scores higher at its best dev epoch than at its best test epoch")
 
-# %% [markdown]
-# ## The result in sentences
-
 # %% tags=["nbval-ignore-output"]
-score = table1.data.set_index(["benchmark", "system"])["wf1_mean"]
-lines = []
-for name in study.corpora:
-    best = ENROLLED if (name, ENROLLED) in score.index else "ML-SAN"
-    start = score[name, "ML-SAN"] - score[name, "ML-SAN as printed"]
-    line = score[name, best] - score[name, STANDARDISED]
-    probe = score[name, "MultiEMO"] - score[name, PROBE]
-    lines.append(
-        f"- {study.names[name]}: where FiLM and gate start is worth {start:+.2f} points (ML-SAN minus ML-SAN as "
-        f"printed, strangers not enrolled). {best} is {line:+.2f} points from MultiEMO on features "
-        f"standardised by speaker. Context and fusion are worth {probe:+.2f} points: MultiEMO "
-        "minus the linear probe on all features."
-    )
-display(Markdown("\n".join(lines)))
+from mlsan.report.nb03_mlsan import selection_findings
+
+lessons.listed(selection_findings(selection.data))
 
 # %% [markdown]
 # ## What we learned
 #
-# - The sentences above state the result; they are computed from the runs.
-# - Where the gains in Fig. 7 are larger than the differences in Table 1, the selection of the epoch decides the ranking.
-# - Eq. 1–3 leave their start open. Started from the speaker's statistics and from an open gate, they are the same equations with other initial values.
-# - On IEMOCAP both test speakers are strangers. What a model learned about individual people cannot help there, while their own unlabelled utterances can; the column "unlabelled test utterances used" says which row used them.
+# - The findings above answer for the corpus at hand; they are computed from the runs, with the interval that decides each verdict.
+# - Three comparisons matter more than ML-SAN against MultiEMO alone: against the same equations as printed, against a one-line normalisation, and for speakers whom training has not seen.
+# - Where choosing the epoch on test is worth more than the difference between two systems, the choice decides their ranking.
+# - Of a stranger, what a model learned about individual people is of no use, while the stranger's own unlabelled utterances are. The column "unlabelled test utterances used" says which row used them.
+#
+# ## What would change our mind
+#
+# - *The start decides.* If ML-SAN as printed, trained longer or with another learning rate for FiLM, reached ML-SAN's score, the start would only save time. `study.config(..., film_start="printed", gate_start="random")` trains it.
+# - *Enrolment helps because of the speaker.* If styles of another speaker served as well, it would be regularisation. Notebook 4's controls test this.
+# - *ML-SAN against the normalisation.* The verdict is for these features. On features that hardly depend on the speaker there is nothing for either to remove, and both should do nothing.
+#
+# ## Further reading
+#
+# - Perez et al., *FiLM: Visual Reasoning with a General Conditioning Layer*, AAAI 2018, and de Vries et al., *Modulating Early Visual Processing by Language*, NeurIPS 2017: Eq. 1–2.
+# - Busso, Mariooryad, Metallinou and Narayanan, *Iterative Feature Normalization Scheme for Automatic Emotion Detection from Speech*, IEEE Transactions on Affective Computing 4(4), 2013: an affine map per speaker, without embeddings.
+# - Gales, *Maximum Likelihood Linear Transformations for HMM-Based Speech Recognition*, Computer Speech and Language, 1998: one affine transform per speaker, the ancestor of FiLM by speaker.
+# - Triantafyllopoulos and Schuller, *Enrolment-Based Personalisation for Improving Individual-Level Fairness in Speech Emotion Recognition*, Interspeech 2024.
+# - Efron and Morris, *Stein's Paradox in Statistics*, Scientific American, 1977: why the estimates are shrunk.
+# - Dror et al., *The Hitchhiker's Guide to Testing Statistical Significance in Natural Language Processing*, ACL 2018.
 #
 # ## Exercises
 #

@@ -21,6 +21,21 @@
 #
 # **Time.** smoke: seconds · small: 4 to 5 minutes on two cores the first time · paper: a GPU is recommended.
 
+# %% [markdown]
+# ## Before you start
+#
+# **Goals.** After this notebook you can
+#
+# - say what leaving out one part at a time shows, and what only all combinations show;
+# - compute main effects and interactions of a 2³ design, and read them with their intervals;
+# - design a control that tells "the model uses the speaker" from "the model has more parameters".
+#
+# **Prerequisites.** Part I of notebook 3: FiLM, gate and auxiliary loss.
+#
+# **Your time.** 45 minutes, and another 45 for the exercises.
+#
+# Where you read **Predict**, write down an answer before you go on: the cell below gives the number.
+
 # %% tags=["parameters"]
 import os
 
@@ -31,28 +46,9 @@ JOBS = os.environ.get("JOBS", "")
 DEVICE = os.environ.get("DEVICE", "")
 
 # %%
-from mlsan.study import check_parameters, open_study
+from mlsan.study import open_notebook
 
-check_parameters(globals())
-study = open_study("04_ablations", PROFILE, CORPUS, DATA, JOBS, DEVICE)
-
-# %%
-import numpy as np
-import pandas as pd
-from IPython.display import Markdown, display
-
-from mlsan.evaluation.counts import gathered
-from mlsan.report import use_style
-from mlsan.report.nb04_ablations import (
-    ablation_figure,
-    ablation_points,
-    ablation_table,
-    effects_figure,
-    factorial_table,
-)
-from mlsan.report.paper import TABLE1, TABLE2, TABLE2_DELTA
-
-use_style()
+study = open_notebook("04_ablations", globals())
 
 # %% [markdown]
 # ## What the paper reports
@@ -60,6 +56,10 @@ use_style()
 # The paper leaves out one part at a time and reports the drop. Check its arithmetic first:
 
 # %%
+import numpy as np
+
+from mlsan.report.paper import TABLE2, TABLE2_DELTA
+
 for system, deltas in TABLE2_DELTA.items():
     for benchmark, printed in deltas.items():
         drop = TABLE2[system][benchmark].mean - TABLE2["ML-SAN"][benchmark].mean
@@ -70,17 +70,40 @@ print("the printed differences are the differences of the printed scores")
 # Now compare each ablation with the plain baseline. **Predict:** in the paper, is ML-SAN with two of its three parts at least as good as MultiEMO, which has none?
 
 # %%
-base = {b: TABLE1["MultiEMO"][b].mean for b in ("MELD", "IEMOCAP")}
-gains = pd.DataFrame(
-    {s: {b: TABLE2[s][b].mean - base[b] for b in base} for s in TABLE2 if s != "ML-SAN"}
-).T.round(2)
+from mlsan.report.nb04_ablations import paper_gains
+
+gains = paper_gains()
 assert (gains["IEMOCAP"] < 0).all()
 assert (gains["MELD"] > 0).all()
 gains
 
 # %% [markdown]
-# On IEMOCAP every ablation scores *below* MultiEMO: any two parts together hurt, all three together help. It is possible that the parts work only as a set, but leaving out one part at a time cannot show this. It takes all eight on/off cells.
+# On MELD yes, by 0.88 to 1.12 points. On IEMOCAP every ablation scores *below* MultiEMO, by 0.27 to 0.67 points: any two parts together hurt, all three together help. It is possible that the parts work only as a set, but leaving out one part at a time cannot show this. It takes all eight on/off cells.
 #
+# ## Why all cells: an example by hand
+#
+# Two parts, A and B, and four scores: 70 with neither, 71 with A, 70 with B, 74 with both. With $y$ the score of a cell and $\pm1$ for a part on or off,
+#
+# $$\text{main effect of A} = \tfrac12 \sum_{\text{cells}} (\pm_A)\, y, \qquad \text{interaction} = \tfrac12 \sum_{\text{cells}} (\pm_A)(\pm_B)\, y.$$
+#
+# Leaving A out of the full model costs 4 points; adding A alone gains 1. **Predict** A's main effect and the interaction.
+
+# %%
+y, a, b = np.array([70, 71, 70, 74]), np.array([-1, 1, -1, 1]), np.array([-1, -1, 1, 1])
+main_a, both = (a * y).sum() / 2, (a * b * y).sum() / 2
+assert (main_a, both) == (2.5, 1.5)
+print(f"main effect {main_a}, the mean of 1 and 4; interaction {both}, half of 4 - 1")
+
+# %% [markdown]
+# The drop of 4 is the main effect plus the interaction: a table of drops mixes the two. With three parts there are eight cells and the sums are divided by four:
+
+# %%
+from mlsan.evaluation.factorial import coefficients
+from mlsan.report import lessons
+
+lessons.definition(coefficients)
+
+# %% [markdown]
 # ## Our runs
 
 # %% tags=["nbval-ignore-output"]
@@ -99,9 +122,14 @@ print(f"{failed} runs failed")
 #
 # Δ is paired: the variant minus the full model with the same seeds, the same initial backbones and the same test dialogues. The interval is that of every table.
 #
-# Where test speakers are strangers, what a part contributes depends on what is known about them. Table 2 is evaluated with strangers *enrolled* from all of their unlabelled test utterances; the table with all cells has the same runs with strangers not enrolled as well. Cells without FiLM read no styles, so enrolment does not change them.
+# Where test speakers are strangers, what a part contributes depends on what is known about them. Table 2 is evaluated with strangers *enrolled* from all of their unlabelled test utterances; the table with all cells has the same runs with strangers not enrolled as well. Cells without FiLM read no styles, so enrolment does not change them. **Predict:** which part costs most when it is left out?
 
 # %% tags=["nbval-ignore-output"]
+from IPython.display import Markdown, display
+
+from mlsan.evaluation.counts import gathered
+from mlsan.report.nb04_ablations import ablation_table
+
 plan = study.plan("ablation", "controls")
 enrolled = study.reader(plan, "all")
 one_out = cells[cells["system"].isin(TABLE2)]
@@ -110,6 +138,8 @@ text = study.save_table(table2, "table2_ablation", one_out, study.caveats)
 display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.report.nb04_ablations import ablation_figure, ablation_points
+
 all_cells = gathered(cells, enrolled, study.emotions)
 scores = study.labelled(ablation_points(all_cells))
 figure13 = ablation_figure(scores)
@@ -117,14 +147,16 @@ figure13 = ablation_figure(scores)
 # %% tags=["nbval-ignore-output"]
 display(Markdown(study.save_figure(figure13, scores, "fig13_ablation", cells, study.caveats)))
 
+# %% [markdown]
+# In words. A statement *holds* if its whole interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
+
 # %% tags=["nbval-ignore-output"]
-out = table2.data[table2.data["system"] != "ML-SAN"]
-lower, higher = out[out["delta_high"] < 0], out[out["delta_low"] > 0]
-for word, part in (("below", lower), ("above", higher)):
-    names = ", ".join(part["system"] + " on " + part["corpus"]) or "none"
-    print(f"Δ {word} zero, interval excludes zero: {names}")
+from mlsan.report.nb04_ablations import drop_findings
+
+lessons.listed(drop_findings(table2.data))
 
 # %%
+out = table2.data[table2.data["system"] != "ML-SAN"]
 full = table2.data[table2.data["system"] == "ML-SAN"].set_index("benchmark")["wf1_mean"]
 difference = out["wf1_mean"] - out["benchmark"].map(full)
 assert len(out) == 3 * len(study.corpora)
@@ -139,6 +171,10 @@ print("Δ is the difference of the means, for", ", ".join(out["system"].unique()
 # The controls test whether it matters *who* is speaking, for the statistics that FiLM starts from as well as for the embedding. `role` is the speaker's place in the dialogue, `shuffled` assigns the speakers to utterances at random, so that all statistics are nearly the same, and `constant` gives all utterances the same speaker. **Predict:** if shuffled does as well as identity, where does a gain come from?
 
 # %% tags=["nbval-ignore-output"]
+import pandas as pd
+
+from mlsan.report.nb04_ablations import factorial_table
+
 controls = study.sweep(study.plan("controls"))
 runs = pd.concat([cells, controls]).drop_duplicates("run")
 keys = ["film", "gate", "aux", "speaker"]
@@ -151,6 +187,8 @@ text = study.save_table(factorial, "table2_factorial", runs, study.caveats, by)
 display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.report.nb04_ablations import effects_figure
+
 design = study.labelled(factorial.data)
 effects = design[design["kind"] == "effect"]
 figure14 = effects_figure(effects)
@@ -160,28 +198,17 @@ drawn = effects[["corpus", "system", "delta", "low", "high", "seeds"]]
 display(Markdown(study.save_figure(figure14, drawn, "fig14_effects", cells, study.caveats)))
 
 # %% tags=["nbval-ignore-output"]
-clear = effects[(effects["low"] > 0) | (effects["high"] < 0)]
-lines = [
-    f"- {row.corpus}: {row.system} {row.delta:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
-    for row in clear.itertuples()
-]
-display(Markdown("Effects whose interval excludes zero:\n\n" + ("\n".join(lines) or "- none")))
+from mlsan.report.nb04_ablations import effect_findings
+
+lessons.listed(effect_findings(design))
+
+# %% [markdown]
+# And the controls. What `shuffled` or `constant` keeps of ML-SAN's difference to MultiEMO cannot come from who speaks: it comes from the additional parameters, from the noise that training adds to the features, or from the estimate of one style for all.
 
 # %% tags=["nbval-ignore-output"]
-control = design[design["kind"] == "control"]
-lines = []
-for row in control.itertuples():
-    word = "includes" if row.low <= 0 <= row.high else "excludes"
-    default = counts[row.benchmark][True, True, True, row.reference.split()[-1]]
-    kind = counts[row.benchmark][True, True, True, row.system.split()[-1]]
-    base = counts[row.benchmark][False, False, False, ""].scores().mean()
-    gain, left = (found.scores().mean() - base for found in (default, kind))
-    lines.append(
-        f"- {row.corpus}: {row.system} minus {row.reference.split()[-1]} is {row.delta:+.2f} "
-        f"[{row.low:+.2f}, {row.high:+.2f}]; the interval {word} zero. Of ML-SAN's {gain:+.2f} to "
-        f"MultiEMO, {left:+.2f} is left."
-    )
-display(Markdown("\n".join(lines)))
+from mlsan.report.nb04_ablations import control_findings
+
+lessons.listed(control_findings(design, counts))
 
 # %%
 for corpus, part in design.groupby("corpus", sort=False):
@@ -193,9 +220,21 @@ for corpus, part in design.groupby("corpus", sort=False):
 # %% [markdown]
 # ## What we learned
 #
-# - A drop in a table that leaves out one part at a time is that part's contribution *given the other two*. The effects above average over all settings of the other parts.
-# - Where the interval between `shuffled` or `constant` and the true speaker includes zero, there is no evidence that ML-SAN uses who speaks; a gain or loss can come from capacity or regularisation. The lines above show where this is so.
-# - Where a list says "none", this many seeds are too few to separate the contribution of a part from noise.
+# - A drop in a table that leaves out one part at a time is that part's contribution *given the other two*: its main effect plus its interactions. The effects above average over all settings of the other parts.
+# - The verdicts above say for the corpora at hand which parts help, and whether it is the speaker. *Undecided* means that this many seeds and dialogues are too few, not that there is no effect.
+# - A gain that a shuffled or constant speaker keeps is no evidence of speaker adaptation.
+#
+# ## What would change our mind
+#
+# - *A part that is undecided here.* Its interval shrinks with the square root of the number of seeds and dialogues: four times as many of both would halve it.
+# - *It is the speaker.* If `shuffled` kept the gain once it is given styles as different from each other as the real ones, the gain would come from augmentation with styles.
+# - *Left out or never there.* Each cell is trained from the start with the same settings. If a cell gained by its own learning rate, the comparison would be of settings and not of parts.
+#
+# ## Further reading
+#
+# - Box, Hunter and Hunter, *Statistics for Experimenters*, 2nd edition, 2005, chapter 5: factorial designs at two levels.
+# - Melis, Dyer and Blunsom, *On the State of the Art of Evaluation in Neural Language Models*, ICLR 2018: what is left of differences once every system is tuned alike.
+# - Lipton and Steinhardt, *Troubling Trends in Machine Learning Scholarship*, 2018 (arXiv 1807.03341), on failure to identify the sources of empirical gains.
 #
 # ## Exercises
 #

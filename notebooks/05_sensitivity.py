@@ -21,6 +21,21 @@
 #
 # **Time.** smoke: seconds · small: 4 to 5 minutes on two cores the first time · paper: a GPU is recommended.
 
+# %% [markdown]
+# ## Before you start
+#
+# **Goals.** After this notebook you can
+#
+# - say what λ does to a gradient, and when "the best λ" is only the largest of several noisy numbers;
+# - use a dose and a negative control to test whether a method does what it claims;
+# - choose dev dialogues that resemble the test set in what matters.
+#
+# **Prerequisites.** Part I of notebook 3; the simulator's equations in notebook 1.
+#
+# **Your time.** 45 minutes, and another 45 for the exercises.
+#
+# Where you read **Predict**, write down an answer before you go on: the cell below gives the number.
+
 # %% tags=["parameters"]
 import os
 
@@ -31,51 +46,48 @@ JOBS = os.environ.get("JOBS", "")
 DEVICE = os.environ.get("DEVICE", "")
 
 # %%
-from mlsan.study import check_parameters, open_study
+from mlsan.study import open_notebook
 
-check_parameters(globals())
-study = open_study("05_sensitivity", PROFILE, CORPUS, DATA, JOBS, DEVICE)
-
-# %%
-import numpy as np
-import pandas as pd
-import torch
-from IPython.display import Markdown, display
-
-from mlsan.evaluation.counts import gathered
-from mlsan.report import use_style
-from mlsan.report.nb05_sensitivity import (
-    dev_table,
-    dose_figure,
-    dose_table,
-    lambda_figure,
-    lambda_table,
-)
-from mlsan.report.paper import LAMBDA_OPTIMUM
-
-use_style()
+study = open_notebook("05_sensitivity", globals())
 
 # %% [markdown]
 # ## What λ does
 #
-# Eq. 4 adds $\lambda\,\mathcal L_{spk}$ to the loss. The gradient with respect to $z$ is that of the emotion loss plus λ times that of the speaker loss, so λ controls how strongly $z$ is pushed to separate speakers. A model of this in two lines:
+# Eq. 4 adds $\lambda\,\mathcal L_{spk}$ to the loss. The gradient with respect to $z$ is
+#
+# $$\frac{\partial \mathcal L_{total}}{\partial z} = \frac{\partial \mathcal L_{ERC}}{\partial z} + \lambda\,\frac{\partial \mathcal L_{spk}}{\partial z},$$
+#
+# so λ controls how strongly $z$ is pushed to separate speakers. In the code it is one line:
 
 # %%
+from mlsan.model import reference
+from mlsan.report import lessons
+
+lessons.definition(reference.total_loss)
+
+# %% [markdown]
+# **By hand.** Let the emotion want $z_1 = 2$ and the speaker $z_2 = 1$, with squared losses, and start at $z = (1, 0)$. The pulls, the negative gradients, are $-2(1-2) = 2$ and $-2\lambda(0-1) = 2\lambda$. **Predict** the pulls for λ = 2.
+
+# %%
+import torch
+
 z = torch.tensor([1.0, 0.0], requires_grad=True)
 for lam in (0.0, 0.5, 2.0):
-    (emotion := (z[0] - 2) ** 2).backward()
-    (lam * (z[1] - 1) ** 2).backward()
-    print(f"lambda {lam}: pull towards emotion {-z.grad[0]:.1f}, towards speaker {-z.grad[1]:.1f}")
-    z.grad = None
+    loss = (z[0] - 2) ** 2 + lam * (z[1] - 1) ** 2
+    pull = -torch.autograd.grad(loss, z)[0]
+    assert torch.equal(pull, torch.tensor([2, 2 * lam]))
+    print(f"lambda {lam}: pull towards emotion {pull[0]:.1f}, towards speaker {pull[1]:.1f}")
 
 # %% [markdown]
 # The paper reports optima at λ = 0.5 on MELD and λ = 0.2 on IEMOCAP. It gives no scores for other λ, so only the positions of the optima can be compared.
 
 # %%
+from mlsan.report.paper import LAMBDA_OPTIMUM
+
 print(LAMBDA_OPTIMUM)
 
 # %% [markdown]
-# **Predict:** do the intervals of the best and the worst λ overlap?
+# **Predict:** which λ is best, and do the intervals of the best and the worst λ overlap?
 
 # %% tags=["nbval-ignore-output"]
 plan = study.plan("lambda")
@@ -87,6 +99,9 @@ wide.round(2).sort_index(level="corpus", ascending=False, sort_remaining=True)
 # λ = 0 is ML-SAN without the auxiliary head: a head with weight zero has no other effect. The scores in the table above are those of strangers of whom nothing is known; the figure has them enrolled from all of their unlabelled test utterances. The horizontal line is MultiEMO with the same seeds.
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.evaluation.counts import gathered
+from mlsan.report.nb05_sensitivity import lambda_figure, lambda_table
+
 lams = gathered(table, study.reader(plan, "all"), study.emotions, "lam")
 seeds = sorted(table["seed"].unique())
 base = study.sweep([study.config(b, "MultiEMO", int(s)) for b in study.corpora for s in seeds])
@@ -94,25 +109,24 @@ curve = study.labelled(lambda_table(lams, gathered(base, study.predictions, stud
 figure6 = lambda_figure(curve)
 
 # %% tags=["nbval-ignore-output"]
+import pandas as pd
+from IPython.display import Markdown, display
+
 by = ["benchmark", "system", "lam"]
 behind = pd.concat([table.assign(system="ML-SAN"), base])
 text = study.save_figure(figure6, curve, "fig6_lambda", behind, study.caveats, by)
 display(Markdown(text))
 
+# %% [markdown]
+# In words. A statement *holds* if its whole 95 % interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
+
 # %% tags=["nbval-ignore-output"]
-sentences = []
-swept = curve.dropna(subset="lam")
-for benchmark, line in swept.groupby("benchmark", sort=False):
-    best = line.loc[line["wf1_mean"].idxmax()]
-    spread = line["wf1_mean"].max() - line["wf1_mean"].min()
-    noise = np.nanmean([found.mean_and_sd()["wf1_sd"] for found in lams[benchmark].values()])
-    sentences.append(
-        f"- {study.names[benchmark]}: the mean is highest at λ = {best['lam']:g}. Best and worst λ differ by "
-        f"{spread:.2f} points; the standard deviation over seeds is {noise:.2f} points."
-    )
-display(Markdown("\n".join(sentences)))
+from mlsan.report.nb05_sensitivity import lambda_findings
+
+lessons.listed(lambda_findings(curve, lams, study.names))
 
 # %%
+swept = curve.dropna(subset="lam")
 for benchmark, line in swept.groupby("benchmark", sort=False):
     assert line["lam"].is_monotonic_increasing
     if benchmark in LAMBDA_OPTIMUM:
@@ -122,7 +136,7 @@ for benchmark, line in swept.groupby("benchmark", sort=False):
 # %% [markdown]
 # ## The effect of heterogeneity
 #
-# In the simulated corpora the *heterogeneity* sets how differently speakers express the same emotion: at 0 they are all alike, at 1 they are as in the other notebooks, and nothing else changes. If ML-SAN adapts to speakers, its difference to MultiEMO should grow with the heterogeneity. At 0 there is nothing to adapt to. Strangers are enrolled from all of their unlabelled test utterances. **Predict** the sign at 0: do the additional parameters and the estimates of styles have a cost?
+# In the simulated corpora the *heterogeneity* sets how differently speakers express the same emotion: at 0 they are all alike, at 1 they are as in the other notebooks, and nothing else changes: a speaker's gain is $g^h$ and their shift $h\,c$ (notebook 1). If ML-SAN adapts to speakers, its difference to MultiEMO should grow with the heterogeneity. At 0 there is nothing to adapt to. Strangers are enrolled from all of their unlabelled test utterances. **Predict** the sign at 0: do the additional parameters and the estimates of styles have a cost?
 
 # %% tags=["nbval-ignore-output"]
 rows, dosed = [], {}
@@ -139,6 +153,8 @@ if doses is None:
     print("skipped: the heterogeneity of real speakers cannot be set")
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.report.nb05_sensitivity import dose_figure, dose_table
+
 if doses is not None:
     response = study.labelled(dose_table(dosed))
     figure8 = dose_figure(response)
@@ -150,19 +166,9 @@ if doses is not None:
     display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
-if doses is not None:
-    lines = []
-    for row in response.itertuples():
-        word = "includes" if row.low <= 0 <= row.high else "excludes"
-        lines.append(
-            f"- {row.corpus}, heterogeneity {row.heterogeneity:g}: {row.delta:+.2f} "
-            f"[{row.low:+.2f}, {row.high:+.2f}] to MultiEMO's {row.multiemo:.2f}; "
-            f"the interval {word} zero."
-        )
-    for corpus, line in response.groupby("corpus", sort=False):
-        word = "rises" if line["delta"].is_monotonic_increasing else "does not rise"
-        lines.append(f"- {corpus}: the gain {word} with each dose.")
-    display(Markdown("\n".join(lines)))
+from mlsan.report.nb05_sensitivity import dose_findings
+
+lessons.listed(dose_findings(response) if doses is not None else [])
 
 # %%
 if doses is not None:
@@ -177,6 +183,8 @@ if doses is not None:
 # IEMOCAP's dev dialogues are dialogues of the *training* speakers, and its test speakers are strangers. So the epoch is chosen for speakers that the model knows by heart. `dev="session"` holds out a whole session instead, another one for each seed: its two actors are strangers to the model, as the test speakers are. **Predict** which of the two chooses the later epoch.
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.report.nb05_sensitivity import dev_table
+
 plan = study.plan("dev")
 splits = study.sweep(plan) if plan else None
 if splits is None:
@@ -197,26 +205,30 @@ if splits is not None:
         print(f"{study.names[name]}, {system}: dev of training speakers and of strangers")
 
 # %% tags=["nbval-ignore-output"]
-if splits is not None:
-    data = table10.data.assign(gap=table10.data["dev_wf1_mean"] - table10.data["test_wf1_mean"])
-    lines = []
-    for system, part in data.set_index("dev").groupby("system", sort=False):
-        held, known = part.loc["session"], part.loc["official"]
-        lines.append(
-            f"- {system}: dev overstates test by {known['gap']:.1f} points with the training "
-            f"speakers' dialogues and by {held['gap']:.1f} with strangers'. Choosing the epoch on "
-            f"strangers changes test by {held['delta']:+.2f} "
-            f"[{held['low']:+.2f}, {held['high']:+.2f}] points."
-        )
-    display(Markdown("\n".join(lines)))
+from mlsan.report.nb05_sensitivity import dev_findings
+
+lessons.listed(dev_findings(table10.data, study.names) if splits is not None else [])
 
 # %% [markdown]
 # ## What we learned
 #
-# - If the scores differ over λ by about as much as over seeds, the best λ is chance and changes with the seeds. The lines above compare the two.
-# - Selecting λ on test uses up the test set. The dev scores are in the same table.
-# - A method that adapts to speakers must gain with the heterogeneity. Where Fig. 8 is flat or falls, something else separates the systems.
-# - A dev score on people whom the model knows says little about strangers. Holding out a session costs its dialogues for training; the lines above say what it changes.
+# - If the scores differ over λ by about as much as over seeds, the best λ is chance and changes with the seeds. The findings above compare the two. Selecting λ on test uses up the test set; the dev scores are in the same table.
+# - A method that adapts to speakers must gain with the heterogeneity, and must not lose where there is nothing to adapt to. The findings above say where ML-SAN does.
+# - A dev score on people whom the model knows says little about strangers. Holding out a session costs its dialogues for training.
+#
+# ## What would change our mind
+#
+# - *λ matters little.* A λ that is chosen on dev and better on test with fresh seeds would show that it matters. The comparison of best and worst above favours a difference, because both were chosen on the scores that are compared.
+# - *The gain comes from adapting to speakers.* A gain at heterogeneity 0, where all speakers are alike, would show that some of it has another source.
+# - *Dev should consist of strangers.* If both splits chose epochs of equal test scores on corpora with more sessions, the published split would be good enough.
+#
+# ## Further reading
+#
+# - Cawley and Talbot, *On Over-fitting in Model Selection and Subsequent Selection Bias in Performance Evaluation*, Journal of Machine Learning Research 11, 2010.
+# - Bouthillier et al., *Accounting for Variance in Machine Learning Benchmarks*, MLSys 2021.
+# - Reimers and Gurevych, *Reporting Score Distributions Makes a Difference: Performance Study of LSTM-networks for Sequence Tagging*, EMNLP 2017.
+# - Gorman and Bedrick, *We Need to Talk about Standard Splits*, ACL 2019.
+# - Caruana, *Multitask Learning*, Machine Learning 28, 1997: why an auxiliary loss can help at all.
 #
 # ## Exercises
 #

@@ -8,7 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mlsan.corpus import Corpus
+from mlsan.corpus.standardised import standardised
+from mlsan.evaluation import Counts, difference
+from mlsan.evaluation.counts import dialogue_counts
+from mlsan.evaluation.heterogeneity import strangers
+from mlsan.evaluation.probes import emotion_predictions
 from mlsan.report.declaration import Artifact
+from mlsan.report.lessons import finding
 from mlsan.report.style import DOUBLE, emotion_colours
 from mlsan.report.tables import Table
 from mlsan.vocabulary import Benchmark
@@ -106,3 +112,95 @@ def heterogeneity_figure(plane: pd.DataFrame, gap: pd.Series, emotions: Sequence
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
+
+
+RAW, STANDARD, ORACLE = "all, raw", "all, standardised by speaker", "all, oracle"
+
+
+def strangers_text(corpora: Mapping[Benchmark, Corpus]) -> list[str]:
+    """Which share of each corpus's test utterances is by speakers whom training does not have."""
+    lines = []
+    for corpus in corpora.values():
+        if not corpus.named:
+            lines.append(f"{corpus.name} does not name its speakers.")
+            continue
+        new = set(strangers(corpus))
+        names = [name for d in corpus.test for name in d.speaker]
+        share = sum(name in new for name in names) / len(names)
+        lines.append(
+            f"{corpus.name}: {len(new)} of {len({*names})} test speakers never speak in training; "
+            f"they have {100 * share:.1f} % of the test utterances."
+        )
+    return lines
+
+
+def probe_counts(corpus: Corpus, oracle: Corpus | None = None) -> dict[str, Counts]:
+    """Test predictions of linear probes for emotion, counted: one entry per kind of features.
+
+    `oracle` is the corpus with its styles undone, if it is simulated.
+    """
+    every = corpus.modalities
+    kinds = {"text alone": (corpus, ("text",))} if "text" in every else {}
+    kinds |= {RAW: (corpus, every), STANDARD: (standardised(corpus), every)}
+    if oracle is not None:
+        kinds[ORACLE] = (oracle, every)
+    classes = len(corpus.declaration.emotions)
+    return {
+        kind: dialogue_counts({0: emotion_predictions(one, modalities)}, classes)
+        for kind, (one, modalities) in kinds.items()
+    }
+
+
+def probe_scores(probes: Mapping[str, Mapping[str, Counts]]) -> pd.DataFrame:
+    """The weighted F1 of each corpus's `probe_counts`, one row per corpus."""
+    return pd.DataFrame(
+        {
+            corpus: {kind: float(found.scores()[0]) for kind, found in kinds.items()}
+            for corpus, kinds in probes.items()
+        }
+    ).T
+
+
+def probe_findings(probes: Mapping[str, Mapping[str, Counts]]) -> list[str]:
+    """Which features a linear probe reads best, and what removing style adds, per corpus."""
+    lines = []
+    for corpus, kinds in probes.items():
+        scores = probe_scores({corpus: kinds}).loc[corpus]
+        first, second = scores.nlargest(2).index
+        lines.append(
+            f'{corpus}: "{first}" is highest, {scores[first]:.1f}; next is "{second}", '
+            f"{scores[second]:.1f}."
+        )
+        for kind, what in ((STANDARD, "standardising by speaker"), (ORACLE, "the oracle")):
+            if kind in kinds:
+                says = f"{corpus}: {what} helps a probe on all features"
+                lines.append(finding(says, difference(kinds[kind], kinds[RAW])))
+    return lines
+
+
+def repetition_findings(repeated: pd.DataFrame) -> list[str]:
+    """How much more often an emotion is repeated than by chance; rows are `repetition`'s."""
+    return [
+        f"{corpus}: a speaker's next emotion is the same {100 * again:.1f} % of the time, by "
+        f"chance {100 * chance:.1f} %: {again / chance:.1f} times as often."
+        for corpus, again, chance in repeated[["same emotion again", "by chance"]].itertuples()
+    ]
+
+
+def speaker_findings(recognised: pd.DataFrame) -> list[str]:
+    """What standardising leaves of a speaker probe; `recognised` has one row per corpus."""
+    return [
+        f"{corpus}: standardising by speaker takes a linear probe for the speaker from "
+        f"{row['raw']:.0f} to {row['standardised by speaker']:.0f} points."
+        for corpus, row in recognised.iterrows()
+    ]
+
+
+def gap_findings(gap: pd.Series, corpus: str) -> list[str]:
+    """What calibration does to the distance of two speakers; the first entry of `gap` is raw."""
+    before = gap.iloc[0]
+    return [
+        f"{corpus}, {space}: the distance between the two speakers' means of one emotion goes from "
+        f"{before:.2f} to {after:.2f} standard deviations within an emotion."
+        for space, after in gap.iloc[1:].items()
+    ]

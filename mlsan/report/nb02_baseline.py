@@ -1,14 +1,26 @@
 """Notebooks 2 and 3: our scores beside the paper's (Table 1), and the literature's (Table 9)."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
 
-from mlsan.evaluation import Counts, mean_sd
-from mlsan.model import MODELS
+from mlsan.corpus import Corpus, Dialogue, SpeakerCode, collate
+from mlsan.corpus.batch import pack
+from mlsan.corpus.types import Batch
+from mlsan.evaluation import Counts, mean_over_seeds, mean_sd
+from mlsan.model import MODELS, reference
+from mlsan.model.checkpoints import published_state
+from mlsan.model.interface import EmotionModel, Output
 from mlsan.report import literature, paper
 from mlsan.report.declaration import Artifact
+from mlsan.report.lessons import finding
+from mlsan.report.style import DOUBLE, SYSTEM
 from mlsan.report.tables import (
     BASE,
     ENROLLED,
@@ -22,7 +34,8 @@ from mlsan.report.tables import (
     plus_minus,
     without_paper,
 )
-from mlsan.training import AS_PRINTED, SYSTEMS, VARIANTS
+from mlsan.training import AS_PRINTED, SYSTEMS, VARIANTS, run_settings
+from mlsan.training.loop import enrolment_of, new_model
 from mlsan.vocabulary import BENCHMARKS, Benchmark
 
 BY = ["corpus", "benchmark", "system", "speaker"]
@@ -205,3 +218,106 @@ def selection_text(data: pd.DataFrame) -> str:
         f"Of {len(data)} systems, the choice of the epoch is known for {len(known)}; "
         f"{test} of these chose it on the test set."
     )
+
+
+def both_forms(
+    corpus: Corpus, system: str = BASE, dialogues: int = 4
+) -> tuple[Output, Output, Tensor]:
+    """What MultiEMO or ML-SAN computes of some training dialogues, in double precision.
+
+    Returns the output of the fast form, that of the definitions in `mlsan.model.reference`, and
+    the labels. Both have the same weights, an untrained model's plus noise so that no part is at
+    its start, and the settings of profile smoke.
+    """
+    run = run_settings(corpus.benchmark, "smoke", system, 0, named=corpus.named)
+    enrolment = enrolment_of(run, corpus)
+    some = corpus.train[:dialogues]
+    batch = collate(some, enrolment.evaluation(some))
+    batch = replace(
+        batch,
+        feature={m: x.double() for m, x in batch.feature.items()},
+        style={m: x.double() for m, x in batch.style.items()},
+    )
+    model = new_model(run, corpus, enrolment.code.size)
+    if enrolment.population:
+        model.start_from(enrolment.population)
+    model.double().eval()
+    generator = torch.Generator().manual_seed(0)
+    define = reference.mlsan if system == FULL else reference.multiemo
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+        fast, defined = model(batch), define(published_state(model), batch, run.model)
+    return fast, defined, pack(batch.label, batch.mask)
+
+
+def padding_shift(corpus: Corpus, mask_padding: bool) -> float:
+    """How much a short dialogue's logits move when a long one joins its batch: the largest change.
+
+    The model is untrained, with the settings of profile smoke.
+    """
+    short, *_, long = sorted(corpus.train[:20], key=len)
+    model = _untrained(corpus, mask_padding=mask_padding)
+    with torch.no_grad():
+        alone = model(_batch(corpus, (short,))).logits
+        together = model(_batch(corpus, (short, long))).logits[: len(short)]
+    return (alone - together).abs().max().item()
+
+
+def _untrained(corpus: Corpus, **changes) -> EmotionModel:
+    run = run_settings(corpus.benchmark, "smoke", BASE, 0, **changes)
+    return new_model(run, corpus, speakers=2).eval()
+
+
+def _batch(corpus: Corpus, dialogues: Sequence[Dialogue]) -> Batch:
+    return collate(dialogues, SpeakerCode.fit("constant", corpus, 1, 0).encode(dialogues))
+
+
+def recurrence_weights(name: str) -> dict[str, Tensor]:
+    """Weights of a DialogueRNN of width 1 with which its numbers can be worked by hand.
+
+    Every gate is one half, and each cell reads the first number of its input: GRU(x, h) is
+    (tanh(x) + h) / 2. The context is not read.
+    """
+    state = {f"{name}.attention.scalar.weight": torch.zeros(1, 1)}
+    for cell, inputs in (("g_cell", 2), ("p_cell", 2), ("e_cell", 1)):
+        weight = torch.zeros(3, inputs)
+        weight[2, 0] = 1  # rows: the reset gate, the update gate, the candidate
+        state[f"{name}.{cell}.weight_ih"] = weight
+        state[f"{name}.{cell}.weight_hh"] = torch.zeros(3, 1)
+        state |= {f"{name}.{cell}.bias_{of}": torch.zeros(3) for of in ("ih", "hh")}
+    return state
+
+
+def training_figure(history: pd.DataFrame) -> Figure:
+    """The course of one MultiEMO run: its losses, and weighted F1 on dev and test by epoch."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 2.2), layout="constrained")
+    for name in ("ce", "swfc"):
+        left.plot(history["epoch"], history[f"train_{name}"], label=name)
+    left.set(xlabel="epoch", ylabel="training loss")
+    left.legend()
+    for split, line in (("dev", "-"), ("test", ":")):
+        score = history[f"{split}_wf1"]
+        right.plot(history["epoch"], score, line, color=SYSTEM[BASE], label=split)
+    right.set(xlabel="epoch", ylabel="W-F1 (%)")
+    right.legend()
+    return figure
+
+
+def baseline_findings(runs: pd.DataFrame) -> list[str]:
+    """What choosing the epoch on test adds, and how much seeds differ, one line per corpus.
+
+    `runs` are the rows of one system's sweep; failed runs are left out.
+    """
+    lines = []
+    for corpus, part in runs.dropna(subset="test_wf1").groupby("corpus", sort=False):
+        system, scores = part["system"].iloc[0], part["test_wf1"]
+        gained = mean_over_seeds((part["best_test_wf1"] - scores).to_numpy())
+        says = f"{corpus}: the best test epoch overstates {system} by more than 0.5 points"
+        lines.append(finding(says, gained, low=0.5))
+        if len(scores) > 1:
+            lines.append(
+                f"{corpus}: seeds of {system} differ by {scores.max() - scores.min():.2f} points "
+                f"(lowest {scores.min():.2f}, highest {scores.max():.2f})."
+            )
+    return lines

@@ -10,16 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from mlsan.evaluation import Counts, mean_over_seeds, mean_score, mean_sd
+from mlsan.corpus.types import Speakers
+from mlsan.evaluation import Counts, Estimate, difference, mean_over_seeds, mean_score, mean_sd
 from mlsan.evaluation.classes import compare_classes
 from mlsan.evaluation.significance import NO_TEST, adjusted, compared, holm, t_needed
 from mlsan.model.losses import MultiEMOLoss
 from mlsan.report import paper
 from mlsan.report.declaration import Artifact
+from mlsan.report.lessons import delta_of, finding
 from mlsan.report.style import DOUBLE, SMALL, SYSTEM
 from mlsan.report.tables import (
     BASE,
+    ENROLLED,
     FULL,
+    PROBE,
+    STANDARDISED,
     Table,
     against,
     by_corpus,
@@ -396,3 +401,94 @@ def selection_figure(data: pd.DataFrame) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
+
+
+# What Table 1 can tell: a statement, and the two rows whose difference decides it.
+COMPARED = (
+    ("ML-SAN as printed is better than MultiEMO", AS_PRINTED, BASE),
+    ("ML-SAN, strangers not enrolled, is better than MultiEMO", FULL, BASE),
+    ("ML-SAN, strangers enrolled, is better than MultiEMO", ENROLLED, BASE),
+    (
+        "ML-SAN, strangers enrolled, is better than MultiEMO on features standardised by speaker",
+        ENROLLED,
+        STANDARDISED,
+    ),
+    ("where FiLM and gate start matters: ML-SAN is better than as printed", FULL, AS_PRINTED),
+    ("context and fusion help: MultiEMO is better than the linear probe", BASE, PROBE),
+)
+
+
+def result_findings(
+    benchmarks: Mapping[Benchmark, Mapping[str, Counts]], names: Mapping[Benchmark, str]
+) -> list[str]:
+    """The statements of `COMPARED` for which a corpus has both rows, each with its verdict.
+
+    `benchmarks` are the counts of Table 1's rows by system, `names` what readers call the corpora.
+    """
+    return [
+        finding(f"{names[benchmark]}: {says}", difference(systems[system], systems[reference]))
+        for benchmark, systems in benchmarks.items()
+        for says, system, reference in COMPARED
+        if {system, reference} <= set(systems)
+    ]
+
+
+def seen_findings(data: pd.DataFrame, names: Mapping[Benchmark, str]) -> list[str]:
+    """Whether ML-SAN is better than MultiEMO for seen and for unseen speakers.
+
+    `data` is that of `seen_unseen_table`; empty where the corpus does not name its speakers.
+    """
+    rows = data[data["system"].isin((FULL, ENROLLED))]
+    return [
+        finding(
+            f"{names[row.benchmark]}, {row.speakers} speakers: "
+            f"{row.system.replace(', ', ' with ')} is better than {BASE}",
+            delta_of(row),
+        )
+        for row in rows.itertuples()
+    ]
+
+
+def class_findings(
+    data: pd.DataFrame, names: Mapping[Benchmark, str], rarest: int = 2
+) -> list[str]:
+    """Whether ML-SAN recognises the rarest emotions better. `data` is that of `classes_table`."""
+    lines = []
+    for benchmark, part in data.groupby("benchmark", sort=False):
+        for row in part.nsmallest(rarest, "support").to_dict("records"):
+            found = Estimate(*estimate(row, "f1_delta"), int(row["seeds"]))
+            says = f"{names[benchmark]}: F1 of {row['emotion']} ({row['support']} utterances) rises"
+            lines.append(finding(says, found, unit="points of F1"))
+    return lines
+
+
+def selection_findings(data: pd.DataFrame) -> list[str]:
+    """Whether choosing the epoch on test is worth more than ML-SAN's difference to MultiEMO.
+
+    `data` is that of `selection_table`. Corpora without both systems are left out.
+    """
+    lines = []
+    for corpus, part in by_corpus(data):
+        score = part.set_index("system")["test_wf1_mean"]
+        if not {FULL, BASE} <= set(score.dropna().index):
+            continue
+        most = part.loc[part["gain"].idxmax()]
+        apart = score[FULL] - score[BASE]
+        word = "more" if most["gain"] > abs(apart) else "less"
+        lines.append(
+            f"{corpus}: the best test epoch adds {part['gain'].mean():.2f} points on average and "
+            f"{most['gain']:.2f} to {most['system']}. That is {word} than the difference of "
+            f"{apart:+.2f} between {FULL} and {BASE}."
+        )
+    return lines
+
+
+def styles_of(speakers: Speakers, code: int) -> int:
+    """In how many styles the utterances of one speaker code come."""
+    return len(
+        {
+            b"".join(x[turn].tobytes() for x in style.values())
+            for codes, style in zip(speakers.code, speakers.style, strict=True)
+            for turn in np.flatnonzero(codes == code)
+        }
+    )

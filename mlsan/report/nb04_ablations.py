@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mlsan.evaluation import Counts, difference
+from mlsan.evaluation import Counts, Estimate, difference
 from mlsan.evaluation.factorial import SWITCHES, cell_name, effects
 from mlsan.evaluation.significance import adjusted, compare_all
 from mlsan.report import paper
 from mlsan.report.declaration import Artifact
+from mlsan.report.lessons import delta_of, finding
 from mlsan.report.style import DOUBLE, SYSTEM
 from mlsan.report.tables import (
     BASE,
@@ -246,3 +247,68 @@ def _delta_text(row: dict) -> str:
     text = change(row["delta"], row["low"], row["high"])
     against = row["kind"] == "control" and text != "–"
     return f"{text} to {row['reference'].removeprefix(f'{FULL}, ')}" if against else text
+
+
+def paper_gains() -> pd.DataFrame:
+    """The paper's ablations minus its MultiEMO, in points: rows are systems, columns corpora."""
+    return pd.DataFrame(
+        {
+            benchmark: {
+                system: round(cells[benchmark].mean - paper.TABLE1[BASE][benchmark].mean, 2)
+                for system, cells in paper.TABLE2.items()
+                if system != FULL
+            }
+            for benchmark in BENCHMARKS
+        }
+    )
+
+
+def drop_findings(data: pd.DataFrame) -> list[str]:
+    """Whether ML-SAN is worse without each part. `data` is that of `ablation_table`."""
+    return [
+        finding(
+            f"{row['corpus']}: ML-SAN is worse {row['system'].replace('w/o', 'without')}",
+            Estimate(*estimate(row, "delta"), row["seeds"]),
+            low=-np.inf,
+            high=0.0,
+        )
+        for row in data[data["system"] != FULL].to_dict("records")
+    ]
+
+
+def effect_findings(design: pd.DataFrame) -> list[str]:
+    """Whether each part helps on average over all cells, and which interactions are not zero.
+
+    `design` is the data of `factorial_table`, with the column corpus.
+    """
+    lines = []
+    for corpus, part in design[design["kind"] == "effect"].groupby("corpus", sort=False):
+        together = part["system"].str.contains("×")
+        for row in part[~together].itertuples():
+            lines.append(finding(f"{corpus}: {row.system} helps", delta_of(row)))
+        clear = part[together & ((part["low"] > 0) | (part["high"] < 0))]
+        named = [f"{r.system} ({change(r.delta, r.low, r.high)})" for r in clear.itertuples()]
+        lines.append(
+            f"{corpus}: interactions whose interval excludes zero: {', '.join(named) or 'none'}."
+        )
+    return lines
+
+
+def control_findings(design: pd.DataFrame, benchmarks: Mapping[Benchmark, Cells]) -> list[str]:
+    """Whether ML-SAN is better with the speaker than with each control, and what a control keeps.
+
+    `design` is the data of `factorial_table` with the column corpus, `benchmarks` its cells.
+    """
+    lines = []
+    for row in design[design["kind"] == "control"].itertuples():
+        default, kind = (text.removeprefix(f"{FULL}, ") for text in (row.reference, row.system))
+        cells = benchmarks[row.benchmark]
+        keys = ((True, True, True, default), (True, True, True, kind), (False, False, False, ""))
+        full, control, base = (cells[key].scores().mean() for key in keys)
+        better = Estimate(-row.delta, -row.high, -row.low, int(row.seeds))
+        lines.append(
+            finding(f"{row.corpus}: ML-SAN is better with {default} than with {kind}", better)
+            + f" With {default} it is {full - base:+.2f} from MultiEMO, with {kind} "
+            f"{control - base:+.2f}."
+        )
+    return lines

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mlsan.evaluation import Counts, difference, mean_score
+from mlsan.evaluation import Counts, Estimate, difference, mean_score
 from mlsan.report import paper
 from mlsan.report.declaration import Artifact
+from mlsan.report.lessons import delta_of, finding
 from mlsan.report.style import DOUBLE, SMALL, SYSTEM, legend_below, look_of, points
-from mlsan.report.tables import BASE, FULL, Table, by_corpus, change, plus_minus
+from mlsan.report.tables import BASE, FULL, Table, by_corpus, change, plus_minus, with_interval
 from mlsan.vocabulary import Benchmark
 
 FIG6 = Artifact(
@@ -196,3 +197,81 @@ def dev_table(
 
 
 DEV = {"official": "training speakers'", "session": "a session of strangers"}
+
+
+def lambda_findings(
+    curve: pd.DataFrame,
+    benchmarks: Mapping[Benchmark, Mapping[float, Counts]],
+    names: Mapping[Benchmark, str],
+) -> list[str]:
+    """Where the score peaks over lambda, and whether best and worst can be told apart.
+
+    `curve` is `lambda_table` and `benchmarks` the runs that it was made of. The best lambda is
+    chosen on the scores that are compared, which the sentences say.
+    """
+    lines = []
+    for benchmark, line in curve.dropna(subset="lam").groupby("benchmark", sort=False):
+        line = line.dropna(subset="wf1_mean")
+        if len(line) < 2:
+            continue
+        best, worst = (line.loc[i] for i in (line["wf1_mean"].idxmax(), line["wf1_mean"].idxmin()))
+        word = "overlap" if best["low"] <= worst["high"] else "do not overlap"
+        counts = benchmarks[benchmark]
+        noise = np.nanmean([found.mean_and_sd()["wf1_sd"] for found in counts.values()])
+        lines.append(
+            f"{names[benchmark]}: λ = {best['lam']:g} is best "
+            f"({with_interval(*_ends(best))}), λ = {worst['lam']:g} worst "
+            f"({with_interval(*_ends(worst))}); their intervals {word}. The standard deviation "
+            f"over seeds is {noise:.2f} points."
+        )
+        apart = difference(counts[best["lam"]], counts[worst["lam"]])
+        says = f"{names[benchmark]}: the best λ is better than the worst (chosen on these scores)"
+        lines.append(finding(says, apart))
+    return lines
+
+
+def _ends(row: pd.Series) -> tuple[float, float, float]:
+    return row["wf1_mean"], row["low"], row["high"]
+
+
+def dose_findings(response: pd.DataFrame) -> list[str]:
+    """Whether ML-SAN gains at each heterogeneity, and whether the gain rises with it.
+
+    `response` is `dose_table` with the column corpus.
+    """
+    lines = []
+    for corpus, line in response.groupby("corpus", sort=False):
+        for row in line.itertuples():
+            level = f"{row.heterogeneity:g}"
+            says = f"{corpus}, heterogeneity {level}: ML-SAN is better than MultiEMO"
+            lines.append(finding(says, delta_of(row)))
+        first, last = line.iloc[0], line.iloc[-1]
+        steps = "rises" if line["delta"].is_monotonic_increasing else "does not rise"
+        lines.append(
+            f"{corpus}: from heterogeneity {first['heterogeneity']:g} to "
+            f"{last['heterogeneity']:g} the gain changes by {last['delta'] - first['delta']:+.2f} "
+            f"points; it {steps} with each step."
+        )
+    return lines
+
+
+def dev_findings(data: pd.DataFrame, names: Mapping[Benchmark, str]) -> list[str]:
+    """Which dev split chooses the later epoch, how far dev overstates test, what it changes.
+
+    `data` is that of `dev_table`.
+    """
+    lines = []
+    for (benchmark, system), part in data.groupby(["benchmark", "system"], sort=False):
+        rows = part.set_index("dev")
+        known, held = rows.loc["official"], rows.loc["session"]
+        gaps = [row["dev_wf1_mean"] - row["test_wf1_mean"] for row in (known, held)]
+        who = f"{names[benchmark]}, {system}"
+        lines.append(
+            f"{who}: the epoch chosen is {known['epoch_mean']:.1f} with the training speakers' "
+            f"dialogues and {held['epoch_mean']:.1f} with strangers'; dev minus test is "
+            f"{gaps[0]:+.1f} and {gaps[1]:+.1f} points."
+        )
+        says = f"{who}: choosing the epoch on strangers raises the test score"
+        found = Estimate(held["delta"], held["low"], held["high"], int(held["seeds"]))
+        lines.append(finding(says, found))
+    return lines
