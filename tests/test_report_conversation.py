@@ -10,7 +10,7 @@ import pytest
 from mlsan.corpus import Corpus, Dialogue, open_corpora
 from mlsan.corpus.declaration import BUILT_IN
 from mlsan.corpus.simulate.settings import COUNTS
-from mlsan.evaluation import Estimate, Stages
+from mlsan.evaluation import Counts, Estimate, Stages
 from mlsan.evaluation.conversation import (
     BOTH_RIGHT,
     BOTH_WRONG,
@@ -30,6 +30,14 @@ from mlsan.report.conversation import (
     plain,
 )
 from mlsan.report.findings import listed, stated
+from mlsan.report.nb06_qualitative import (
+    balance_findings,
+    calibrated_sentences,
+    identity_answer,
+    probe_findings,
+    recall_changes,
+    recovery_findings,
+)
 from mlsan.report.words import GRAMMAR, INVENTED, REAL, TOPICS, every_line, invented_lines, words
 
 PAIR = ("MultiEMO", "ML-SAN")
@@ -208,8 +216,13 @@ def test_sentences_count_outcomes(answered: pd.DataFrame) -> None:
     first, base, ours = outcome_sentences("sim-meld", answered, PAIR)
     assert "both right 50 %, only MultiEMO right 50 %, only ML-SAN right 0 %" in first
     p = np.exp(3) / (np.exp(3) + 6)
-    assert f"{p:.2f} where it is right and {p:.2f} where it is wrong" in ours
-    assert base.endswith("where it is right and – where it is wrong.")
+    assert "ML-SAN is no surer" in ours
+    assert f"its answer is {p:.2f} there, and {p:.2f} where it is wrong" in ours
+    assert base.endswith("there, and – where it is wrong.")
+    half = answered["MultiEMO"].where(answered.index % 2 == 0, "nothing")
+    mixed = answered.assign(MultiEMO=half, **{"MultiEMO p": 0.9 - 0.2 * (answered.index % 2)})
+    said = outcome_sentences("sim-meld", mixed, PAIR)[1]
+    assert "**sim-meld: MultiEMO is surer where it is right.** The mean" in said
 
 
 def test_a_line_with_marks_stays_as_it_is() -> None:
@@ -236,6 +249,7 @@ def test_the_case_has_three_people_if_any_dialogue_has() -> None:
             1.5,
             "**ML-SAN is better**: +1.00 [+0.50, +1.50] points; the interval excludes zero.",
         ),
+        (0.0, 1.5, "**ML-SAN may be either**: +1.00 [+0.00, +1.50] points; the interval includes"),
         (-0.5, 1.5, "**ML-SAN may be either**: +1.00 [-0.50, +1.50] points; the interval includes"),
     ],
 )
@@ -251,3 +265,83 @@ def test_a_finding_follows_from_its_interval(low: float, high: float, said: str)
 def test_findings_are_a_list() -> None:
     assert listed(["a.", "b."]) == "- a.\n- b."
     assert listed([]) == "Nothing is finished that could tell."
+
+
+def test_the_unknown_speaker_is_compared_with_the_others() -> None:
+    weights = pd.DataFrame(
+        [
+            {"speaker": who, "modality": m, "gate": 0.5, "scale": x, "shift": 2 * x}
+            for who, x in (("unknown", 0.05), ("Ada", 0.5), ("Ben", 0.2))
+            for m in ("audio", "visual")
+        ]
+    )
+    said = identity_answer(weights)
+    assert "row is closest to the identity" in said
+    assert "by 0.10 (root" in said
+    assert "by 0.40 to 1.00." in said
+    weights.loc[weights["speaker"] == "unknown", "shift"] = 3
+    assert "is not closest" in identity_answer(weights)
+    assert identity_answer(weights.assign(scale=np.nan)).startswith("Nothing is calibrated")
+
+
+@pytest.mark.parametrize(
+    ("low", "word"), [(0.1, "follows"), (-0.1, "has not been shown"), (-0.9, "goes against")]
+)
+def test_the_gates_verdict_follows_the_interval(low: float, word: str) -> None:
+    row = {"corpus": "sim-meld", "system": "ML-SAN", "seeds": 3, "audio": 0.5, "visual": 0.25}
+    row |= {"rho": low + 0.05, "rho_low": low, "rho_high": low + 0.3}
+    (said,) = balance_findings(pd.DataFrame([row, row | {"audio": 0.7}]))
+    assert f"**sim-meld, ML-SAN: the gate {word}" in said
+    assert "by 0.1414" in said
+
+
+def counts(right: float, total: int = 40) -> Counts:
+    """Three seeds, 20 dialogues; the first emotion's recall is `right`, the second's one half."""
+    table = np.zeros((3, 20, 2, 2), dtype=int)
+    table[:, :, 0, 0] = round(total * right)
+    table[:, :, 0, 1] = total - round(total * right)
+    table[:, :, 1] = 5
+    return Counts((0, 1, 2), tuple(map(str, range(20))), table, 3)
+
+
+def test_recalls_change_where_the_interval_says_so() -> None:
+    shown, said = recall_changes({"MultiEMO": counts(0.5), "ML-SAN": counts(0.75)}, ("joy", "fear"))
+    assert shown["emotion"].tolist() == ["fear", "joy"], "the rarest first"
+    assert shown["test utterances"].tolist() == [200, 800]
+    assert shown["Δ [95 %]"].tolist() == ["+0.00 [+0.00, +0.00]", "+25.00 [+25.00, +25.00]"]
+    assert said[0].endswith("joy +25.00 [+25.00, +25.00].")
+    assert said[1].endswith("zero: nowhere."), "a change of exactly 0 is none"
+
+
+def probes(z: float) -> pd.DataFrame:
+    rows = [
+        {"target": target, "system": system, "stage": stage, "wf1_mean": score}
+        for target in ("speaker", "stranger")
+        for system in ("MultiEMO", "ML-SAN")
+        for stage, score in (("raw", 90.0), ("calibrated", 14.0), ("z", z))
+    ]
+    table = pd.DataFrame(rows).assign(corpus="sim-meld", chance=12.0, seeds=3)
+    return table.assign(low=table["wf1_mean"] - 1, high=table["wf1_mean"] + 1)
+
+
+def test_probes_decide_what_is_neutral() -> None:
+    (said,) = probe_findings(probes(95), 5.0)
+    assert "hardest to name at the stage calibrated and easiest at z** (+2.0 and +83.0" in said
+    assert "calibrated is neutral (+2.00 [+1.00, +3.00] points) and z is not neutral" in said
+    assert "z is undecided" in probe_findings(probes(17), 5.0)[0]
+    assert probe_findings(probes(95).query("system == 'MultiEMO'"), 5.0) == []
+    first, second = calibrated_sentences(probes(95))
+    assert first == (
+        "sim-meld, the speakers who speak most: the probe's W-F1 is 90.0 on raw features; on "
+        "calibrated features ML-SAN 14.0; chance is 12.0."
+    )
+    assert "the strangers, enrolled" in second
+
+
+def test_recovery_names_the_closer_start() -> None:
+    row = {"corpus": "sim-meld", "speakers": "seen", "none": 0.1, "best": 0.9}
+    row |= {"learned (statistics start)": 0.7, "learned as printed": 0.2}
+    data = pd.DataFrame([row | {"modality": "audio"}, row | {"modality": "visual"}])
+    assert "seen: the statistics start is closer in every modality**" in recovery_findings(data)[0]
+    data.loc[1, "learned as printed"] = 0.8
+    assert "closer in 1 of 2** (audio 0.70 of at most 0.90" in recovery_findings(data)[0]

@@ -63,10 +63,11 @@ def outcome_sentences(name: str, table: pd.DataFrame, systems: tuple[str, str]) 
     for system in systems:
         right = table[system] == table["emotion"]
         means = [table.loc[part, f"{system} p"].mean() for part in (right, ~right)]
+        surer = "surer where it is right" if means[0] > means[1] else "no surer where it is right"
         sure = ["–" if np.isnan(mean) else f"{mean:.2f}" for mean in means]
         lines.append(
-            f"{name}, {system}: the mean probability of its answer is {sure[0]} where it is "
-            f"right and {sure[1]} where it is wrong."
+            f"**{name}: {system} is {surer}.** The mean probability of its answer is {sure[0]} "
+            f"there, and {sure[1]} where it is wrong."
         )
     return lines
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from mlsan.evaluation import Estimate
 from mlsan.evaluation.claims import verdict
 from mlsan.report.tables import change
@@ -15,14 +17,18 @@ def stated(
     `yes`, `no` and `unclear` continue the sentence `what` where the 95 % interval lies above zero,
     below zero, or includes it. Without a number the finding says that nothing was measured.
     """
-    words = {"holds": yes, "does not hold": no, "undecided": unclear}
-    rule = {"holds": "excludes zero", "does not hold": "excludes zero"}
-    answer = verdict(found)
-    if answer not in words:
+    if not np.isfinite(found.value):
         return f"**{what}: cannot be tested here.**"
-    interval = rule.get(answer, "includes zero")
+    above, below = certain(found)
+    words = yes if above else no if below else unclear
+    interval = "excludes" if above or below else "includes"
     numbers = change(found.value, found.low, found.high)
-    return f"**{what} {words[answer]}**: {numbers} {unit}; the interval {interval}."
+    return f"**{what} {words}**: {numbers} {unit}; the interval {interval} zero."
+
+
+def certain(found: Estimate) -> tuple[bool, bool]:
+    """Whether the whole interval lies above zero, and whether it lies below."""
+    return verdict(found) == "holds", verdict(found, -np.inf, 0.0) == "holds"
 
 
 def listed(sentences: Iterable[str]) -> str:
