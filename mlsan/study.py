@@ -1,6 +1,6 @@
 """The object that notebooks work with: corpora, runs, and where tables and figures go."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from mlsan.corpus.simulate import (
 from mlsan.evaluation import Stages, score_predictions, stages_of
 from mlsan.evaluation.enrolled import enrolled_predictions
 from mlsan.evaluation.heterogeneity import strangers
-from mlsan.report import Provenance, runs_by_row, save_figure, save_table
+from mlsan.report import Provenance, runs_by_row, save_figure, save_table, use_style
 from mlsan.report.declaration import Need
 from mlsan.report.tables import Table, labelled
 from mlsan.training import (
@@ -346,6 +346,16 @@ def check_parameters(names: Iterable[str]) -> None:
     unknown = [n for n in names if n.isupper() and n[0] != "_" and n not in PARAMETERS]
     if unknown:
         raise ValueError(f"unknown parameter {unknown[0]}; choose from {', '.join(PARAMETERS)}")
+
+
+def open_notebook(notebook: str, names: Mapping[str, object]) -> Study:
+    """The study of a notebook, from its parameters: `open_notebook("01_data", globals())`.
+
+    Also sets the style of its figures. Raises ValueError as `check_parameters` and `open_study` do.
+    """
+    check_parameters(names)
+    use_style()
+    return open_study(notebook, *(names[parameter] for parameter in PARAMETERS))
 
 
 def open_study(

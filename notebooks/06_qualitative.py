@@ -46,10 +46,9 @@ JOBS = os.environ.get("JOBS", "")
 DEVICE = os.environ.get("DEVICE", "")
 
 # %%
-from mlsan.study import check_parameters, open_study
+from mlsan.study import open_notebook
 
-check_parameters(globals())
-study = open_study("06_qualitative", PROFILE, CORPUS, DATA, JOBS, DEVICE)
+study = open_notebook("06_qualitative", globals())
 
 # %%
 from pathlib import Path
@@ -64,15 +63,12 @@ from mlsan.corpus.transcripts import TRANSCRIPTS
 from mlsan.evaluation import balance, conversation, gathered, neutrality, qualitative
 from mlsan.evaluation.heterogeneity import leading_speakers
 from mlsan.evaluation.metrics import summed_confusion
-from mlsan.report import use_style
 from mlsan.report.claims import NEUTRAL_WITHIN
 from mlsan.report.conversation import conversation_table, failure_table, outcome_sentences
-from mlsan.report.findings import listed
+from mlsan.report.lessons import listed
 from mlsan.report.paper import FIG3_WEIGHTS, FIG4_RECOGNISED
 from mlsan.report.words import words
 from mlsan.training import AS_PRINTED
-
-use_style()
 
 # %% [markdown]
 # In this notebook, strangers among the test speakers are enrolled with all of their unlabelled test utterances, unless a cell says otherwise.
@@ -124,7 +120,7 @@ if study.simulated:
 
 # %% tags=["nbval-ignore-output"]
 if study.simulated:
-    display(Markdown(listed(report.balance_findings(balances))))
+    display(listed(report.balance_findings(balances)))
 
 # %% [markdown]
 # ## A case study
@@ -230,7 +226,7 @@ for name, own in study.corpora.items():
 Markdown("\n\n".join(gallery))
 
 # %% tags=["nbval-ignore-output"]
-Markdown(listed(counted))
+listed(counted)
 
 # %% [markdown]
 # ## Which emotions are predicted differently?
@@ -284,7 +280,7 @@ for name, systems in counts.items():
 Markdown("\n\n".join(parts))
 
 # %% tags=["nbval-ignore-output"]
-Markdown(listed(changes))
+listed(changes)
 
 # %% [markdown]
 # ## How is $z$ organised?
@@ -386,10 +382,10 @@ for name, part in probed.groupby("corpus", sort=False):
     )
 
 # %% tags=["nbval-ignore-output"]
-Markdown(listed(report.probe_findings(probed, NEUTRAL_WITHIN)))
+listed(report.probe_findings(probed, NEUTRAL_WITHIN))
 
 # %% tags=["nbval-ignore-output"]
-Markdown(listed(report.calibrated_sentences(probed)))
+listed(report.calibrated_sentences(probed))
 
 # %% [markdown]
 # ## Does FiLM find the speakers' styles?
@@ -428,7 +424,7 @@ if parts:
 
 # %% tags=["nbval-ignore-output"]
 if parts:
-    display(Markdown(listed(report.recovery_findings(study.labelled(quality)))))
+    display(listed(report.recovery_findings(study.labelled(quality))))
 
 # %% [markdown]
 # **What would change our mind.** *The gate knows little about speakers:* a correlation with the true balance whose interval lies above zero, over more seeds, or gates that differ between speakers by tenths and not by thousandths. *Calibration hides a speaker only from linear probes:* a nonlinear probe, fitted anew, that stays at chance on calibrated features. *The statistics start finds the style:* a corpus with other mixtures of style and emotion, where the best scale and shift of Table 7 are far from what statistics give. *The failures shown are typical:* the same gallery for another seed; change the seed in `study.config(name, system, seed)` and compare.

@@ -31,10 +31,9 @@ JOBS = os.environ.get("JOBS", "")
 DEVICE = os.environ.get("DEVICE", "")
 
 # %%
-from mlsan.study import check_parameters, open_study
+from mlsan.study import open_notebook
 
-check_parameters(globals())
-study = open_study("09_voices", PROFILE, "nemo", "", JOBS, DEVICE)
+study = open_notebook("09_voices", globals())
 
 # %%
 import numpy as np
@@ -64,7 +63,6 @@ from mlsan.evaluation.voices import (
     pooled_unseen,
     speaker_probes,
 )
-from mlsan.report import use_style
 from mlsan.report.nb06_qualitative import confusion_figure
 from mlsan.report.nb07_beyond import CURVE, MARKS, enrolment_curve, enrolment_figure
 from mlsan.report.nb09_voices import (
@@ -83,8 +81,6 @@ from mlsan.report.nb09_voices import (
 )
 from mlsan.report.tables import STANDARDISED
 from mlsan.training import AS_PRINTED
-
-use_style()
 
 # %% [markdown]
 # ## Nine people, ninety sentences, six emotions

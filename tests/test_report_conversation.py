@@ -10,7 +10,7 @@ import pytest
 from mlsan.corpus import Corpus, Dialogue, open_corpora
 from mlsan.corpus.declaration import BUILT_IN
 from mlsan.corpus.simulate.settings import COUNTS
-from mlsan.evaluation import Counts, Estimate, Stages
+from mlsan.evaluation import Counts, Stages
 from mlsan.evaluation.conversation import (
     BOTH_RIGHT,
     BOTH_WRONG,
@@ -29,7 +29,6 @@ from mlsan.report.conversation import (
     outcome_sentences,
     plain,
 )
-from mlsan.report.findings import listed, stated
 from mlsan.report.nb06_qualitative import (
     balance_findings,
     calibrated_sentences,
@@ -241,32 +240,6 @@ def test_the_case_has_three_people_if_any_dialogue_has() -> None:
     assert case_dialogue(one, other, range(1, 9), talks[:1], people=3) == "two"
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [
-        (
-            0.5,
-            1.5,
-            "**ML-SAN is better**: +1.00 [+0.50, +1.50] points; the interval excludes zero.",
-        ),
-        (0.0, 1.5, "**ML-SAN may be either**: +1.00 [+0.00, +1.50] points; the interval includes"),
-        (-0.5, 1.5, "**ML-SAN may be either**: +1.00 [-0.50, +1.50] points; the interval includes"),
-    ],
-)
-def test_a_finding_follows_from_its_interval(low: float, high: float, said: str) -> None:
-    found = Estimate(1.0, low, high, 5)
-    assert stated("ML-SAN", found, "is better", "is worse", "may be either").startswith(said)
-    opposite = stated("ML-SAN", Estimate(-1.0, -1.5, -0.5, 5), "is better", "is worse", "?")
-    assert opposite.startswith("**ML-SAN is worse**: -1.00")
-    nothing = Estimate(np.nan, np.nan, np.nan, 0)
-    assert "cannot be tested here" in stated("ML-SAN", nothing, "a", "b", "c")
-
-
-def test_findings_are_a_list() -> None:
-    assert listed(["a.", "b."]) == "- a.\n- b."
-    assert listed([]) == "Nothing is finished that could tell."
-
-
 def test_the_unknown_speaker_is_compared_with_the_others() -> None:
     weights = pd.DataFrame(
         [
@@ -285,13 +258,13 @@ def test_the_unknown_speaker_is_compared_with_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "word"), [(0.1, "follows"), (-0.1, "has not been shown"), (-0.9, "goes against")]
+    ("low", "word"), [(0.1, "holds"), (-0.1, "undecided"), (-0.9, "does not hold")]
 )
 def test_the_gates_verdict_follows_the_interval(low: float, word: str) -> None:
     row = {"corpus": "sim-meld", "system": "ML-SAN", "seeds": 3, "audio": 0.5, "visual": 0.25}
     row |= {"rho": low + 0.05, "rho_low": low, "rho_high": low + 0.3}
     (said,) = balance_findings(pd.DataFrame([row, row | {"audio": 0.7}]))
-    assert f"**sim-meld, ML-SAN: the gate {word}" in said
+    assert f"sim-meld, ML-SAN: the gate follows what a speaker shows: **{word}**; " in said
     assert "by 0.1414" in said
 
 

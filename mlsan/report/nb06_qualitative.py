@@ -18,7 +18,7 @@ from mlsan.evaluation.claims import verdict
 from mlsan.evaluation.neutrality import STAGES
 from mlsan.evaluation.qualitative import speaker_distance
 from mlsan.report.declaration import Artifact
-from mlsan.report.findings import certain, stated
+from mlsan.report.lessons import finding
 from mlsan.report.style import (
     DOUBLE,
     MODALITY,
@@ -466,14 +466,8 @@ def balance_findings(table: pd.DataFrame) -> list[str]:
     for (name, system), own in table.groupby(["corpus", "system"], sort=False):
         row, apart = own.iloc[0], (own["audio"] - own["visual"]).std()
         rho = Estimate(row["rho"], row["rho_low"], row["rho_high"], row["seeds"])
-        text = stated(
-            f"{name}, {system}: the gate",
-            rho,
-            "follows what a speaker shows",
-            "goes against what a speaker shows",
-            "has not been shown to follow what a speaker shows",
-            "(Spearman's correlation)",
-        )
+        says = f"{name}, {system}: the gate follows what a speaker shows"
+        text = finding(says, rho, unit="(Spearman's correlation)")
         lines.append(
             f"{text} Audio minus visual differs between speakers by {apart:.4f} (standard "
             "deviation), on a scale from 0 to 1."
@@ -505,8 +499,9 @@ def recall_changes(
         }
     )
     lines = []
-    for side, word in enumerate(("rises", "falls")):
-        sure = [k for k in order if certain(Estimate(*found[k], len(base.seeds)))[side]]
+    for low, high, word in ((0.0, np.inf, "rises"), (-np.inf, 0.0, "falls")):
+        each = {k: verdict(Estimate(*found[k], len(base.seeds)), low, high) for k in order}
+        sure = [k for k in order if each[k] == "holds"]
         names = ", ".join(f"{emotions[k]} {change(*found[k])}" for k in sure)
         lines.append(f"recall {word}, by an interval that excludes zero: {names or 'nowhere'}.")
     return shown, lines
