@@ -163,7 +163,7 @@ for benchmark in BENCHMARKS:
     implied = implied_t(full.mean - base.mean, (full.sd, base.sd), RUNS)
     answer = verdict(implied, low=t_needed(RUNS))
     print(
-        f"{benchmark}: t of at least {implied.low:.1f}, p < .01 needs {t_needed(RUNS):.2f}: {answer}"
+        f"{benchmark} paper: t of at least {implied.low:.1f}, p < .01 needs {t_needed(RUNS):.2f}: {answer}"
     )
 
 # %% [markdown]
@@ -241,6 +241,7 @@ gains = {
     for name, corpus in study.corpora.items()
     if corpus.simulated and corpus.named
 }
+# %% tags=["nbval-ignore-output"]
 main = set(done["main"]["run"]) if len(done["main"]) else set()
 gates, by_speaker = {}, {}
 for run in planned["main"]:
