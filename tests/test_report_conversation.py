@@ -1,6 +1,7 @@
 """Words, conversations, failures and findings: what a reader is shown of single utterances."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,30 @@ from mlsan.report.nb06_qualitative import (
     recall_changes,
     recovery_findings,
 )
+from mlsan.report.nb07_beyond import (
+    AMOUNTS,
+    absent_answer,
+    curve_sentences,
+    dialogue_answer,
+    dropout_findings,
+    enrolment_findings,
+    half_answer,
+    speaker_answer,
+    way_answer,
+)
+from mlsan.report.nb08_audit import answered as answered_claims
+from mlsan.report.nb08_audit import gates_evidence, probe_answer
+from mlsan.report.nb09_voices import (
+    FLAT,
+    clouds_answer,
+    inside_answer,
+    neutral_answer,
+    session_answer,
+    stranger_answer,
+    summary,
+    voices_findings,
+)
+from mlsan.report.tables import TEXT_PROBE
 from mlsan.report.words import GRAMMAR, INVENTED, REAL, TOPICS, every_line, invented_lines, words
 
 PAIR = ("MultiEMO", "ML-SAN")
@@ -318,3 +343,168 @@ def test_recovery_names_the_closer_start() -> None:
     assert "seen: the statistics start is closer in every modality**" in recovery_findings(data)[0]
     data.loc[1, "learned as printed"] = 0.8
     assert "closer in 1 of 2** (audio 0.70 of at most 0.90" in recovery_findings(data)[0]
+
+
+def test_the_way_of_one_utterance() -> None:
+    said = way_answer({0: 0.4, 1: 0.3, 3: 0.2, 15: 0.0})
+    assert said.startswith("**One utterance takes the mean 25 % of the way** from")
+    assert "(0.40 away) to the mean of all (0.30 away); 3 go 50 %, 15 go 100 %." in said
+
+
+def enrolment_rows() -> pd.DataFrame:
+    rows = []
+    for part, utterances in (("all", 90), ("seen", 60), ("unseen", 30)):
+        for way, delta in zip(AMOUNTS.values(), (-3, -1, 0, 2, 4), strict=True):
+            row = {"corpus": "sim-meld", "part": part, "utterances": utterances, "system": way}
+            row |= {"wf1_mean": 50 + delta, "delta": float(delta), "seeds": 3}
+            rows.append(row | {"low": delta - 1.5, "high": delta + 1.5})
+    return pd.DataFrame(rows)
+
+
+def test_enrolment_is_better_worse_or_undecided() -> None:
+    found = enrolment_findings(enrolment_rows())
+    assert len(found) == 3
+    assert found[2] == (
+        "sim-meld, unseen speakers (30 utterances), against MultiEMO: **better**: 10 other "
+        "utterances +2.00 [+0.50, +3.50], all +4.00 [+2.50, +5.50]; **worse**: none -3.00 [-4.50, "
+        "-1.50]; **undecided**: the dialogue so far -1.00 [-2.50, +0.50], the dialogue +0.00 "
+        "[-1.50, +1.50]."
+    )
+    nobody = enrolment_rows().query("part != 'unseen'").assign(utterances=60)
+    assert [line.split(" (")[0] for line in enrolment_findings(nobody)] == [
+        "sim-meld, seen speakers"
+    ]
+    (said,) = dialogue_answer(enrolment_rows())
+    assert said.startswith(
+        "**sim-meld: the dialogue comes in 3 of 5, counted from the lowest** (none"
+    )
+
+
+def test_the_curve_reaches_half_of_its_gain() -> None:
+    wf1 = {"0": 50.0, "1": 51.0, "3": 54.0, "10": 56.0, "30": 57.0, "100": 58.0, "all": 60.0}
+    wf1 |= {"past": 52.0, "dialogue": 53.0}
+    rows = [
+        {"corpus": "sim-meld", "system": "ML-SAN", "amount": amount, "wf1": score}
+        | {"gained": (score - 50) / 10}
+        for amount, score in wf1.items()
+    ]
+    rows.append({"corpus": "sim-meld", "system": "MultiEMO", "amount": "", "wf1": 49.0})
+    curve = pd.DataFrame(rows)
+    assert half_answer(curve) == ["**sim-meld: half of the gain is reached with 10** (60 % of it)."]
+    assert "gains nothing" in half_answer(curve.assign(gained=np.nan))[0]
+    (said,) = curve_sentences(curve)
+    assert "ML-SAN is +1.00 points with no enrolment, +7.00 with 10 utterances and +11.00" in said
+    assert said.endswith("falls by at most 0.00 points.")
+    assert session_answer(curve).startswith("**The session is a worse enrolment than ten")
+    assert "53.00 against 56.00" in session_answer(curve)
+
+
+def test_who_gains_most_from_the_three_parts() -> None:
+    deltas = {"BC-LSTM": 3.0, "SDT": -1.0, "MultiEMO": 2.0}
+    rows = [
+        {"system": s, "strangers": k, "delta": d} for s, d in deltas.items() for k in ("", "all")
+    ]
+    (said,) = speaker_answer(pd.DataFrame(rows).assign(corpus="sim-meld"))
+    assert said.startswith("**sim-meld: BC-LSTM gains most** (+3.00 points) and SDT least (-1.00).")
+    assert said.endswith("gains +3.00, the models that do +0.50 on average.")
+
+
+def test_what_is_missed_most_and_what_dropout_costs() -> None:
+    rows = [
+        {"condition": name, "absent": absent, "wf1_mean": score, "dropout": dropout}
+        for dropout in (0.0, 0.2)
+        for name, absent, score in (("clean", "", 60.0), ("no text", "text", 40.0 + 50 * dropout))
+    ]
+    table = pd.DataFrame(rows).assign(corpus="sim-meld", system="ML-SAN")
+    assert absent_answer(table) == [
+        "**sim-meld, ML-SAN: it hurts most to miss** text (20.0 points) without; text (10.0 "
+        "points) with modality dropout."
+    ]
+    parts = []
+    for seed, dropout in product((0, 1), (0.0, 0.2)):
+        ids = np.repeat([f"d{i}" for i in range(10)], 4)
+        own = pd.DataFrame({"dialogue": ids, "turn": np.tile(range(4), 10), "seed": seed})
+        own["label"] = np.tile([0, 1, 0, 1], 10)
+        own["predicted"] = own["label"] if not dropout else 0
+        parts.append(own.assign(dropout=dropout, split="test", speaker="Ada", seen=True))
+    found = pd.concat(parts).assign(benchmark="MELD", system="ML-SAN", condition="clean")
+    (said,) = dropout_findings(found, {"MELD": ("joy", "fear")}, {"MELD": "sim-meld"})
+    assert said.startswith(
+        "sim-meld: modality dropout lowers ML-SAN's score on clean data: **holds**"
+    )
+
+
+def test_the_probe_is_compared_with_the_best_model() -> None:
+    rows = [(TEXT_PROBE, 50.0), ("MultiEMO", 60.0), ("ML-SAN", 62.5)]
+    table = pd.DataFrame(rows, columns=["system", "wf1"]).assign(benchmark="MELD")
+    names = {"MELD": "sim-meld"}
+    said = ["**sim-meld: the probe scores 50.0**, the best model, ML-SAN, 62.5: +12.5."]
+    assert probe_answer(table, names) == said
+    assert probe_answer(table[:1], names) == ["**sim-meld: the probe scores 50.0**."]
+
+
+def test_evidence_on_gates_is_answered_at_once() -> None:
+    truth = pd.Series({"Ada": -1.0, "Ben": 0.0, "Cleo": 0.5, "Dov": 2.0})
+    learned = [
+        pd.DataFrame({"audio": 0.5 + 0.1 * truth + noise, "visual": 0.5})
+        for noise in (np.array([0.01, 0, 0, 0]), np.array([0, 0, 0.01, 0]))
+    ]
+    key = "MELD", "ML-SAN"
+    evidence = gates_evidence({key: learned}, {"MELD": truth}, {key: True})
+    assert [one.claim for one in evidence] == ["swing", "dynamic", "balance"]
+    assert evidence[0].found.value == pytest.approx(0.2)
+    (said,) = answered_claims(evidence, {"MELD": "sim-meld"}, "balance")
+    assert said.startswith("sim-meld, ML-SAN: the gate opens for the modality in which")
+    assert ": holds: 1.00" in said or ": undecided: 1.00" in said
+    unknown = gates_evidence({key: learned}, {}, {key: True})
+    (said,) = answered_claims(unknown, {"MELD": "sim-meld"}, "balance")
+    assert said.endswith("cannot be tested here.")
+    assert answered_claims([], {"MELD": "sim-meld"}, "balance") == []
+    assert gates_evidence({key: [one[["audio"]] for one in learned]}, {}, {key: True}) == []
+
+
+def voices(unseen: float, enrolled: tuple[float, float, float]) -> pd.DataFrame:
+    rows = [("seen", "MultiEMO", "", 60.0), ("unseen", "MultiEMO", "", unseen)]
+    rows += [("seen", "ML-SAN", "", 61.0)]
+    rows += [("unseen", "ML-SAN", a, x) for a, x in zip(("0", "10", "all"), enrolled, strict=True)]
+    rows += [("seen", FLAT, "", 70.0), ("unseen", FLAT, "all", 65.0)]
+    table = pd.DataFrame(rows, columns=["protocol", "system", "amount", "wf1_mean"])
+    table["delta"] = table["wf1_mean"] - table["protocol"].map({"seen": 60.0, "unseen": unseen})
+    table = table.assign(low=table["delta"] - 1, high=table["delta"] + 1, reference="MultiEMO")
+    also = table[(table["system"] == "ML-SAN") & table["amount"].isin(("", "all"))]
+    table.loc[table["system"] == "MultiEMO", ["delta", "low", "high"]] = np.nan
+    also = also.assign(reference="MultiEMO, features standardised by speaker")
+    return pd.concat([table, also], ignore_index=True).assign(seeds=3)
+
+
+def test_what_a_stranger_costs() -> None:
+    said = stranger_answer(voices(30.0, (31.0, 46.0, 50.0)))
+    assert said.startswith("**A stranger costs MultiEMO 30.0 points** (60.0 on seen actors, 30.0")
+    assert said.endswith("Half of it is won back with 10 utterances (ML-SAN: 46.0).")
+    assert "No amount" in stranger_answer(voices(30.0, (31.0, 36.0, 40.0)))
+    assert "costs MultiEMO nothing" in stranger_answer(voices(61.0, (31.0, 36.0, 40.0)))
+    found = voices_findings(voices(30.0, (29.5, 46.0, 50.0)))
+    assert found[0].startswith("seen actors: ML-SAN is better than MultiEMO: **undecided**; +1.00")
+    assert "utterances: 10: ML-SAN is better than MultiEMO: **holds**; +16.00" in found[2]
+    lines = summary(voices(30.0, (31.0, 46.0, 50.0)))
+    assert lines[0] == "Seen actors: ML-SAN 61.0, MultiEMO 60.0, difference +1.00 [+0.00, +2.00]."
+    assert "reaches 70.0 on seen and 65.0 on unseen actors" in lines[3]
+
+
+def test_where_clouds_go_and_what_moves() -> None:
+    rows = [("IC0", "raw", 200.0), ("MP0", "raw", 100.0)]
+    rows += [("IC0", "calibrated", 150.0), ("MP0", "calibrated", 150.0)]
+    places = pd.DataFrame(rows, columns=["speaker", "stage", "pitch"]).assign(level=-20.0)
+    first, woman, _ = clouds_answer(places, {"IC0": "female", "MP0": "male"})
+    assert first.startswith("**The clouds come together**: in median pitch they are 12.0 semitones")
+    assert woman.startswith("IC0 (female): median pitch 200 → 150 Hz, level -20.0 → -20.0 dB.")
+    names = [f"f{i}" for i in range(14)]
+    moved = pd.DataFrame({"speaker": "IC0", "feature": names, "move": range(14, 0, -1)})
+    gates = pd.DataFrame({"speaker": ["IC0", "MP0"], "seed": 0, "gate": [0.25, 0.5]})
+    assert (
+        "**Pitch is among the first twelve**: the mean pitch is number 12 of 14"
+        in inside_answer(moved, gates, "f11")
+    )
+    assert "**Pitch is not among" in inside_answer(moved, gates, "f12")
+    assert neutral_answer(72.0, 17.0, (12.0, 15.0)).startswith("**The tenth keeps")
+    assert neutral_answer(17.0, 72.0, (12.0, 15.0)).startswith("**The full rate keeps")

@@ -334,7 +334,8 @@ def voices_findings(data: pd.DataFrame) -> list[str]:
     lines = []
     rows = data[data["system"] == FULL].dropna(subset=["delta", "low"])
     for row in rows.itertuples():
-        who = "seen actors" if row.protocol == "seen" else f"unseen actors, {row.amount} utterances"
+        unseen = f"unseen actors, utterances: {row.amount}"
+        who = "seen actors" if row.protocol == "seen" else unseen
         lines.append(finding(f"{who}: {FULL} is better than {row.reference}", delta_of(row)))
     return lines
 
@@ -344,14 +345,19 @@ def stranger_answer(data: pd.DataFrame) -> str:
 
     Seen and unseen actors are different test sets, so the cost has no paired interval.
     """
-    score = data.drop_duplicates(["protocol", "system", "amount"])
-    score = score.set_index(["protocol", "system", "amount"])["wf1_mean"]
-    seen, unseen = score["seen", BASE, ""], score["unseen", BASE, ""]
-    text = f"**A stranger costs {BASE} {seen - unseen:.1f} points** ({seen:.1f} to {unseen:.1f})."
-    enrolled = score["unseen", FULL]
-    half = unseen + (seen - unseen) / 2
-    enough = [amount for amount, found in enrolled.items() if found >= half]
-    if enough:
+
+    def score_of(protocol: str, system: str) -> pd.Series:
+        own = data[(data["protocol"] == protocol) & (data["system"] == system)]
+        return own.drop_duplicates("amount").set_index("amount")["wf1_mean"]
+
+    seen, unseen = (score_of(protocol, BASE)[""] for protocol in ("seen", "unseen"))
+    enrolled = score_of("unseen", FULL)
+    scores = f"({seen:.1f} on seen actors, {unseen:.1f} on unseen ones)"
+    if unseen >= seen:
+        return f"**A stranger costs {BASE} nothing** {scores}."
+    text = f"**A stranger costs {BASE} {seen - unseen:.1f} points** {scores}."
+    enough = enrolled.index[enrolled >= unseen + (seen - unseen) / 2]
+    if len(enough):
         found = f"{enrolled[enough[0]]:.1f}"
         return f"{text} Half of it is won back with {enough[0]} utterances ({FULL}: {found})."
     return f"{text} No amount of enrolment wins half of it back ({FULL}: {enrolled.max():.1f})."
@@ -397,3 +403,44 @@ def summary(data: pd.DataFrame) -> list[str]:
         f"{score_of('unseen', FLAT, 'all')} on unseen actors, without any context: there is none "
         "here to use.",
     ]
+
+
+def clouds_answer(places: pd.DataFrame, genders: Mapping[str, str]) -> list[str]:
+    """Where calibration moves the actors of Fig. 12b: `pitch_and_level`, medians by stage."""
+    middle = places.groupby(["speaker", "stage"], sort=False)[["pitch", "level"]].median()
+    pitch = middle["pitch"].unstack("stage")
+    gap = 12 * np.log2(pitch.max() / pitch.min())
+    together = "come together" if gap["calibrated"] < gap["raw"] / 2 else "do not come together"
+    lines = [
+        f"**The clouds {together}**: in median pitch they are {gap['raw']:.1f} semitones apart "
+        f"before calibration and {gap['calibrated']:.1f} after."
+    ]
+    for actor in places["speaker"].unique():
+        before, after = middle.loc[(actor, "raw")], middle.loc[(actor, "calibrated")]
+        lines.append(
+            f"{actor} ({genders[actor]}): median pitch {before['pitch']:.0f} → "
+            f"{after['pitch']:.0f} Hz, level {before['level']:.1f} → {after['level']:.1f} dB."
+        )
+    return lines
+
+
+def inside_answer(moved: pd.DataFrame, gates: pd.DataFrame, pitch: str) -> str:
+    """Whether `pitch` is among the features of Fig. 12e that move most, and how gates differ."""
+    order = most_moved(moved, moved["feature"].nunique())
+    rank, spread = order.index(pitch) + 1, gates.groupby("speaker")["gate"].mean()
+    among = "is" if rank <= 12 else "is not"
+    return (
+        f"**Pitch {among} among the first twelve**: the mean pitch is number {rank} of "
+        f"{len(order)}. The most moved: {', '.join(f'`{name}`' for name in order[:3])}. The gates "
+        f"of the actors are between {spread.min():.2f} and {spread.max():.2f} on average."
+    )
+
+
+def neutral_answer(full: float, tenth: float, chance: tuple[float, float]) -> str:
+    """Which rate of learning keeps features neutral: the probe's W-F1 on calibrated features."""
+    lower = "The tenth" if tenth < full else "The full rate"
+    return (
+        f"**{lower} keeps the features more neutral.** From calibrated features the probe names "
+        f"the speaker with W-F1 {full:.0f} where FiLM learns at the full rate and {tenth:.0f} "
+        f"where it learns at a tenth; chance is {chance[0]:.0f} to {chance[1]:.0f}."
+    )
