@@ -21,6 +21,22 @@
 #
 # **Time.** smoke: seconds · small: 2 to 3 minutes on two cores the first time · paper: a GPU is recommended.
 
+# %% [markdown]
+# ## Before you start
+#
+# **Goals.** After this notebook you can
+#
+# - enrol a stranger from unlabelled utterances, save the style, and predict with it;
+# - say how many utterances are enough, and why the utterances of one dialogue are worth less than as many others;
+# - put ML-SAN's three parts around another model, and compare it with itself;
+# - test a model with a modality missing, and say what readiness for that costs.
+#
+# **Prerequisites.** Notebook 3, and the simulator of notebook 1. Weighted means and their variance.
+#
+# **Your time.** About 75 minutes, and another 60 for the exercises.
+#
+# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Findings are written by code from the results of the corpus at hand. A statement *holds* if its whole 95 % interval is on its side of zero, *does not hold* if none of it is, and is *undecided* otherwise.
+
 # %% tags=["parameters"]
 import os
 
@@ -31,10 +47,9 @@ JOBS = os.environ.get("JOBS", "")
 DEVICE = os.environ.get("DEVICE", "")
 
 # %%
-from mlsan.study import check_parameters, open_study
+from mlsan.study import open_notebook
 
-check_parameters(globals())
-study = open_study("07_beyond", PROFILE, CORPUS, DATA, JOBS, DEVICE)
+study = open_notebook("07_beyond", globals())
 
 # %%
 import tempfile
@@ -44,28 +59,14 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
+import mlsan.report.nb07_beyond as report
 from mlsan.evaluation import score_predictions
 from mlsan.evaluation.counts import gathered
 from mlsan.evaluation.robustness import conditions, degraded_predictions
 from mlsan.evaluation.strangers import Style, enrol, predict
-from mlsan.report import use_style
-from mlsan.report.nb07_beyond import (
-    AMOUNTS,
-    CURVE,
-    MARKS,
-    ORACLE,
-    STRANGERS,
-    adapted_findings,
-    adapted_table,
-    enrolment_curve,
-    enrolment_figure,
-    enrolment_table,
-    robustness_figure,
-    robustness_table,
-)
+from mlsan.report.lessons import listed
+from mlsan.report.nb07_beyond import AMOUNTS, CURVE, MARKS, ORACLE, STRANGERS
 from mlsan.training import AS_PRINTED, MODALITY_DROPOUT, WITH_SPEAKER
-
-use_style()
 
 # %% [markdown]
 # ## What is known
@@ -102,15 +103,19 @@ if strange and film:
         for m in corpus.sizes
     }
     style = enrol(run, corpus, model, features)
+    print("a style has a mean and a standard deviation of each feature of", film)
+else:
+    print("skipped: no named stranger to enrol, or no audio and visual features")
+
+# %%
+if strange and film:
     with tempfile.TemporaryDirectory() as folder:
         style.save(Path(folder) / "stranger.style")
         loaded = Style.load(Path(folder) / "stranger.style")
     assert all(np.array_equal(loaded.mu_sigma[m], style.mu_sigma[m]) for m in film)
     found = predict(run, corpus, model, new, {stranger: loaded})
     assert found.shape == (len(new),)
-    print("a style has a mean and a standard deviation of each feature of", film)
-else:
-    print("skipped: no named stranger to enrol, or no audio and visual features")
+    print("the style was saved, loaded, and used to predict a new dialogue")
 
 # %% tags=["nbval-ignore-output"]
 if strange and film:
@@ -118,9 +123,13 @@ if strange and film:
     unknown = predict(run, corpus, model, new, {})
     shown = {"speaker": new.speaker, "emotion": emotions[new.label]}
     shown |= {"not enrolled": emotions[unknown], "enrolled": emotions[found]}
-    display(pd.DataFrame(shown).head(10))
-    for name, predicted in (("not enrolled", unknown), ("enrolled", found)):
-        print(f"{name}: {score_predictions(new.label, predicted)['accuracy']:.0f} % correct")
+    right = {
+        name: score_predictions(new.label, predicted)["accuracy"]
+        for name, predicted in (("not enrolled", unknown), ("enrolled", found))
+    }
+    caption = ", ".join(f"{name}: {score:.0f} % correct" for name, score in right.items())
+    first = pd.DataFrame(shown).head(10).to_markdown(index=False)
+    display(Markdown(f"{first}\n\nOf all {len(new)} turns, {caption}."))
 
 # %% [markdown]
 # With nothing to go by, a stranger has the population's style, and calibration does nothing. **Predict:** how far does one utterance take the style, and in what direction does it err?
@@ -128,13 +137,16 @@ if strange and film:
 # %% tags=["nbval-ignore-output"]
 if strange and film:
     most = enrol(run, corpus, model, features).mu_sigma[film[0]][0]
-    for amount in (0, 1, 3, 10, len(features[film[0]])):
+    away = {}
+    for amount in dict.fromkeys((0, 1, 3, 10, len(features[film[0]]))):
         part = {m: x[:amount] for m, x in features.items()}
         mu = enrol(run, corpus, model, part).mu_sigma[film[0]][0]
-        away = np.sqrt(np.mean((mu - most) ** 2))
-        print(f"{amount:3} utterances: {away:.3f} from the mean of all (root mean square)")
+        away[amount] = float(np.sqrt(np.mean((mu - most) ** 2)))
+    display(Markdown(report.way_answer(away)))
 
 # %% [markdown]
+# Short of all of it, the style errs in two directions: towards the population, because the estimate is shrunk, and towards the emotion of the few utterances, because they are no fair sample.
+#
 # ## Table 5: how much enrolment is enough?
 #
 # A few utterances show their emotions besides their speaker. Text helps to tell them apart: it says what the emotions probably are, training says what each emotion adds to a feature, and this part is subtracted before the style is estimated (`mlsan.corpus.expression`). On dev of strangers this was worth 5 to 6 points where the stranger is enrolled within the dialogue, 2 with three utterances, and under 1 with ten or more.
@@ -153,30 +165,26 @@ for name, part in table.groupby("corpus", sort=False):
 
 # %% tags=["nbval-ignore-output"]
 ours = table[table["system"] == "ML-SAN"]
+rest = table[table["system"] != "ML-SAN"]
 readers = {amount: study.reader(plan, amount) for amount in (*AMOUNTS, *CURVE, *MARKS)}
 
 
 def ways(seen=None):
     """Counts of every row of Table 5, on all, seen or unseen test speakers."""
-    found = gathered(
-        table[table["system"] != "ML-SAN"], study.predictions, study.emotions, seen=seen
-    )
+    found = gathered(rest, study.predictions, study.emotions, seen=seen)
     for amount, way in AMOUNTS.items():
-        for name, systems in gathered(
-            ours.assign(system=way), readers[amount], study.emotions, seen=seen
-        ).items():
+        named = ours.assign(system=way)
+        for name, systems in gathered(named, readers[amount], study.emotions, seen=seen).items():
             found[name] |= systems
     return found
 
 
 parts = {"all": None, "seen": True, "unseen": False} if study.named else {"all": None}
-table5 = enrolment_table({part: ways(seen) for part, seen in parts.items()})
+table5 = report.enrolment_table({part: ways(seen) for part, seen in parts.items()})
 rows = study.labelled(table5.data)
 
 # %% tags=["nbval-ignore-output"]
-behind = pd.concat(
-    [table[table["system"] != "ML-SAN"], *(ours.assign(system=way) for way in AMOUNTS.values())]
-)
+behind = pd.concat([rest, *(ours.assign(system=way) for way in AMOUNTS.values())])
 text = study.save_table(table5, "table5_enrolment", behind, study.caveats)
 display(Markdown(text))
 
@@ -198,14 +206,10 @@ for run_key in own.index:
 print("with nobody enrolled, the scores are those of the runs themselves")
 
 # %% tags=["nbval-ignore-output"]
-lines = []
-for row in rows.dropna(subset=["delta", "low"]).itertuples():
-    word = "includes" if row.low <= 0 <= row.high else "excludes"
-    lines.append(
-        f"- {row.corpus}, {row.part} speakers ({row.utterances} utterances): {row.system} "
-        f"{row.delta:+.2f} [{row.low:+.2f}, {row.high:+.2f}]; the interval {word} zero."
-    )
-display(Markdown("\n".join(lines) or "No finished runs to compare: see the table of runs above."))
+listed(report.enrolment_findings(rows))
+
+# %% tags=["nbval-ignore-output"]
+listed(report.dialogue_answer(rows))
 
 # %% [markdown]
 # ## Fig. 11: the curve
@@ -213,30 +217,30 @@ display(Markdown("\n".join(lines) or "No finished runs to compare: see the table
 # Only the utterances of unseen speakers count here. The dotted line is an oracle that exists in simulations: MultiEMO, trained and tested on the same conversations with speakers who are all alike. **Predict** at which number half of the gain is reached.
 
 # %% tags=["nbval-ignore-output"]
-amounts, lines = {}, {}
+amounts, lines, alike = {}, {}, study.doses().get(0.0)
 unseen = ours[ours["benchmark"].isin(strange)]
 for amount in (*CURVE, *MARKS) if strange else ():
     for name, systems in gathered(unseen, readers[amount], study.emotions, seen=False).items():
         amounts.setdefault(name, {})[amount] = systems["ML-SAN"]
 if strange:
-    rest = table[(table["system"] != "ML-SAN") & table["benchmark"].isin(strange)]
-    lines = gathered(rest, study.predictions, study.emotions, seen=False)
-    alike = study.doses().get(0.0)
-    if alike is not None:
-        base = [r for r in alike.dose_plan() if study.system(r) == "MultiEMO"]
-        for name, systems in gathered(
-            alike.sweep(base), alike.predictions, study.emotions, seen=False
-        ).items():
-            if name in lines:
-                lines[name][ORACLE] = systems["MultiEMO"]
-curve = study.labelled(enrolment_curve(amounts, lines)) if strange else None
+    kept = rest[rest["benchmark"].isin(strange)]
+    lines = gathered(kept, study.predictions, study.emotions, seen=False)
+
+# %% tags=["nbval-ignore-output"]
+base = [r for r in alike.dose_plan() if study.system(r) == "MultiEMO"] if alike else []
+if strange and alike:
+    trained = alike.sweep(base)
+    found = gathered(trained, alike.predictions, study.emotions, seen=False)
+    for name in lines:
+        lines[name][ORACLE] = found[name]["MultiEMO"]
+curve = study.labelled(report.enrolment_curve(amounts, lines)) if strange else None
 
 # %% tags=["nbval-ignore-output"]
 if curve is None:
     print("skipped: no corpus names test speakers whom training has not seen")
 else:
-    figure11 = enrolment_figure(curve)
-    keys = [*table["run"], *(alike.key(r) for r in (base if alike else []))]
+    figure11 = report.enrolment_figure(curve)
+    keys = [*table["run"], *(alike.key(r) for r in base)]
     note = study.caveats
     if alike:
         note = f"The oracle is MultiEMO where simulated speakers are all alike. {note}"
@@ -252,21 +256,11 @@ if curve is not None:
 
 # %% tags=["nbval-ignore-output"]
 if curve is not None:
-    sentences = []
-    for name, part in curve.groupby("corpus", sort=False):
-        own = part[part["amount"] != ""].set_index("amount")
-        line = part[part["amount"] == ""].set_index("system")["wf1"]
-        gain = own["wf1"] - line["MultiEMO"]
-        along = own.loc[[str(amount) for amount in CURVE], "wf1"]
-        fall = max(0.0, float((along.cummax() - along).max()))
-        sentences.append(
-            f"- {name}: minus MultiEMO, ML-SAN is {gain['0']:+.2f} points with no enrolment, "
-            f"{gain['10']:+.2f} with 10 utterances and {gain['all']:+.2f} with all; the dialogue "
-            f"so far gives {gain['past']:+.2f} and the dialogue {gain['dialogue']:+.2f}. From none "
-            f"to all, 10 utterances gain {100 * own.loc['10', 'gained']:.0f} %. The curve falls "
-            f"by at most {fall:.2f} points; the oracle is at {line.get(ORACLE, np.nan):.2f}."
-        )
-    display(Markdown("\n".join(sentences)))
+    display(listed(report.half_answer(curve)))
+
+# %% tags=["nbval-ignore-output"]
+if curve is not None:
+    display(listed(report.curve_sentences(curve)))
 
 # %% [markdown]
 # ## Table 11: do other models gain as MultiEMO does?
@@ -287,7 +281,7 @@ for strangers, amount in STRANGERS.items():
     for name, own in gathered(adapted, study.reader(plan, amount), study.emotions).items():
         for system, counts in own.items():
             found[name][inside[system]][strangers] = counts
-table11 = adapted_table(found)
+table11 = report.adapted_table(found)
 
 # %% tags=["nbval-ignore-output"]
 text = study.save_table(table11, "table11_adapted", sweep, study.caveats)
@@ -297,11 +291,14 @@ display(Markdown(text))
 for name, part in table11.data.groupby("benchmark", sort=False):
     assert set(part["system"]) == set(WITH_SPEAKER)
     assert set(part["strangers"]) == {"", *STRANGERS}
-    print(f"{name}: {', '.join(part['system'].unique())}, each alone and with the three parts")
+    systems = ", ".join(part["system"].unique())
+    print(f"{study.names[name]}: {systems}, each alone and with the three parts")
 
 # %% tags=["nbval-ignore-output"]
-sentences = [f"- {sentence}" for sentence in adapted_findings(table11.data)]
-display(Markdown("\n".join(sentences) or "No finished runs to compare."))
+listed(report.speaker_answer(study.labelled(table11.data)))
+
+# %% tags=["nbval-ignore-output"]
+listed(report.adapted_findings(study.labelled(table11.data)))
 
 # %% [markdown]
 # ## Missing and noisy modalities
@@ -320,7 +317,8 @@ for run in plan:
     scored = degraded_predictions(run, study.model(run), degraded[run.benchmark])
     names = {"benchmark": run.benchmark, "system": study.system(run), "seed": run.seed}
     found.append(scored.assign(**names, dropout=run.train.modality_dropout))
-robust = study.labelled(robustness_table(pd.concat(found, ignore_index=True), study.emotions))
+scored = pd.concat(found, ignore_index=True)
+robust = study.labelled(report.robustness_table(scored, study.emotions))
 
 # %%
 clean = robust[robust["condition"] == "clean"].set_index(["benchmark", "system", "dropout"])
@@ -330,7 +328,7 @@ for name, part in robust.groupby("corpus", sort=False):
     print(f"{name}: {', '.join(part['condition'].unique())}")
 
 # %% tags=["nbval-ignore-output"]
-figure10 = robustness_figure(robust)
+figure10 = report.robustness_figure(robust)
 
 # %% tags=["nbval-ignore-output"]
 note = f"Modality dropout: rate {MODALITY_DROPOUT:g}. {study.caveats}"
@@ -341,16 +339,25 @@ wide = robust.pivot(index=["corpus", "system", "dropout"], columns="condition", 
 lost = wide.drop(columns="clean").rsub(wide["clean"], axis=0)
 lost[list(robust["condition"].unique()[1:])].round(1)
 
+# %% tags=["nbval-ignore-output"]
+listed(report.absent_answer(robust))
+
+# %% tags=["nbval-ignore-output"]
+listed(report.dropout_findings(scored, study.emotions, study.names))
+
+# %% [markdown]
+# **What would change our mind.** *Enrolment helps strangers:* a corpus of real conversations with many utterances of each stranger, where ML-SAN with all of them is no better than with none; acted voices (notebook 9) and simulated speakers are not that. *A dialogue is a poor sample:* conversations in which emotions do not last, so that a dialogue is as mixed as a random sample (`inertia` and `mood` of the simulator at 0). *Other models gain too:* more seeds for the models whose interval includes zero. *Modality dropout is worth its price:* recordings in which a modality really fails, and not at random.
+
 # %% [markdown]
 # ## What we learned
 #
 # - Enrolment is a property of the test, not of the model: one trained model serves every amount, because training has met every amount.
 # - A dialogue is a sample of one mood: its mean takes emotion away together with style. Table 5 and Fig. 11 show what utterances of other dialogues are worth beside it, for each corpus, with intervals.
-# - ML-SAN's parts can be put around other models. Table 11 says for each whether it gains, against itself and with an interval.
+# - ML-SAN's parts can be put around other models. The sentences under Table 11 say for each whether it gains, against itself and with an interval.
 # - Nothing here uses a label of a test speaker. But a deployed system must have the stranger's utterances, and every table says which ones it used.
 # - The last table shows how many points of W-F1 each condition costs. Modality dropout is worthwhile if its rows lose less and its score on clean data stays within the interval.
 #
-# **Literature.** M. J. F. Gales, *Maximum likelihood linear transformations for HMM-based speech recognition*, Computer Speech & Language 12(2), 1998. C. Busso, S. Mariooryad, A. Metallinou, S. Narayanan, *Iterative feature normalization scheme for automatic emotion detection from speech*, IEEE Transactions on Affective Computing 4(4), 2013. E. Perez, F. Strub, H. de Vries, V. Dumoulin, A. Courville, *FiLM: visual reasoning with a general conditioning layer*, AAAI 2018. I. Gat, H. Aronowitz, W. Zhu, E. Morais, R. Hoory, *Speaker normalization for self-supervised speech emotion recognition*, ICASSP 2022. A. Triantafyllopoulos, B. Schuller, *Enrolment-based personalisation for improving individual-level fairness in speech emotion recognition*, Interspeech 2024.
+# **Further reading.** M. J. F. Gales, *Maximum likelihood linear transformations for HMM-based speech recognition*, Computer Speech & Language 12(2), 1998. C. Busso, S. Mariooryad, A. Metallinou, S. Narayanan, *Iterative feature normalization scheme for automatic emotion detection from speech*, IEEE Transactions on Affective Computing 4(4), 2013. E. Perez, F. Strub, H. de Vries, V. Dumoulin, A. Courville, *FiLM: visual reasoning with a general conditioning layer*, AAAI 2018. I. Gat, H. Aronowitz, W. Zhu, E. Morais, R. Hoory, *Speaker normalization for self-supervised speech emotion recognition*, ICASSP 2022. A. Triantafyllopoulos, B. Schuller, *Enrolment-based personalisation for improving individual-level fairness in speech emotion recognition*, Interspeech 2024.
 #
 # ## Exercises
 #

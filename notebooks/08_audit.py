@@ -21,6 +21,21 @@
 #
 # **Time.** smoke: seconds · small: about two minutes · paper: some minutes.
 
+# %% [markdown]
+# ## Before you start
+#
+# **Goals.** After this notebook you can
+#
+# - separate what a score owes to the features from what it owes to the model;
+# - find repeated utterances and other links between training and test;
+# - turn a sentence of a paper into a number with a place where it must lie, and reach a verdict by a rule that was fixed before.
+#
+# **Prerequisites.** Notebooks 3 and 4. Logistic regression, t-tests, correlation and regression slopes.
+#
+# **Your time.** About 75 minutes, and another 60 for the exercises.
+#
+# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Findings are written by code from the results of the corpus at hand.
+
 # %% tags=["parameters"]
 import os
 
@@ -31,10 +46,9 @@ JOBS = os.environ.get("JOBS", "")
 DEVICE = os.environ.get("DEVICE", "")
 
 # %%
-from mlsan.study import check_parameters, open_study
+from mlsan.study import open_notebook
 
-check_parameters(globals())
-study = open_study("08_audit", PROFILE, CORPUS, DATA, JOBS, DEVICE)
+study = open_notebook("08_audit", globals())
 
 # %%
 from pathlib import Path
@@ -44,47 +58,29 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
+import mlsan.report.claims as claims
+import mlsan.report.nb08_audit as report
 from mlsan.corpus import catalogue
 from mlsan.corpus.simulate import read_truth, simulated_folder, simulation
 from mlsan.evaluation import gathered, mean_over_seeds, score_predictions
 from mlsan.evaluation.audit import EMOBERTA_LIST, read_emoberta_list, text_audit
-from mlsan.evaluation.claims import NOTHING, implied_t, verdict
-from mlsan.evaluation.expressiveness import mean_correlation, mean_gates, true_gains
+from mlsan.evaluation.claims import implied_t, verdict
+from mlsan.evaluation.expressiveness import mean_gates, true_gains
 from mlsan.evaluation.neutrality import stage_probes
 from mlsan.evaluation.significance import t_needed
-from mlsan.report import use_style
-from mlsan.report.claims import (
-    ablation_evidence,
-    emotion_evidence,
-    expression_evidence,
-    gate_evidence,
-    lambda_evidence,
-    probe_evidence,
-    table1_evidence,
-)
+from mlsan.report.lessons import listed
 from mlsan.report.nb06_qualitative import arm_of
-from mlsan.report.nb08_audit import (
-    by_exposure,
-    claims_table,
-    duplicates,
-    everywhere,
-    finding,
-    probe_and_models,
-    verdicts,
-)
 from mlsan.report.paper import RUNS, TABLE1
 from mlsan.report.tables import BASE, ENROLLED, FULL, TEXT_PROBE
 from mlsan.training import AS_PRINTED
 from mlsan.vocabulary import BENCHMARKS, MODALITIES
-
-use_style()
 
 # %% [markdown]
 # ## A linear probe against the whole model
 #
 # The probe is a logistic regression on the text features of one utterance: no context, no speaker, no audio, no video. Its score is what the features contain without any model of the conversation. A model's contribution is its difference to the probe.
 #
-# **Predict:** on MELD, ML-SAN's published weighted F1 is 67.73. What would a linear probe on the published text features score?
+# **Predict:** on MELD, ML-SAN's published weighted F1 is 67.73. What would a linear probe on the published text features score? (`CORPUS=multiemo` answers this question; other corpora answer the same question about their own features.)
 
 # %%
 probed = {
@@ -92,14 +88,16 @@ probed = {
     for benchmark, corpus in study.corpora.items()
     if "text" in corpus.sizes
 }
-missing = sorted(set(study.corpora) - set(probed))
+missing = sorted(study.names[name] for name in set(study.corpora) - set(probed))
 print(f"no text features: {missing}" if missing else "all corpora have text features")
 
 # %% tags=["nbval-ignore-output"]
 runs = study.finished(study.plan("main"))
-print(f"{len(runs)} finished runs of Table 1")
-against = probe_and_models(probed, runs) if probed else pd.DataFrame()
-against.round(2)
+against = report.probe_and_models(probed, runs) if probed else pd.DataFrame()
+study.labelled(against).drop(columns="benchmark", errors="ignore").round(2)
+
+# %% tags=["nbval-ignore-output"]
+listed(report.probe_answer(against, study.names) if probed else [])
 
 # %%
 for benchmark, audit in probed.items():
@@ -108,7 +106,7 @@ for benchmark, audit in probed.items():
     label = audit["label"].to_numpy()
     constant = np.full_like(label, np.bincount(label).argmax())
     assert row["wf1"] > score_predictions(label, constant)["wf1"]
-    print(f"{benchmark}: the probe beats the most frequent emotion")
+    print(f"{study.names[benchmark]}: the probe beats the most frequent emotion")
 
 # %% [markdown]
 # If the probe is close to the models, the table ranks text features more than models. On simulated corpora, how much the text reveals is a setting of the simulator, so this difference is not a finding there.
@@ -118,7 +116,9 @@ for benchmark, audit in probed.items():
 # *"Yeah."*, *"Hey!"*, *"Oh my God!"*: short lines recur. If the features are computed one utterance at a time, the same words have the same features. Features computed with context, as EmoBERTa's can be, differ even for the same words.
 
 # %% tags=["nbval-ignore-output"]
-repeated = pd.DataFrame({name: duplicates(audit) for name, audit in probed.items()}).T
+repeated = pd.DataFrame(
+    {study.names[name]: report.duplicates(audit) for name, audit in probed.items()}
+).T
 repeated.round(1)
 
 # %%
@@ -139,7 +139,7 @@ print("the repeated texts are those whose features also occur in training")
 folder = Path(DATA) if DATA else catalogue.DATA / CORPUS
 seen = read_emoberta_list(folder / EMOBERTA_LIST)
 real = "MELD" in probed and not study.corpora["MELD"].simulated
-exposure = by_exposure(probed["MELD"], seen) if seen and real else None
+exposure = report.by_exposure(probed["MELD"], seen) if seen and real else None
 if exposure is None:
     print(f"skipped: this needs MELD's own dialogues and {EMOBERTA_LIST} in the data folder")
 exposure if exposure is None else exposure.round(1)
@@ -163,7 +163,7 @@ for benchmark in BENCHMARKS:
     implied = implied_t(full.mean - base.mean, (full.sd, base.sd), RUNS)
     answer = verdict(implied, low=t_needed(RUNS))
     print(
-        f"{benchmark}: t of at least {implied.low:.1f}, p < .01 needs {t_needed(RUNS):.2f}: {answer}"
+        f"{benchmark} paper: t of at least {implied.low:.1f}, p < .01 needs {t_needed(RUNS):.2f}: {answer}"
     )
 
 # %% [markdown]
@@ -195,13 +195,15 @@ for benchmark, systems in table1.items():
     if study.strangers[benchmark] and FULL in systems:
         systems[ENROLLED] = with_enrolment[benchmark][FULL]
     published = not corpus.simulated and set(corpus.sizes) == set(MODALITIES)
-    evidence += table1_evidence(benchmark, systems, published)
-    evidence += emotion_evidence(benchmark, systems, study.emotions[benchmark])
+    evidence += claims.table1_evidence(benchmark, systems, published)
+    evidence += claims.emotion_evidence(benchmark, systems, study.emotions[benchmark])
+
+# %% tags=["nbval-ignore-output"]
 for benchmark, systems in counted("ablation", enrolled).items():
     if len(systems) == 8:
-        evidence += ablation_evidence(benchmark, systems)
+        evidence += claims.ablation_evidence(benchmark, systems)
 for benchmark, lams in counted("lambda", enrolled, "lam").items():
-    evidence += lambda_evidence(benchmark, lams)
+    evidence += claims.lambda_evidence(benchmark, lams)
 print(len(evidence), "pieces of evidence from scores")
 
 # %% [markdown]
@@ -210,22 +212,21 @@ print(len(evidence), "pieces of evidence from scores")
 # Two claims of the paper point in opposite directions: Fig. 5 is said to show *disentanglement* in $z$, emotion without identity; the auxiliary loss is said to *retain* the identity in the same $z$. A linear probe for the speaker decides between them, as in Fig. 9. We call a stage neutral if the probe stays within 5 points of chance. **Predict** which of the two claims holds.
 
 # %% tags=["nbval-ignore-output"]
-probes = []
+probes, arms = [], (AS_PRINTED, FULL)
 finished = set(done["neutrality"]["run"]) if len(done["neutrality"]) else set()
-for run in planned["neutrality"]:
-    if study.key(run) not in finished or arm_of(run) not in (AS_PRINTED, FULL):
-        continue
+usable = [r for r in planned["neutrality"] if study.key(r) in finished and arm_of(r) in arms]
+for run in usable:
     streams = [m for m in run.model.film_modalities if m in study.corpora[run.benchmark].sizes]
     seen = [study.stages(run, split, "all") for split in ("train", "dev", "test")]
     found = stage_probes(*seen, np.random.default_rng(run.seed), modalities=streams)
     found = found[found["target"] == "speaker"].assign(above=found["wf1"] - found["chance"])
     probes.append(found.assign(benchmark=run.benchmark, system=arm_of(run)))
 for key, part in pd.concat(probes).groupby(["benchmark", "system"]) if probes else ():
-    above = {
-        stage: mean_over_seeds(rows["above"].to_numpy()) for stage, rows in part.groupby("stage")
-    }
-    evidence += probe_evidence(*key, above)
-    print(*key, {stage: round(float(found.value), 1) for stage, found in above.items()})
+    above = {stage: mean_over_seeds(x["above"].to_numpy()) for stage, x in part.groupby("stage")}
+    evidence += claims.probe_evidence(*key, above)
+
+# %% tags=["nbval-ignore-output"]
+listed(report.answered(evidence, study.names, "neutral", "disentangled", "kept"))
 
 # %% [markdown]
 # ### Does the gate know who shows what, and where?
@@ -240,38 +241,30 @@ gains = {
     for name, corpus in study.corpora.items()
     if corpus.simulated and corpus.named
 }
+# %% tags=["nbval-ignore-output"]
 main = set(done["main"]["run"]) if len(done["main"]) else set()
-gates = {}
+gates, by_speaker = {}, {}
 for run in planned["main"]:
     if study.key(run) in main and getattr(run.model, "gate", False):
+        key = run.benchmark, study.system(run)
         learned = mean_gates(run, study.corpora[run.benchmark], study.model(run))
-        gates.setdefault((run.benchmark, study.system(run)), []).append((run, learned))
-for (name, system), found in gates.items():
-    by_speaker = all(run.model.gate_input == "speaker" for run, _ in found)
-    sides = [learned for _, learned in found if {"audio", "visual"} <= set(learned)]
-    if not sides:
-        continue
-    largest = mean_over_seeds(np.array([(s["audio"] - s["visual"]).abs().max() for s in sides]))
-    correlation = NOTHING
-    if name in gains:
-        balance = np.stack([(s["audio"] - s["visual"]).to_numpy() for s in sides])
-        correlation = mean_correlation(
-            balance, gains[name].loc[sides[0].index, "balance"].to_numpy()
-        )
-    evidence += gate_evidence(name, system, largest, correlation, by_speaker)
-    print(f"{name}, {system}: r = {correlation.value:.2f}, {len(sides[0])} speakers")
+        gates.setdefault(key, []).append(pd.DataFrame(learned))
+        by_speaker[key] = by_speaker.get(key, True) and run.model.gate_input == "speaker"
+balance = {name: found["balance"] for name, found in gains.items()}
+evidence += report.gates_evidence(gates, balance, by_speaker)
+
+# %% tags=["nbval-ignore-output"]
+listed(report.answered(evidence, study.names, "balance", "swing"))
 
 # %% tags=["nbval-ignore-output"]
 shown = [key for key in gates if key[0] in gains]
 if shown:
     figure, axes = plt.subplots(1, len(shown), figsize=(7, 2.1), squeeze=False)
     for axis, (name, system) in zip(axes[0], shown, strict=True):
-        for _, learned in gates[name, system]:
+        for learned in gates[name, system]:
             gap = learned["audio"] - learned["visual"]
             axis.plot(gains[name].loc[learned.index, "balance"], gap, ".", markersize=3, alpha=0.5)
-        axis.set(
-            xlabel="true gain, voice / face (log2)", title=f"{study.corpora[name].name}, {system}"
-        )
+        axis.set(xlabel="true gain, voice / face (log2)", title=f"{study.names[name]}, {system}")
     axes[0, 0].set_ylabel("gate, audio − visual")
 
 # %% [markdown]
@@ -280,54 +273,44 @@ if shown:
 # Fig. 1 of the paper: a global model takes an introvert's joy for neutral, and an extrovert's neutral for joy. Here the *strength* of a speaker is the mean gain in voice and face (log2). Two regressions over test speakers: how does the share of emotional utterances that are called neutral change with a speaker's strength, and how does the share of neutral utterances that are called emotional? The slope is in points per standard deviation of strength. Speakers count as often as they have utterances, and the interval is over seeds and speakers. **Predict** both signs for MultiEMO.
 
 # %% tags=["nbval-ignore-output"]
-for name, corpus in study.corpora.items():
+ways = ((BASE, BASE, study.predictions), (AS_PRINTED, AS_PRINTED, study.predictions))
+ways += ((FULL, ENROLLED, enrolled),)
+for name in study.corpora:
     emotions = list(study.emotions[name])
     neutral = emotions.index("neutral") if "neutral" in emotions else None
-    tables = {}
-    for system, label, read in (
-        (BASE, BASE, study.predictions),
-        (AS_PRINTED, AS_PRINTED, study.predictions),
-        (FULL, ENROLLED, enrolled),
-    ):
-        rows = done["main"]
-        rows = rows[(rows["benchmark"] == name) & (rows["system"] == system)] if main else rows
-        if len(rows) and name in gains:
-            tables[label] = {seed: read(key) for seed, key in rows[["seed", "run"]].to_numpy()}
+    tables, rows = {}, done["main"]
+    for system, label, read in ways if main and name in gains else ():
+        own = rows[(rows["benchmark"] == name) & (rows["system"] == system)]
+        if len(own):
+            tables[label] = {seed: read(key) for seed, key in own[["seed", "run"]].to_numpy()}
     strength = gains[name]["strength"] if name in gains else None
-    evidence += expression_evidence(name, tables, strength, neutral)
-    if strength is not None:
-        spoken = sorted({speaker for d in corpus.test for speaker in d.speaker})
-        weakest, strongest = 2 ** strength.loc[spoken].agg(["min", "max"])
-        print(f"{corpus.name}: gains of {len(spoken)} speakers, {weakest:.2f} to {strongest:.2f}")
+    evidence += claims.expression_evidence(name, tables, strength, neutral)
+
+# %% tags=["nbval-ignore-output"]
+listed(report.answered(evidence, study.names, "introverts", "extroverts", "levelled"))
 
 # %% [markdown]
 # ### Table 12: the ledger
 
 # %% tags=["nbval-ignore-output"]
-names = {name: corpus.name for name, corpus in study.corpora.items()}
-table12 = claims_table(evidence, names)
+table12 = report.claims_table(evidence, study.names)
 used = pd.concat([rows for rows in done.values() if len(rows)] or [pd.DataFrame({"run": []})])
 text = study.save_table(table12, "table12_claims", sorted(set(used["run"])), study.caveats)
 display(Markdown(text.replace("](", f"](../figures/{study.figures.name}/")))
 
 # %%
-assert set(table12.data["verdict"]) <= set(verdicts(table12.data).columns)
+assert set(table12.data["verdict"]) <= set(report.verdicts(table12.data).columns)
 cells = table12.data.groupby(["claim", "tested", "benchmark"]).size()
 assert (cells == 1).all()
 print("each claim has one verdict per corpus and tested system")
 
 # %% tags=["nbval-ignore-output"]
-display(verdicts(table12.data))
-lines = [f"- **{name}**: {'; '.join(s) or 'none'}." for name, s in everywhere(table12.data).items()]
-display(Markdown("On all corpora and tested systems alike:\n\n" + "\n".join(lines)))
-
-# %% [markdown]
-# The two claims that had not been tested so far:
+report.verdicts(table12.data)
 
 # %% tags=["nbval-ignore-output"]
-untested = ("balance", "introverts", "extroverts", "levelled")
-lines = [line for claim in untested for line in finding(table12.data, claim)]
-display(Markdown("\n".join(f"- {line}" for line in lines)))
+same = report.everywhere(table12.data).items()
+lines = [f"**{name}**: {'; '.join(says) or 'none'}." for name, says in same]
+Markdown(f"On all corpora and tested systems alike:\n\n{listed(lines)}")
 
 # %% [markdown]
 # **What would change our mind.** A verdict on simulated speakers about MELD and IEMOCAP themselves: the published features, five seeds, dev selection (`CORPUS=multiemo`). "Undecided": more seeds, and above all more test dialogues. The gate: a model whose FiLM is switched off, where the gain is still in the features when the gate sees them (`study.config(benchmark, "only Gate")`).
@@ -339,6 +322,8 @@ display(Markdown("\n".join(f"- {line}" for line in lines)))
 # - The training list of a feature extractor is part of the protocol. If it is unknown, say so next to the score.
 # - A claim becomes testable when it names a number and where that number must lie. Two of the paper's claims about $z$ exclude each other.
 # - A verdict belongs to the data it was found on. A ledger that says "simulated" and "cannot be tested here" is worth more than one that says "reproduced".
+#
+# **Further reading.** T. Kim, P. Vossen, *EmoBERTa: speaker-aware emotion recognition in conversation with RoBERTa*, 2021 (arXiv 2108.12009). T. Shi, S.-L. Huang, *MultiEMO: an attention-based correlation-aware multimodal fusion framework for emotion recognition in conversations*, ACL 2023. J. Dodge, S. Gururangan, D. Card, R. Schwartz, N. A. Smith, *Show your work: improved reporting of experimental results*, EMNLP 2019. R. Dror, G. Baumer, S. Shlomov, R. Reichart, *The hitchhiker's guide to testing statistical significance in natural language processing*, ACL 2018. S. Kapoor, A. Narayanan, *Leakage and the reproducibility crisis in machine-learning-based science*, Patterns 4(9), 2023.
 #
 # ## Exercises
 #

@@ -21,6 +21,21 @@
 #
 # **Time.** smoke: a minute · small: 10 to 12 minutes on two cores the first time, 2 after that · paper: as small.
 
+# %% [markdown]
+# ## Before you start
+#
+# **Goals.** After this notebook you can
+#
+# - say what acoustic features measure, and how much of them is the speaker and how much the emotion;
+# - test a model on people whom it has never heard, fold by fold, and enrol them without labels;
+# - enrol yourself, and say what a style gives away about you.
+#
+# **Prerequisites.** Notebook 7, which introduces enrolment. Nothing about speech.
+#
+# **Your time.** About 90 minutes, and another 60 for the exercises; a good half hour more if you record your own voice.
+#
+# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. A statement *holds* if its whole 95 % interval is on its side of zero, *does not hold* if none of it is, and is *undecided* otherwise.
+
 # %% tags=["parameters"]
 import os
 
@@ -31,16 +46,17 @@ JOBS = os.environ.get("JOBS", "")
 DEVICE = os.environ.get("DEVICE", "")
 
 # %%
-from mlsan.study import check_parameters, open_study
+from mlsan.study import open_notebook
 
-check_parameters(globals())
-study = open_study("09_voices", PROFILE, "nemo", "", JOBS, DEVICE)
+study = open_notebook("09_voices", globals())
 
 # %%
 import numpy as np
 import pandas as pd
 from IPython.display import Audio, Markdown, display
 
+import mlsan.evaluation.voices as evaluation
+import mlsan.report.nb09_voices as report
 from mlsan.corpus import Dialogue
 from mlsan.corpus.nemo.protocols import FOLDS, SEEN, scaling, splits
 from mlsan.corpus.nemo.recordings import CLIPS, EMOTIONS, recordings
@@ -53,38 +69,13 @@ from mlsan.evaluation.neutrality import chance_level, withheld_stages
 from mlsan.evaluation.probes import emotion_predictions
 from mlsan.evaluation.qualitative import speaker_weights
 from mlsan.evaluation.strangers import enrol, predict
-from mlsan.evaluation.voices import (
-    LEVEL,
-    PITCH,
-    by_actor,
-    hertz,
-    moves,
-    pitch_and_level,
-    pooled,
-    pooled_unseen,
-    speaker_probes,
-)
-from mlsan.report import use_style
+from mlsan.evaluation.voices import LEVEL, PITCH, hertz
+from mlsan.report.lessons import listed
 from mlsan.report.nb06_qualitative import confusion_figure
 from mlsan.report.nb07_beyond import CURVE, MARKS, enrolment_curve, enrolment_figure
-from mlsan.report.nb09_voices import (
-    FLAT,
-    LINEAR,
-    MADE_UP,
-    actors_figure,
-    actors_table,
-    calibration_figure,
-    inside_figure,
-    largest_changes,
-    most_moved,
-    sound_figure,
-    sound_table,
-    voices_table,
-)
+from mlsan.report.nb09_voices import FLAT, LINEAR, MADE_UP
 from mlsan.report.tables import STANDARDISED
 from mlsan.training import AS_PRINTED
-
-use_style()
 
 # %% [markdown]
 # ## Nine people, ninety sentences, six emotions
@@ -117,11 +108,14 @@ for name, file in files.items():
 # %% tags=["nbval-ignore-output"]
 sounds = {name: read_clip(file) for name, file in files.items() if file.exists()}
 if sounds:
-    frames = sound_table(sounds)
-    figure12a = sound_figure(sounds, frames)
-    display(Markdown(study.save_figure(figure12a, frames, "fig12_voices_sound")))
+    frames = report.sound_table(sounds)
+    figure12a = report.sound_figure(sounds, frames)
 else:
     print("skipped: the clips are in the repository, not in the installed package")
+
+# %% tags=["nbval-ignore-output"]
+if sounds:
+    display(Markdown(study.save_figure(figure12a, frames, "fig12_voices_sound")))
 
 # %%
 place = {name: clips.names.tolist().index(name) for name in (PITCH, LEVEL)}
@@ -131,6 +125,9 @@ for name, file in files.items():
     print(f"{name}: mean pitch {hertz(pitch):.0f} Hz, level {level:.1f} dB")
 low, high = (clips.features[row[c], place[PITCH]] for c in ("TP0_anger_14", "IC0_neutral_14"))
 assert low < high, "the angry man is lower than the neutral woman"
+print(
+    f"the neutral woman is higher than the angry man: {hertz(high):.0f} against {hertz(low):.0f} Hz"
+)
 
 # %% [markdown]
 # A raised voice means something only against this person's usual voice. That is what calibration by speaker is for. How much of a feature is the speaker, and how much the emotion?
@@ -211,19 +208,23 @@ for name in corpora:
     for probe, source in ((LINEAR, study), (FLAT, other)):
         every = dict.fromkeys(study.seeds, emotion_predictions(source.corpora[name], ("audio",)))
         found[name][probe] = dialogue_counts(every, len(EMOTIONS))
+pools = evaluation.pooled_unseen(found, SEEN)
+
+# %% tags=["nbval-ignore-output"]
 enrolled = {
-    amount: pooled([f["ML-SAN"] for f in gathered(unseen, read, study.emotions).values()])
+    amount: evaluation.pooled(
+        [f["ML-SAN"] for f in gathered(unseen, read, study.emotions).values()]
+    )
     for unseen in [ours[ours["benchmark"] != SEEN]]
     for amount, read in readers.items()
 }
-pools = pooled_unseen(found, SEEN)
 unseen = {
     (system, "all" if system in (STANDARDISED, FLAT) else ""): counts
     for system, counts in pools.items()
     if system != "ML-SAN"
 }
 unseen |= {("ML-SAN", str(amount)): enrolled[amount] for amount in CURVE}
-table8 = voices_table(found[SEEN], unseen)
+table8 = report.voices_table(found[SEEN], unseen)
 by = ("benchmark", "system")
 display(Markdown(study.save_table(table8, "table8_voices", trained, MADE_UP, by)))
 
@@ -237,42 +238,28 @@ assert np.array_equal(enrolled[0].table, pools["ML-SAN"].table), "0 is the runs'
 print("every row of the unseen actors is scored on the same utterances")
 
 # %% tags=["nbval-ignore-output"]
-tests = table8.data.dropna(subset=["delta", "low"])
-lines = []
-for row in tests[tests["system"] == "ML-SAN"].itertuples():
-    enrolled_with = f"unseen actors, {row.amount} utterances"
-    who = "seen actors" if row.protocol == "seen" else enrolled_with
-    word = "includes" if row.low <= 0 <= row.high else "excludes"
-    lines.append(
-        f"- {who}: ML-SAN {row.wf1_mean:.2f}, minus {row.reference} {row.delta:+.2f} "
-        f"[{row.low:+.2f}, {row.high:+.2f}]; the interval {word} zero."
-    )
-display(Markdown("\n".join(lines)))
+display(Markdown(report.stranger_answer(table8.data)))
+
+# %% tags=["nbval-ignore-output"]
+listed(report.voices_findings(table8.data))
 
 # %% [markdown]
 # ## The curve
 #
-# Notebook 7 draws this curve for simulated strangers. Here are real ones, with the dialogue so far and the dialogue as further kinds of enrolment. A session here is a random sample of the actor's emotions, unlike a dialogue in which emotions last. **Predict:** is the session a better or a worse enrolment than notebook 7's dialogues?
+# Notebook 7 draws this curve for simulated strangers. Here are real ones, with the dialogue so far and the dialogue as further kinds of enrolment. A session here is a random sample of the actor's emotions, unlike a dialogue in which emotions last. In notebook 7, a dialogue has one mood and is a poor enrolment for its length. **Predict:** is the session a better or a worse enrolment than ten utterances of other sessions?
 
 # %% tags=["nbval-ignore-output"]
 strange = "nEMO, unseen"
 lines = {system: pools[system] for system in ("MultiEMO", AS_PRINTED, STANDARDISED)}
 curve = enrolment_curve({strange: enrolled}, {strange: lines})
 figure12c = enrolment_figure(curve)
+
+# %% tags=["nbval-ignore-output"]
 keys = list(trained.loc[trained["benchmark"] != SEEN, "run"])
 display(Markdown(study.save_figure(figure12c, curve, "fig12_voices_enrolment", keys, MADE_UP)))
 
 # %% tags=["nbval-ignore-output"]
-own = curve[curve["amount"] != ""].set_index("amount")
-along = own.loc[[str(amount) for amount in CURVE], "wf1"]
-fall = max(0.0, float((along.cummax() - along).max()))
-display(
-    Markdown(
-        f"From none ({own.loc['0', 'wf1']:.2f}) to all ({own.loc['all', 'wf1']:.2f}), ten "
-        f"utterances gain {100 * own.loc['10', 'gained']:.0f} % and the session "
-        f"{100 * own.loc['dialogue', 'gained']:.0f} %. The curve falls by at most {fall:.2f} points."
-    )
-)
+Markdown(report.session_answer(curve))
 
 # %% [markdown]
 # ## Who gains, who loses
@@ -283,12 +270,14 @@ display(
 strangers = table[(table["benchmark"] != SEEN) & table["system"].isin(["MultiEMO", "ML-SAN"])]
 base, adapted = (strangers[strangers["system"] == s] for s in ("MultiEMO", "ML-SAN"))
 actors = {
-    "MultiEMO": by_actor(base, study.predictions, len(EMOTIONS)),
-    "ML-SAN, none": by_actor(adapted, readers[0], len(EMOTIONS)),
-    "ML-SAN, all": by_actor(adapted, readers["all"], len(EMOTIONS)),
+    "MultiEMO": evaluation.by_actor(base, study.predictions, len(EMOTIONS)),
+    "ML-SAN, none": evaluation.by_actor(adapted, readers[0], len(EMOTIONS)),
+    "ML-SAN, all": evaluation.by_actor(adapted, readers["all"], len(EMOTIONS)),
 }
-people = actors_table(actors, genders)
-figure12d = actors_figure(people)
+people = report.actors_table(actors, genders)
+figure12d = report.actors_figure(people)
+
+# %% tags=["nbval-ignore-output"]
 keys = list(strangers["run"])
 display(Markdown(study.save_figure(figure12d, people, "fig12_voices_actors", keys, MADE_UP)))
 
@@ -303,6 +292,7 @@ gains, loses = full[full["delta_low"] > 0], full[full["delta_high"] < 0]
 best, worst = full.loc[full["delta"].idxmax()], full.loc[full["delta"].idxmin()]
 display(
     Markdown(
+        f"**{'Everybody gains' if len(gains) == len(full) else 'Not everybody gains for certain'}.** "
         f"With full enrolment {len(gains)} of {len(full)} actors gain by an interval that excludes "
         f"zero, {len(loses)} lose by one. The most: {best['actor']} {best['delta']:+.1f} "
         f"[{best['delta_low']:+.1f}, {best['delta_high']:+.1f}]; the least: {worst['actor']} "
@@ -319,24 +309,18 @@ display(
 fold = next(name for name in folds if "IC0" in study.strangers[name])
 run = study.config(fold, "ML-SAN")
 stages = study.stages(run, "test", "all")
-places = pitch_and_level(stages, clips.names, *scaling(fold))
+places = evaluation.pitch_and_level(stages, clips.names, *scaling(fold))
 places["emotion"] = np.array(EMOTIONS)[places["label"]]
-figure12b = calibration_figure(places, genders)
+figure12b = report.calibration_figure(places, genders)
+
+# %% tags=["nbval-ignore-output"]
 note = f"{fold}, seed {run.seed}. {MADE_UP}"
 data = places.drop(columns="label")
 text = study.save_figure(figure12b, data, "fig12_voices_calibration", [study.key(run)], note)
 display(Markdown(text))
 
 # %% tags=["nbval-ignore-output"]
-middle = places.groupby(["speaker", "stage"], sort=False)[["pitch", "level"]].median()
-lines = []
-for actor in places["speaker"].unique():
-    before, after = middle.loc[(actor, "raw")], middle.loc[(actor, "calibrated")]
-    lines.append(
-        f"- {actor} ({genders[actor]}): median pitch {before['pitch']:.0f} → "
-        f"{after['pitch']:.0f} Hz, level {before['level']:.1f} → {after['level']:.1f} dB."
-    )
-display(Markdown("\n".join(lines)))
+listed(report.clouds_answer(places, genders))
 
 # %%
 raw = places[places["stage"] == "raw"].reset_index()
@@ -359,25 +343,18 @@ for run in (r for r in plan if study.system(r) == "ML-SAN"):
         gates.append(weights[weights["modality"] == "audio"].assign(seed=run.seed))
     else:
         seen = study.stages(run, "test", "all")
-        moved.append(moves(seen, clips.names).assign(seed=run.seed))
+        moved.append(evaluation.moves(seen, clips.names).assign(seed=run.seed))
 gates = pd.concat(gates, ignore_index=True)[["speaker", "seed", "gate"]]
 moved = pd.concat(moved).groupby(["speaker", "feature"], sort=False)["move"].mean().reset_index()
-figure12e = inside_figure(moved, gates, genders)
+figure12e = report.inside_figure(moved, gates, genders)
+
+# %% tags=["nbval-ignore-output"]
 data = pd.concat([moved.assign(part="FiLM"), gates.assign(part="gate")], ignore_index=True)
 keys = list(ours["run"])
 display(Markdown(study.save_figure(figure12e, data, "fig12_voices_inside", keys, MADE_UP)))
 
 # %% tags=["nbval-ignore-output"]
-first = most_moved(moved, 3)
-rank = most_moved(moved, 88).index(PITCH) + 1
-spread = gates.groupby("speaker")["gate"].mean()
-display(
-    Markdown(
-        f"The most moved: {', '.join(f'`{name}`' for name in first)}. The mean pitch is number "
-        f"{rank} of 88. The gates of the actors are between {spread.min():.2f} and "
-        f"{spread.max():.2f} on average."
-    )
-)
+Markdown(report.inside_answer(moved, gates, PITCH))
 
 # %% [markdown]
 # A linear probe can name a speaker from raw features nearly always. If calibration works, it cannot do so from calibrated ones. But FiLM may write the identity back: $\gamma$ of Eq. 1 departs from its start by $W e_s$, and the departure multiplies the *raw* features. Two rates of learning W and b are compared: the full rate, which dev prefers for actors that training has, and a tenth of it, which dev prefers where test actors are strangers. **Predict:** which of the two keeps the features neutral? The probes name the training actors on dev sentences, once with their identity and once with it withheld.
@@ -390,8 +367,8 @@ for run in probed:
     seen = [study.stages(run, part) for part in ("train", "dev")]
     model = study.model(run)
     hidden = [withheld_stages(run, corpora[run.benchmark], model, part) for part in splits_of]
-    scores = speaker_probes(*seen)
-    scores["calibrated, identity withheld"] = speaker_probes(*hidden)["calibrated"]
+    scores = evaluation.speaker_probes(*seen)
+    scores["calibrated, identity withheld"] = evaluation.speaker_probes(*hidden)["calibrated"]
     rate = "full rate (seen)" if run.benchmark == SEEN else "a tenth (unseen)"
     named.append({"FiLM learns at": rate, **scores})
     chance.append(chance_level(seen[0].speaker, seen[1].speaker))
@@ -400,15 +377,8 @@ spaces = ["raw", "standardised", "calibrated", "calibrated, identity withheld"]
 display(named.groupby("FiLM learns at")[spaces].mean().round(0))
 
 # %% tags=["nbval-ignore-output"]
-free, tenth = (named[named["FiLM learns at"].str.startswith(s)]["calibrated"] for s in ("f", "a"))
-display(
-    Markdown(
-        f"From calibrated features the probe names the speaker with W-F1 {free.mean():.0f} where "
-        f"FiLM learns at the full rate and {tenth.mean():.0f} where it learns at a tenth; chance "
-        f"is {min(chance):.0f} to {max(chance):.0f}. What the full rate gains on seen actors is "
-        "paid for with neutrality."
-    )
-)
+rates = named.groupby(named["FiLM learns at"].str.startswith("full"))["calibrated"].mean()
+Markdown(report.neutral_answer(rates[True], rates[False], (min(chance), max(chance))))
 
 # %%
 assert named["raw"].min() > 80
@@ -428,6 +398,8 @@ for system, rows, read in (
     cells.append(confused.assign(benchmark="unseen actors", system=system))
 shares = pd.concat(cells, ignore_index=True)
 figure12f = confusion_figure(shares)
+
+# %% tags=["nbval-ignore-output"]
 note = f"{len(study.seeds)} seeds. {MADE_UP}"
 keys = list(strangers["run"])
 display(Markdown(study.save_figure(figure12f, shares, "fig12_voices_confusion", keys, note)))
@@ -435,7 +407,7 @@ display(Markdown(study.save_figure(figure12f, shares, "fig12_voices_confusion", 
 # %% tags=["nbval-ignore-output"]
 lines = [
     f"- {row.emotion} taken for {row.predicted}: {row.before:.0f} % → {row.after:.0f} %."
-    for row in largest_changes(shares, ("MultiEMO", "ML-SAN")).itertuples()
+    for row in report.largest_changes(shares, ("MultiEMO", "ML-SAN")).itertuples()
 ]
 display(Markdown("\n".join(lines)))
 
@@ -464,9 +436,10 @@ my_emotions = clips.emotion[mine]  # to compare with; neither enrolment nor pred
 
 mean, sd = scaling(fold)
 x = ((my_features - mean) / sd).astype(np.float32)
-run = study.config(fold, "ML-SAN")
-model = study.model(run)
+run, model = study.config(fold, "ML-SAN"), study.model(study.config(fold, "ML-SAN"))
 style = enrol(run, corpora[fold], model, {"audio": x})
+
+# %%
 nothing = np.zeros(len(x), dtype=int)
 speech = Dialogue(
     "mine", label=nothing, party=nothing, speaker=(me,) * len(x), feature={"audio": x}
@@ -479,10 +452,14 @@ print(f"enrolled {me} with {len(x)} utterances")
 
 # %% tags=["nbval-ignore-output"]
 shown = {"said as": my_emotions, "not enrolled": np.array(EMOTIONS)[before]}
-display(pd.DataFrame({**shown, "enrolled": np.array(EMOTIONS)[after]}).head(10))
-for name, predicted in (("not enrolled", before), ("enrolled", after)):
-    found = score_predictions(my_emotions, np.array(EMOTIONS)[predicted])
-    print(f"{name}: {found['accuracy']:.0f} % correct")
+shown["enrolled"] = np.array(EMOTIONS)[after]
+right = {
+    name: score_predictions(my_emotions, shown[name])["accuracy"]
+    for name in ("not enrolled", "enrolled")
+}
+caption = ", ".join(f"{name}: {score:.0f} % correct" for name, score in right.items())
+first = pd.DataFrame(shown).head(10).to_markdown(index=False)
+Markdown(f"{first}\n\nOf all {len(x)} utterances, {caption}.")
 
 # %% [markdown]
 # ## Privacy and ethics
@@ -496,52 +473,20 @@ for name, predicted in (("not enrolled", before), ("enrolled", after)):
 # ## The answer in numbers
 
 # %% tags=["nbval-ignore-output"]
-data = table8.data.set_index(["protocol", "system", "amount", "reference"]).sort_index()
+listed(report.summary(table8.data))
 
-
-def difference_of(protocol, amount, reference="MultiEMO"):
-    """ML-SAN's difference with its interval, in words."""
-    row = data.loc[(protocol, "ML-SAN", amount, reference)]
-    return f"{row['delta']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
-
-
-def score_of(protocol, system, amount=""):
-    """A mean score."""
-    return f"{data.xs((protocol, system, amount))['wf1_mean'].iloc[0]:.1f}"
-
-
-display(
-    Markdown(
-        "\n".join(
-            (
-                f"- Seen actors: ML-SAN {score_of('seen', 'ML-SAN')}, MultiEMO "
-                f"{score_of('seen', 'MultiEMO')}, difference {difference_of('seen', '')}.",
-                f"- Unseen actors cost MultiEMO much: {score_of('unseen', 'MultiEMO')}. ML-SAN "
-                f"without enrolment: {difference_of('unseen', '0')}; with ten unlabelled "
-                f"utterances {score_of('unseen', 'ML-SAN', '10')} "
-                f"({difference_of('unseen', '10')}); with all "
-                f"{score_of('unseen', 'ML-SAN', 'all')} ({difference_of('unseen', 'all')}).",
-                "- Against MultiEMO on features standardised by speaker, ML-SAN is "
-                f"{difference_of('seen', '', STANDARDISED)} on seen and "
-                f"{difference_of('unseen', 'all', STANDARDISED)} on fully enrolled unseen actors. "
-                "That is the price or the gain of a learned calibration against one line of code.",
-                f"- A linear probe on standardised features reaches {score_of('seen', FLAT)} on "
-                f"seen and {score_of('unseen', FLAT, 'all')} on unseen actors, without any context: "
-                "there is none here to use.",
-            )
-        )
-    )
-)
+# %% [markdown]
+# **What would change our mind.** *Calibration helps with strangers:* spontaneous speech, recorded in many rooms, where ML-SAN with all utterances of a stranger is no better than with none; nine actors in one studio are few, and the interval is over sessions and seeds, not over actors. *Standardising is as good:* a corpus with few utterances of each speaker, on which the shrunk estimate is clearly better. *The speaker is hidden:* a probe that is not linear and names the actors from calibrated features.
 
 # %% [markdown]
 # ## What we learned
 #
-# - A stranger costs a model that does not adapt about half of its score. Unlabelled utterances of the stranger win a good part of it back, the first few most of all.
+# - A stranger costs a model that does not adapt a large part of its score. Unlabelled utterances of the stranger can win some of it back; the sentences above say how much, and how many it takes.
 # - Calibration takes the speaker out of the features that say who speaks, pitch among them, and leaves what differs between the emotions of one person.
 # - Standardising by speaker is one line of code and hard to beat where there are many utterances of everyone. A learned calibration is worth its parameters where there are few, or where the speaker is known from training.
 # - The mean hides people. Who gains and who loses belongs beside every score.
 #
-# **Literature.** I. Christop, *nEMO: Dataset of Emotional Speech in Polish*, LREC-COLING 2024. F. Eyben, K. Scherer, B. Schuller et al., *The Geneva Minimalistic Acoustic Parameter Set (GeMAPS) for voice research and affective computing*, IEEE Transactions on Affective Computing 7(2), 2016. P. Boersma, *Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a sampled sound*, IFA Proceedings 17, 1993.
+# **Further reading.** I. Christop, *nEMO: Dataset of Emotional Speech in Polish*, LREC-COLING 2024. F. Eyben, K. Scherer, B. Schuller et al., *The Geneva Minimalistic Acoustic Parameter Set (GeMAPS) for voice research and affective computing*, IEEE Transactions on Affective Computing 7(2), 2016. P. Boersma, *Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a sampled sound*, IFA Proceedings 17, 1993.
 #
 # ## Exercises
 #

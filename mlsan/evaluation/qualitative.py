@@ -59,17 +59,23 @@ def speaker_weights(
 
 
 def case_dialogue(
-    predictions: pd.DataFrame, other: pd.DataFrame, turns: range, among: Sequence[Dialogue]
+    predictions: pd.DataFrame,
+    other: pd.DataFrame,
+    turns: range,
+    among: Sequence[Dialogue],
+    people: int = 2,
 ) -> str:
     """The test dialogue on which two systems' predictions differ most often.
 
-    Only conversations count: dialogues `among` these in which at least two people speak, of a
-    number of turns in `turns`, or of any if there is none such. Of equals it is the first. Raises
-    ValueError if nobody talks to anybody.
+    Only conversations count: dialogues `among` these in which at least `people` people speak (two,
+    if nowhere so many do), of a number of turns in `turns`, or of any if there is none such. Of
+    equals it is the first. Raises ValueError if nobody talks to anybody.
     """
-    talks = [d.id for d in among if len(set(d.party.tolist())) > 1]
-    if not talks:
+    present = {d.id: len(set(d.party.tolist())) for d in among}
+    if max(present.values()) < 2:
         raise ValueError("no dialogue has two speakers: there is no conversation to show")
+    least = people if max(present.values()) >= people else 2
+    talks = [name for name, count in present.items() if count >= least]
     test, rest = (
         table[(table["split"] == "test") & table["dialogue"].isin(talks)].reset_index(drop=True)
         for table in (predictions, other)

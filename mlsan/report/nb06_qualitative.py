@@ -12,11 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 
-from mlsan.evaluation import mean_over_seeds
+from mlsan.evaluation import Counts, Estimate, difference, mean_over_seeds
 from mlsan.evaluation.balance import SIDES
+from mlsan.evaluation.claims import verdict
 from mlsan.evaluation.neutrality import STAGES
 from mlsan.evaluation.qualitative import speaker_distance
 from mlsan.report.declaration import Artifact
+from mlsan.report.lessons import finding
 from mlsan.report.style import (
     DOUBLE,
     MODALITY,
@@ -26,7 +28,8 @@ from mlsan.report.style import (
     legend_below,
     points,
 )
-from mlsan.report.tables import FULL, Table, by_corpus
+from mlsan.report.tables import BASE, FULL, Table, by_corpus, change
+from mlsan.scores import class_recall
 from mlsan.training import AS_PRINTED, system_of
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import Benchmark
@@ -435,3 +438,133 @@ def balance_figure(table: pd.DataFrame) -> Figure:
         axis.set_xlabel("true balance: voice − face (log gain)")
     legend_below(figure, axes[0, 0], columns=2)
     return figure
+
+
+# -- findings --
+
+
+def identity_answer(weights: pd.DataFrame) -> str:
+    """How far each calibration of `speaker_weights` is from the identity, in a sentence."""
+    if weights["scale"].isna().all():
+        return "Nothing is calibrated here: the corpus has neither audio nor visual features."
+    far = weights.groupby("speaker", sort=False)[["scale", "shift"]].mean().max(axis=1)
+    known = far.drop("unknown")
+    nearest = "closest to" if far["unknown"] <= known.min() else "not closest to"
+    return (
+        f"**The unknown speaker's row is {nearest} the identity.** Its factor or shift is away "
+        f"from it by {far['unknown']:.2f} (root mean square, mean over modalities, the larger of "
+        f"both), those of the known speakers by {known.min():.2f} to {known.max():.2f}."
+    )
+
+
+def balance_findings(table: pd.DataFrame) -> list[str]:
+    """Whether the gate follows what speakers show: one finding per row of panels in Fig. 15.
+
+    `table` is `gates_and_truth` with the column corpus.
+    """
+    lines = []
+    for (name, system), own in table.groupby(["corpus", "system"], sort=False):
+        row, apart = own.iloc[0], (own["audio"] - own["visual"]).std()
+        rho = Estimate(row["rho"], row["rho_low"], row["rho_high"], row["seeds"])
+        says = f"{name}, {system}: the gate follows what a speaker shows"
+        text = finding(says, rho, unit="(Spearman's correlation)")
+        lines.append(
+            f"{text} Audio minus visual differs between speakers by {apart:.4f} (standard "
+            "deviation), on a scale from 0 to 1."
+        )
+    return lines
+
+
+def recall_changes(
+    systems: Mapping[str, Counts], emotions: Sequence[str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Recall of each emotion with both systems, rarest first, and the changes that are certain.
+
+    `systems` has the counts of MultiEMO and ML-SAN. The table is for reading: emotion, test
+    utterances, the recalls in percent, and the difference in points with its 95 % interval. The
+    sentences name the emotions whose interval excludes zero.
+    """
+    base, ours = systems[BASE], systems[FULL]
+    support = base.support
+    found = np.stack(difference(ours, base, class_recall)[:3], axis=1)
+    recall = [counts.scores(class_recall).mean(axis=0) for counts in (base, ours)]
+    order = [int(k) for k in np.argsort(support, kind="stable") if support[k]]
+    shown = pd.DataFrame(
+        {
+            "emotion": [emotions[k] for k in order],
+            "test utterances": [int(support[k]) for k in order],
+            f"{BASE}, recall %": [f"{recall[0][k]:.1f}" for k in order],
+            f"{FULL}, recall %": [f"{recall[1][k]:.1f}" for k in order],
+            "Δ [95 %]": [change(*found[k]) for k in order],
+        }
+    )
+    lines = []
+    for low, high, word in ((0.0, np.inf, "rises"), (-np.inf, 0.0, "falls")):
+        each = {k: verdict(Estimate(*found[k], len(base.seeds)), low, high) for k in order}
+        sure = [k for k in order if each[k] == "holds"]
+        names = ", ".join(f"{emotions[k]} {change(*found[k])}" for k in sure)
+        lines.append(f"recall {word}, by an interval that excludes zero: {names or 'nowhere'}.")
+    return shown, lines
+
+
+def probe_findings(table: pd.DataFrame, within: float) -> list[str]:
+    """Where ML-SAN hides the speaker and where it shows them: `probes_table` with corpus.
+
+    A stage is neutral if the whole interval of the probe is at most `within` points above chance.
+    """
+    lines = []
+    words = {"holds": "neutral", "does not hold": "not neutral", "undecided": "undecided"}
+    for name, part in by_corpus(table[table["target"] == "speaker"]):
+        own = part[part["system"] == FULL].dropna(subset="wf1_mean").set_index("stage")
+        if own.empty:
+            continue
+        above = own[["wf1_mean", "low", "high"]].sub(own["chance"], axis=0)
+        low, high = above["wf1_mean"].idxmin(), above["wf1_mean"].idxmax()
+        said = []
+        for stage in ("calibrated", "z"):
+            found = Estimate(*above.loc[stage], int(own.loc[stage, "seeds"]))
+            text = change(*found[:3])
+            said.append(f"{stage} is {words[verdict(found, -np.inf, within)]} ({text} points)")
+        lines.append(
+            f"**{name}: the speaker is hardest to name at the stage {low} and easiest at {high}** "
+            f"({above.loc[low, 'wf1_mean']:+.1f} and {above.loc[high, 'wf1_mean']:+.1f} points of "
+            f"W-F1 above chance). By the rule of at most {within:g}, {' and '.join(said)}."
+        )
+    return lines
+
+
+def calibrated_sentences(table: pd.DataFrame) -> list[str]:
+    """What the probes of `probes_table` read before and after calibration, model by model."""
+    lines = []
+    who = {"speaker": "the speakers who speak most", "stranger": "the strangers, enrolled"}
+    for name, corpus in by_corpus(table):
+        for target, part in corpus[corpus["target"] != "emotion"].groupby("target", sort=False):
+            line = part.set_index(["system", "stage"])["wf1_mean"]
+            found = ", ".join(
+                f"{system} {line[system, 'calibrated']:.1f}"
+                for system in dict.fromkeys(part["system"])
+                if system not in (BASE, WITHHELD)
+            )
+            lines.append(
+                f"{name}, {who[target]}: the probe's W-F1 is {line[FULL, 'raw']:.1f} on raw "
+                f"features; on calibrated features {found}; chance is {part['chance'].mean():.1f}."
+            )
+    return lines
+
+
+def recovery_findings(quality: pd.DataFrame) -> list[str]:
+    """Which start is closer to the bound, by corpus and speakers: the data of Table 7 with corpus.
+
+    R² of one seed or their mean without an interval, so no verdict is drawn.
+    """
+    lines = []
+    for (name, speakers), part in quality.groupby(["corpus", "speakers"], sort=False):
+        closer = part["learned (statistics start)"] > part["learned as printed"]
+        where = "in every modality" if closer.all() else f"in {closer.sum()} of {len(part)}"
+        each = "; ".join(
+            f"{row['modality']} {row['learned (statistics start)']:.2f} of at most "
+            f"{row['best']:.2f}, as printed {row['learned as printed']:.2f}, raw {row['none']:.2f}"
+            for row in part.to_dict("records")
+        )
+        lines.append(f"**{name}, {speakers}: the statistics start is closer {where}** ({each}).")
+    return lines

@@ -12,6 +12,7 @@ from mlsan.corpus.enrolment import Amount
 from mlsan.evaluation import Counts, difference, mean_score
 from mlsan.evaluation.counts import dialogue_counts
 from mlsan.report.declaration import Artifact
+from mlsan.report.lessons import finding
 from mlsan.report.style import DOUBLE, SYSTEM, dodge, legend_below, look_of, points
 from mlsan.report.tables import BASE, FULL, STANDARDISED, Table, by_corpus, change, plus_minus
 from mlsan.training import AS_PRINTED
@@ -208,7 +209,8 @@ def adapted_findings(data: pd.DataFrame) -> list[str]:
     """What Table 11 shows, from its data: one sentence per benchmark and amount of enrolment."""
     found = []
     compared = data[data["strangers"] != ""].dropna(subset=["delta", "low"])
-    for (benchmark, strangers), part in compared.groupby(["benchmark", "strangers"], sort=False):
+    which = "corpus" if "corpus" in data else "benchmark"
+    for (benchmark, strangers), part in compared.groupby([which, "strangers"], sort=False):
         gain, lose = (part["low"] > 0).sum(), (part["high"] < 0).sum()
         each = "; ".join(
             f"{row.system} {change(row.delta, row.low, row.high)}" for row in part.itertuples()
@@ -291,3 +293,173 @@ def robustness_figure(table: pd.DataFrame) -> Figure:
     axes[-1, 1].set_xlabel("noise, in standard deviations of the feature")
     legend_below(figure, axes[0, 1], columns=2)
     return figure
+
+
+# -- findings --
+
+WITHOUT_SPEAKER = "BC-LSTM"  # the model of Table 11 that does not read who speaks
+
+
+def way_answer(away: Mapping[int, float]) -> str:
+    """How much of the way to a stranger's style a number of utterances goes.
+
+    `away` are root mean square distances to the mean of all utterances, by number of utterances;
+    that of 0 is the population's.
+    """
+    share = {n: f"{100 * (1 - found / away[0]):.0f} %" for n, found in away.items() if n}
+    one = share.pop(1)
+    rest = ", ".join(f"{n} go {text}" for n, text in share.items())
+    return (
+        f"**One utterance takes the mean {one} of the way** from the population "
+        f"({away[0]:.2f} away) to the mean of all ({away[1]:.2f} away); {rest}."
+    )
+
+
+def enrolment_findings(rows: pd.DataFrame) -> list[str]:
+    """Which rows of Table 5 are better than MultiEMO, by corpus and part: its data with corpus.
+
+    A row is better if its whole interval is above zero, worse if the whole interval is below.
+    """
+    lines = []
+    compared = rows.dropna(subset=["delta", "low"])
+    for (name, part), own in compared.groupby(["corpus", "part"], sort=False):
+        others = compared[(compared["corpus"] == name) & (compared["part"] != part)]
+        if part == "all" and (others["utterances"] == own["utterances"].max()).any():
+            continue  # the same speakers under another name
+        kinds = {"better": own["low"] > 0, "worse": own["high"] < 0}
+        kinds["undecided"] = ~(kinds["better"] | kinds["worse"])
+        each = "; ".join(
+            f"**{kind}**: {', '.join(map(_with_change, own[there].itertuples())) or 'no row'}"
+            for kind, there in kinds.items()
+        )
+        utterances = f"{own['utterances'].max():,} utterances"
+        lines.append(f"{name}, {part} speakers ({utterances}), against {BASE}: {each}.")
+    return lines
+
+
+def _with_change(row: object) -> str:
+    return f"{_short(row.system)} {change(row.delta, row.low, row.high)}"
+
+
+def _short(way: str) -> str:
+    """What strangers are enrolled with, or the system where nobody is enrolled."""
+    return way.removeprefix(f"{FULL}, strangers: ")
+
+
+def dialogue_answer(rows: pd.DataFrame) -> list[str]:
+    """Where the dialogue comes in among the amounts of enrolment, on unseen speakers.
+
+    `rows` are the data of Table 5 with corpus; where no speakers are named, all count.
+    """
+    part = "unseen" if (rows["part"] == "unseen").any() else "all"
+    kept = rows[rows["system"].isin(AMOUNTS.values()) & (rows["part"] == part)].dropna(
+        subset="wf1_mean"
+    )
+    lines = []
+    for name, own in kept.groupby("corpus", sort=False):
+        scores = own.set_index("system")["wf1_mean"].sort_values(kind="stable")
+        scores = scores.rename(index=_short)
+        place = scores.index.tolist().index(_short(AMOUNTS["dialogue"])) + 1
+        order = ", ".join(f"{amount} {score:.2f}" for amount, score in scores.items())
+        lines.append(
+            f"**{name}: the dialogue comes in {place} of {len(scores)}, counted from the lowest** "
+            f"({order})."
+        )
+    return lines
+
+
+def half_answer(curve: pd.DataFrame) -> list[str]:
+    """At which number of Fig. 11 half of the gain is reached, where more enrolment gains.
+
+    `curve` is `enrolment_curve` with the column corpus.
+    """
+    lines = []
+    for name, part in curve.groupby("corpus", sort=False):
+        gained = part[part["amount"] != ""].set_index("amount")["gained"]
+        along = gained.reindex([str(amount) for amount in CURVE if amount])
+        reached = along.index[along >= 0.5]
+        if along.isna().all() or not len(reached):
+            lines.append(f"**{name}: enrolment with all utterances gains nothing.**")
+            continue
+        lines.append(
+            f"**{name}: half of the gain is reached with {reached[0]}** "
+            f"({100 * along[reached[0]]:.0f} % of it)."
+        )
+    return lines
+
+
+def curve_sentences(curve: pd.DataFrame) -> list[str]:
+    """The points of Fig. 11 in words: `enrolment_curve` with the column corpus."""
+    lines = []
+    for name, part in curve.groupby("corpus", sort=False):
+        own = part[part["amount"] != ""].set_index("amount")
+        line = part[part["amount"] == ""].set_index("system")["wf1"]
+        gain = own["wf1"] - line[BASE]
+        along = own.loc[[str(amount) for amount in CURVE], "wf1"]
+        fall = max(0.0, float((along.cummax() - along).max()))
+        oracle = f"; the oracle is at {line[ORACLE]:.2f}" if ORACLE in line else ""
+        lines.append(
+            f"{name}: minus {BASE}, {FULL} is {gain['0']:+.2f} points with no enrolment, "
+            f"{gain['10']:+.2f} with 10 utterances and {gain['all']:+.2f} with all; the dialogue "
+            f"so far gives {gain['past']:+.2f} and the dialogue {gain['dialogue']:+.2f}. The curve "
+            f"falls by at most {fall:.2f} points{oracle}."
+        )
+    return lines
+
+
+def speaker_answer(data: pd.DataFrame) -> list[str]:
+    """Whether models that read who speaks gain more: Table 11's data with corpus."""
+    lines = []
+    full = data[data["strangers"] == "all"].dropna(subset="delta")
+    for name, part in full.groupby("corpus", sort=False):
+        delta = part.set_index("system")["delta"]
+        most, least = delta.idxmax(), delta.idxmin()
+        text = f"**{name}: {most} gains most** ({delta[most]:+.2f} points) and {least} least "
+        text += f"({delta[least]:+.2f})."
+        if WITHOUT_SPEAKER in delta and len(delta) > 1:
+            rest = delta.drop(WITHOUT_SPEAKER).mean()
+            text += (
+                f" {WITHOUT_SPEAKER}, which does not read who speaks, gains "
+                f"{delta[WITHOUT_SPEAKER]:+.2f}, the models that do {rest:+.2f} on average."
+            )
+        lines.append(text)
+    return lines
+
+
+def dropout_findings(
+    predictions: pd.DataFrame,
+    emotions: Mapping[Benchmark, Sequence[str]],
+    names: Mapping[Benchmark, str],
+) -> list[str]:
+    """Whether modality dropout costs something on clean data.
+
+    `predictions` are those of `robustness_table`, `names` what each corpus is called.
+    """
+    lines = []
+    clean = predictions[predictions["condition"] == "clean"]
+    for (benchmark, system), part in clean.groupby(["benchmark", "system"], sort=False):
+        without, trained = (
+            dialogue_counts(dict(iter(own.groupby("seed"))), len(emotions[benchmark]))
+            for own in (part[part["dropout"] == 0], part[part["dropout"] > 0])
+        )
+        says = f"{names[benchmark]}: modality dropout lowers {system}'s score on clean data"
+        lines.append(finding(says, difference(trained, without), -np.inf, 0.0))
+    return lines
+
+
+def absent_answer(table: pd.DataFrame) -> list[str]:
+    """Which missing modality costs most, by corpus and system: `robustness_table` with corpus."""
+    lines = []
+    for (name, system), part in table.groupby(["corpus", "system"], sort=False):
+        found = []
+        for dropout, own in part.groupby("dropout"):
+            clean = own.loc[own["condition"] == "clean", "wf1_mean"].iloc[0]
+            absent = own[own["absent"] != ""].set_index("absent")["wf1_mean"]
+            if absent.empty:
+                continue
+            worst = absent.idxmin()
+            how = "with modality dropout" if dropout else "without"
+            found.append(f"{worst} ({clean - absent[worst]:.1f} points) {how}")
+        if found:
+            lines.append(f"**{name}, {system}: it hurts most to miss** {'; '.join(found)}.")
+    return lines

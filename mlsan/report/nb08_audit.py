@@ -6,9 +6,10 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from mlsan.evaluation import mean_sd, score_predictions
-from mlsan.evaluation.claims import Verdict
-from mlsan.report.claims import CLAIMS, Claim, Evidence, in_order
+from mlsan.evaluation import mean_over_seeds, mean_sd, score_predictions
+from mlsan.evaluation.claims import NOTHING, Verdict
+from mlsan.evaluation.expressiveness import mean_correlation
+from mlsan.report.claims import CLAIMS, Claim, Evidence, gate_evidence, in_order
 from mlsan.report.declaration import Artifact
 from mlsan.report.tables import TEXT_PROBE, Table
 from mlsan.vocabulary import Benchmark
@@ -39,6 +40,20 @@ def probe_and_models(probed: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.
     floor = table[table["system"] == TEXT_PROBE].set_index("benchmark")["wf1"]
     table["above probe"] = table["wf1"] - table["benchmark"].map(floor)
     return table.sort_values("benchmark", kind="stable", ignore_index=True)
+
+
+def probe_answer(table: pd.DataFrame, names: Mapping[Benchmark, str]) -> list[str]:
+    """How much of the best model's score the probe reaches: `probe_and_models`, by corpus."""
+    lines = []
+    for benchmark, part in table.groupby("benchmark", sort=False):
+        scores = part.set_index("system")["wf1"]
+        probe, models = scores[TEXT_PROBE], scores.drop(TEXT_PROBE)
+        text = f"**{names[benchmark]}: the probe scores {probe:.1f}**"
+        if len(models):
+            best = models.idxmax()
+            text += f", the best model, {best}, {models[best]:.1f}: {models[best] - probe:+.1f}"
+        lines.append(f"{text}.")
+    return lines
 
 
 def duplicates(audit: pd.DataFrame) -> dict[str, int | float]:
@@ -169,3 +184,40 @@ def finding(data: pd.DataFrame, claim: str, tested: str = "") -> list[str]:
         + (f" {row['unit']}." if np.isfinite(row["value"]) else ".")
         for _, row in rows.iterrows()
     ]
+
+
+def answered(
+    evidence: Iterable[Evidence], corpora: Mapping[Benchmark, str], *claims: str
+) -> list[str]:
+    """The verdicts on some claims as sentences, from the evidence gathered so far."""
+    rows = [one for one in evidence if one.claim in claims]
+    if not rows:
+        return []
+    data = claims_table(rows, corpora).data
+    return [line for claim in claims for line in finding(data, claim)]
+
+
+def gates_evidence(
+    gates: Mapping[tuple[Benchmark, str], list[pd.DataFrame]],
+    balance: Mapping[Benchmark, pd.Series],
+    by_speaker: Mapping[tuple[Benchmark, str], bool],
+) -> list[Evidence]:
+    """What the gates know, by benchmark and system: a frame of mean gates per run.
+
+    Each frame has one row per speaker and a column per modality; without audio and visual, nothing
+    is found. `balance` is the speakers' true balance where it is known, `by_speaker` whether the
+    gate reads the speaker alone.
+    """
+    found = []
+    for (name, system), learned in gates.items():
+        sides = [one for one in learned if {"audio", "visual"} <= set(one)]
+        if not sides:
+            continue
+        gap = np.stack([(one["audio"] - one["visual"]).to_numpy() for one in sides])
+        largest = mean_over_seeds(np.abs(gap).max(axis=1))
+        correlation = NOTHING
+        if name in balance:
+            truth = balance[name].loc[sides[0].index].to_numpy()
+            correlation = mean_correlation(gap, truth)
+        found += gate_evidence(name, system, largest, correlation, by_speaker[name, system])
+    return found

@@ -14,6 +14,8 @@ from mlsan.evaluation import Counts, difference, mean_score
 from mlsan.evaluation.acoustics import HIGHEST, LOWEST, contour, mel_spectrogram
 from mlsan.evaluation.significance import NO_TEST, adjusted, compared
 from mlsan.report.declaration import Artifact
+from mlsan.report.lessons import delta_of, finding
+from mlsan.report.nb07_beyond import CURVE
 from mlsan.report.style import DOUBLE, MODALITY, SMALL, dodge, legend_below, look_of, points
 from mlsan.report.tables import BASE, FULL, STANDARDISED, Table, against, change, p_text, plus_minus
 from mlsan.training import AS_PRINTED
@@ -322,3 +324,123 @@ def largest_changes(shares: pd.DataFrame, systems: Sequence[str], count: int = 3
     found = found[found["emotion"] != found["predicted"]]
     found["change"] = found["after"] - found["before"]
     return found.sort_values("change", key=lambda c: -c.abs(), ignore_index=True).head(count)
+
+
+# -- findings --
+
+
+def voices_findings(data: pd.DataFrame) -> list[str]:
+    """Whether ML-SAN is better than what it is compared with: the data of Table 8."""
+    lines = []
+    rows = data[data["system"] == FULL].dropna(subset=["delta", "low"])
+    for row in rows.itertuples():
+        unseen = f"unseen actors, utterances: {row.amount}"
+        who = "seen actors" if row.protocol == "seen" else unseen
+        lines.append(finding(f"{who}: {FULL} is better than {row.reference}", delta_of(row)))
+    return lines
+
+
+def stranger_answer(data: pd.DataFrame) -> str:
+    """What a stranger costs MultiEMO, and how many utterances win half of it back: Table 8's data.
+
+    Seen and unseen actors are different test sets, so the cost has no paired interval.
+    """
+
+    def score_of(protocol: str, system: str) -> pd.Series:
+        own = data[(data["protocol"] == protocol) & (data["system"] == system)]
+        return own.drop_duplicates("amount").set_index("amount")["wf1_mean"]
+
+    seen, unseen = (score_of(protocol, BASE)[""] for protocol in ("seen", "unseen"))
+    enrolled = score_of("unseen", FULL)
+    scores = f"({seen:.1f} on seen actors, {unseen:.1f} on unseen ones)"
+    if unseen >= seen:
+        return f"**A stranger costs {BASE} nothing** {scores}."
+    text = f"**A stranger costs {BASE} {seen - unseen:.1f} points** {scores}."
+    enough = enrolled.index[enrolled >= unseen + (seen - unseen) / 2]
+    if len(enough):
+        found = f"{enrolled[enough[0]]:.1f}"
+        return f"{text} Half of it is won back with {enough[0]} utterances ({FULL}: {found})."
+    return f"{text} No amount of enrolment wins half of it back ({FULL}: {enrolled.max():.1f})."
+
+
+def session_answer(curve: pd.DataFrame) -> str:
+    """How the session compares with ten utterances as an enrolment: `enrolment_curve` of voices."""
+    own = curve[curve["amount"] != ""].set_index("amount")
+    score, gained = own["wf1"], 100 * own["gained"]
+    along = own.loc[[str(amount) for amount in CURVE], "wf1"]
+    fall = max(0.0, float((along.cummax() - along).max()))
+    better = "better" if score["dialogue"] > score["10"] else "worse"
+    return (
+        f"**The session is a {better} enrolment than ten utterances of other sessions**: "
+        f"{score['dialogue']:.2f} against {score['10']:.2f}. From none ({score['0']:.2f}) to all "
+        f"({score['all']:.2f}), ten utterances gain {gained['10']:.0f} % and the session "
+        f"{gained['dialogue']:.0f} %. The curve falls by at most {fall:.2f} points."
+    )
+
+
+def summary(data: pd.DataFrame) -> list[str]:
+    """The chapter in numbers: the data of Table 8, in four sentences."""
+    rows = data.set_index(["protocol", "system", "amount", "reference"]).sort_index()
+
+    def difference_of(protocol: str, amount: str, reference: str = BASE) -> str:
+        row = rows.loc[(protocol, FULL, amount, reference)]
+        return change(row["delta"], row["low"], row["high"])
+
+    def score_of(protocol: str, system: str, amount: str = "") -> str:
+        return f"{rows.xs((protocol, system, amount))['wf1_mean'].iloc[0]:.1f}"
+
+    return [
+        f"Seen actors: {FULL} {score_of('seen', FULL)}, {BASE} {score_of('seen', BASE)}, "
+        f"difference {difference_of('seen', '')}.",
+        f"Unseen actors: {BASE} {score_of('unseen', BASE)}. {FULL} minus {BASE} is "
+        f"{difference_of('unseen', '0')} without enrolment, {difference_of('unseen', '10')} with "
+        f"ten unlabelled utterances and {difference_of('unseen', 'all')} with all.",
+        f"Against {BASE} on features standardised by speaker, {FULL} is "
+        f"{difference_of('seen', '', STANDARDISED)} on seen and "
+        f"{difference_of('unseen', 'all', STANDARDISED)} on fully enrolled unseen actors. That is "
+        "the price or the gain of a learned calibration against one line of code.",
+        f"A linear probe on standardised features reaches {score_of('seen', FLAT)} on seen and "
+        f"{score_of('unseen', FLAT, 'all')} on unseen actors, without any context: there is none "
+        "here to use.",
+    ]
+
+
+def clouds_answer(places: pd.DataFrame, genders: Mapping[str, str]) -> list[str]:
+    """Where calibration moves the actors of Fig. 12b: `pitch_and_level`, medians by stage."""
+    middle = places.groupby(["speaker", "stage"], sort=False)[["pitch", "level"]].median()
+    pitch = middle["pitch"].unstack("stage")
+    gap = 12 * np.log2(pitch.max() / pitch.min())
+    together = "come together" if gap["calibrated"] < gap["raw"] / 2 else "do not come together"
+    lines = [
+        f"**The clouds {together}**: in median pitch they are {gap['raw']:.1f} semitones apart "
+        f"before calibration and {gap['calibrated']:.1f} after."
+    ]
+    for actor in places["speaker"].unique():
+        before, after = middle.loc[(actor, "raw")], middle.loc[(actor, "calibrated")]
+        lines.append(
+            f"{actor} ({genders[actor]}): median pitch {before['pitch']:.0f} → "
+            f"{after['pitch']:.0f} Hz, level {before['level']:.1f} → {after['level']:.1f} dB."
+        )
+    return lines
+
+
+def inside_answer(moved: pd.DataFrame, gates: pd.DataFrame, pitch: str) -> str:
+    """Whether `pitch` is among the features of Fig. 12e that move most, and how gates differ."""
+    order = most_moved(moved, moved["feature"].nunique())
+    rank, spread = order.index(pitch) + 1, gates.groupby("speaker")["gate"].mean()
+    among = "is" if rank <= 12 else "is not"
+    return (
+        f"**Pitch {among} among the first twelve**: the mean pitch is number {rank} of "
+        f"{len(order)}. The most moved: {', '.join(f'`{name}`' for name in order[:3])}. The gates "
+        f"of the actors are between {spread.min():.2f} and {spread.max():.2f} on average."
+    )
+
+
+def neutral_answer(full: float, tenth: float, chance: tuple[float, float]) -> str:
+    """Which rate of learning keeps features neutral: the probe's W-F1 on calibrated features."""
+    lower = "The tenth" if tenth < full else "The full rate"
+    return (
+        f"**{lower} keeps the features more neutral.** From calibrated features the probe names "
+        f"the speaker with W-F1 {full:.0f} where FiLM learns at the full rate and {tenth:.0f} "
+        f"where it learns at a tenth; chance is {chance[0]:.0f} to {chance[1]:.0f}."
+    )
