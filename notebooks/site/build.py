@@ -24,6 +24,8 @@ SITE = "notebooks/site"
 SETTINGS = ("conf.py", "extension.py", "references.bib", "_static")
 # The start of a link or image, its target, and the part of the page.
 LINK = re.compile(r"(!\[[^\]]*\]\(|\]\()(?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?(?=\))")
+# The committed tables and figures, by folder.
+FIGURES = {"sim": "Simulated conversations", "nemo": "Real voices"}
 CAPTION = re.compile(r"\*\*([^*]+)\*\* (.+)")
 # The pages of the API reference: the package's layers, large ones by folder.
 API = {
@@ -146,10 +148,11 @@ def artifacts() -> str:
     """A page with every committed table and figure, from the manifests."""
     lines = ["# Tables and figures", ""]
     lines += ["Each is written by the chapter named with it. `make paper` regenerates all.", ""]
-    for manifest in sorted((ROOT / "figures").glob("*/manifest.json")):
-        folder = manifest.parent
-        lines += [f"## {folder.name}", ""]
-        for name, entry in json.loads(manifest.read_text())["artifacts"].items():
+    for folder, title in FIGURES.items():
+        folder = ROOT / "figures" / folder
+        lines += [f"## {title}", ""]
+        manifest = json.loads((folder / "manifest.json").read_text())
+        for name, entry in manifest["artifacts"].items():
             lines += [f"({anchor(name)})=", f"### `{name}`", ""]
             table = folder / f"{name}.md"
             if table.exists():
@@ -173,7 +176,8 @@ def api() -> dict[str, str]:
         lines = [f"# {title}", ""]
         for module in modules:
             lines += [f"## `{module}`", "", "```{eval-rst}", f".. automodule:: {module}"]
-            lines += ["   :members:", "   :special-members: __call__", "```", ""]
+            lines += ["   :members:", "   :ignore-module-all:"]
+            lines += ["   :special-members: __call__", "```", ""]
         pages[f"{page}.md"] = "\n".join(lines)
     text = "# API reference\n\nFrom the docstrings. Each layer imports only those before it. "
     text += "Shapes are in the signatures: `Float[Tensor, 'utterance feature']` is a float tensor "

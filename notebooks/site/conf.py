@@ -45,6 +45,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+viewcode_follow_imported_members = False
 python_maximum_signature_line_length = 80
 python_use_unqualified_type_names = True
 add_module_names = False

@@ -24,6 +24,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", protect)
     app.connect("autodoc-process-docstring", describe_fields)
     app.connect("autodoc-process-signature", shorten)
+    app.connect("env-updated", forget_sourceless)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -54,7 +55,12 @@ def mathml(node: nodes.Element, as_block: bool) -> str:
 
 
 def protect(app, kind: str, name: str, thing: object, options, lines: list[str]) -> None:
-    """Escape what reStructuredText would read as markup and our docstrings mean as it is."""
+    """Escape what reStructuredText would read as markup and our docstrings mean as it is.
+
+    Removes the docstring that a model's forward inherits from torch.
+    """
+    if "Define the computation performed at every call." in lines:
+        lines.clear()
     for number, line in enumerate(lines):
         parts = re.split(r"(`+[^`]+`+)", line)
         parts[::2] = [
@@ -83,3 +89,10 @@ def shorten(app, kind: str, name: str, thing: object, options, signature, return
     if kind == "class" and isinstance(thing, type) and issubclass(thing, BaseModel):
         return "(**fields)", ""
     return signature, returned
+
+
+def forget_sourceless(app: Sphinx, env) -> None:
+    """Drop modules without source from the list of sources, which would link to them."""
+    known = env._viewcode_modules
+    for name in [name for name, entry in known.items() if not entry]:
+        del known[name]
