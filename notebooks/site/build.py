@@ -24,6 +24,8 @@ SITE = "notebooks/site"
 SETTINGS = ("conf.py", "extension.py", "references.bib", "_static")
 # The start of a link or image, its target, and the part of the page.
 LINK = re.compile(r"(!\[[^\]]*\]\(|\]\()(?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?(?=\))")
+# Stands in a page for a section of README, which the page on GitHub only links to.
+FROM_README = re.compile(r"<!-- README: (.+) -->")
 # The committed tables and figures, by folder.
 FIGURES = {"sim": "Simulated conversations", "nemo": "Real voices"}
 CAPTION = re.compile(r"\*\*([^*]+)\*\* (.+)")
@@ -55,7 +57,9 @@ def collect(source: Path) -> None:
     pages |= {"artifacts.md": artifacts(), **api()}
     linked: set[str] = set()
     for name, text in pages.items():
-        (source / name).write_text(relink(text, SITE, linked))
+        text = relink(text, SITE, linked)
+        text = FROM_README.sub(lambda found: relink(readme(found[1]), "", linked), text)
+        (source / name).write_text(text)
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         notebook = chapter(nbformat.read(path, as_version=4))
         for cell in notebook.cells:
@@ -88,6 +92,11 @@ def relink(text: str, folder: str, linked: set[str]) -> str:
         return start + address + ("" if "#" in address else part)
 
     return LINK.sub(one, text)
+
+
+def readme(title: str) -> str:
+    """The text of a section of README."""
+    return (ROOT / "README.md").read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
 def place(path: str) -> str:
