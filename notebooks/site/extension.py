@@ -40,7 +40,7 @@ def block(writer, node: nodes.math_block) -> None:
     tag = TAG.search(node.astext())
     number = f'<span class="eqno">({tag[1]})</span>' if tag else ""
     body = mathml(node, as_block=True)
-    writer.body.append(f'<div class="math"{identity} tabindex="0">{number}{body}</div>\n')
+    writer.body.append(f'<div class="math"{identity} tabindex="0">{body}{number}</div>\n')
     raise nodes.SkipNode
 
 
