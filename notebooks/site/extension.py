@@ -24,6 +24,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", protect)
     app.connect("autodoc-process-docstring", describe_fields)
     app.connect("autodoc-process-signature", shorten)
+    app.connect("autodoc-skip-member", skip_foreign)
     app.connect("env-updated", forget_sourceless)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -89,6 +90,12 @@ def shorten(app, kind: str, name: str, thing: object, options, signature, return
     if kind == "class" and isinstance(thing, type) and issubclass(thing, BaseModel):
         return "(**fields)", ""
     return signature, returned
+
+
+def skip_foreign(app, kind: str, name: str, thing: object, skip: bool, options) -> bool | None:
+    """Leave out what a module only imports from another package."""
+    home = getattr(thing, "__module__", None) or "mlsan"
+    return None if home.split(".")[0] == "mlsan" else True
 
 
 def forget_sourceless(app: Sphinx, env) -> None:
