@@ -125,6 +125,11 @@ def test_every_chapter_and_page_is_there(site: Path) -> None:
 
 
 @needs_sphinx
+def test_readme_s_tables_are_in_the_book(site: Path) -> None:
+    assert "ML-SAN, strangers enrolled" in text_of(site / "results.html")
+
+
+@needs_sphinx
 def test_links_and_anchors_exist(site: Path) -> None:
     assert dead_links(site) == []
 
