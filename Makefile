@@ -58,6 +58,9 @@ extra = $(if $(filter meld-text,$(CORPUS)),text,$(if $(filter nemo,$(CORPUS)),vo
 
 python := "$$VENV/bin/python"
 pip = $(python) -m pip --disable-pip-version-check
+# Installs an extra beside what the lock holds.
+add = $(pip) install --quiet $(index) --constraint requirements.lock --no-build-isolation \
+  --editable '.[$1]'
 
 # Keep the caller's own Python settings out of the environment and its kernels.
 unexport PYTHONPATH PYTHONHOME JUPYTER_PATH
@@ -68,7 +71,7 @@ export OMP_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help paper data check-data test bench lab exercises notebooks lock clean environment
+.PHONY: help paper data check-data test bench lab exercises notebooks site lock clean environment
 
 help: ## List the goals and variables
 	@echo 'make GOAL [VARIABLE=value ...]'
@@ -90,8 +93,7 @@ paper: environment ## Train, run the notebooks, write all tables and figures
 	  $${DATA:+--data="$$DATA"} $${JOBS:+--jobs="$$JOBS"} $${DEVICE:+--device="$$DEVICE"}
 
 data: environment ## Provide real data and verify it: CORPUS=multiemo, meld-text, nemo or csv
-	$(if $(extra),$(pip) install --quiet $(index) --constraint requirements.lock \
-	  --no-build-isolation --editable '.[$(extra)]')
+	$(if $(extra),$(call add,$(extra)))
 	$(python) -m mlsan data --corpus="$$CORPUS" $${DATA:+--data="$$DATA"}
 
 check-data: environment ## Check the feature files in DATA and report how they are used
@@ -117,6 +119,10 @@ exercises: environment ## Write the exercises as notebooks; keep those that you 
 notebooks: environment ## Execute the notebook sources and write the committed .ipynb
 	$(python) -m mlsan.report.exercises --sections notebooks/exercises/*.py
 	PROFILE=small CORPUS=sim DATA= JOBS= DEVICE= $(python) -m mlsan.report.notebooks notebooks/*.py
+
+site: environment ## Build the book from the committed notebooks in build/site, without network
+	$(call add,site)
+	$(python) notebooks/site/build.py
 
 lock: ## Rewrite requirements.lock from the pins in pyproject.toml
 	@$(find_python); scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; set -e; \

@@ -16,7 +16,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DIRECT = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
-EXTRAS = [PROJECT["optional-dependencies"][extra] for extra in ("text", "voices")]
+EXTRAS = [PROJECT["optional-dependencies"][extra] for extra in ("text", "voices", "site")]
 # Each may import only itself and what stands before it.
 LAYERS = (
     "vocabulary",
@@ -81,7 +81,7 @@ def test_lock_agrees_with_the_project() -> None:
     assert lock()["torch"] == "2.13.0"
 
 
-@pytest.mark.parametrize("extra", EXTRAS, ids=["text", "voices"])
+@pytest.mark.parametrize("extra", EXTRAS, ids=["text", "voices", "site"])
 def test_extra_adds_to_the_lock(extra: list[str]) -> None:
     assert not pins(extra).keys() & lock().keys()
 
@@ -158,6 +158,7 @@ BUILT = [
     ".venv/x",
     "figures/multiemo/x",
     "figures/sim-smoke/x",
+    "build/site/index.html",
     "data/x",
     "a/b.pkl",
     "notebooks/exercises/01_data.ipynb",
@@ -168,6 +169,7 @@ COMMITTED = [
     "mlsan/corpus/types.py",
     "notebooks/01_data.ipynb",
     "notebooks/exercises/01_data.py",
+    "notebooks/site/index.md",
 ]
 
 
@@ -206,7 +208,7 @@ def test_make_rejects_wrong_settings_before_any_work(arguments: list[str], messa
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_lists_its_goals() -> None:
     listed = make().stdout
-    goals = "paper data check-data test bench lab exercises notebooks lock clean help"
+    goals = "paper data check-data test bench lab exercises notebooks site lock clean help"
     for goal in goals.split():
         assert re.search(rf"^  {goal} +\w", listed, re.MULTILINE), goal
 
@@ -218,6 +220,9 @@ PYTHON = """#!/bin/sh
   >> "$RECORD"
 if [ "$1 $2" = '-m venv' ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; : > "$3/pyvenv.cfg"; fi
 """
+
+
+SITE_SCRIPT = "notebooks/site/build.py"
 
 
 class Checkout:
@@ -296,6 +301,12 @@ def test_make_builds_with_values_as_they_are(checkout: Checkout, value: str) -> 
     assert not (checkout.folder / f"{value} env").exists()
     assert python.is_file()
     assert not list(checkout.folder.rglob("x"))
+
+
+def test_site_adds_its_packages_to_the_environment(checkout: Checkout) -> None:
+    assert checkout.make("site").returncode == 0
+    seen = checkout.seen
+    assert seen.index("requirements.lock") < seen.index(".[site]") < seen.index(SITE_SCRIPT)
 
 
 def test_clean_removes_what_make_made_and_nothing_else(checkout: Checkout) -> None:

@@ -1,4 +1,4 @@
-"""The README: its map names what exists, its recipes work word for word, its counts are right."""
+"""README and the book: maps name what exists, recipes work word for word, counts are right."""
 
 import ast
 import json
@@ -19,22 +19,27 @@ from mlsan.training import PLANS, SCALES, dose_runs, standardised_runs
 from mlsan.training.plans import voices_runs
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "notebooks/site").glob("*.md"))]
+MAPS = ("From equation to code", "From the paper to the code")
 
 
 def section(title: str) -> str:
-    """The text of one section of the README."""
-    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    """The text of one section, in whichever page has it."""
+    mark = f"\n## {title}\n"
+    (page,) = (text for path in PAGES if mark in (text := path.read_text()))
+    return page.split(mark)[1].split("\n## ")[0]
 
 
 def map_rows() -> list[tuple[str, list[str]]]:
-    """File and symbols of each row of the map from the paper to the code."""
+    """File and symbols of each row of the maps from the paper to the code."""
     found = []
-    for line in section("From the paper to the code").splitlines()[3:]:
-        if line.startswith("|"):
-            _, _, file, symbols, _ = line.split("|")
-            path = re.search(r"\]\((.+)\)", file)[1]
-            found.append((path, re.findall(r"`([\w.]+)`", symbols)))
+    for title in MAPS:
+        for line in section(title).split("| --- |")[-1].splitlines():
+            if line.startswith("|"):
+                _, _, file, symbols, _ = line.split("|")
+                path = re.search(r"\]\((?:\.\./\.\./)?(.+)\)", file)[1]
+                found.append((path, re.findall(r"`([\w.]+)`", symbols)))
     return found
 
 
@@ -135,14 +140,58 @@ def test_counts_of_runs(profile: str) -> None:
     for protocol in voices:
         runs += len({*voices_runs(protocol, profile, True)})
         runs += len(standardised_runs(protocol, profile, True))
-    (stated,) = re.findall(rf"^\| \*{profile}\* \| [^|]* \| (\d+) \|", README, re.MULTILINE)
+    (stated,) = re.findall(
+        rf"^\| \*{profile}\* \| [^|]* \| (\d+) \|", section("Variables"), re.MULTILINE
+    )
     assert runs == int(stated)
 
 
-def test_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(((?!https?:|#)[^)]+)\)", README)
-    assert len(links) > 20
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    dead = []
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text):
+        target = (page.parent / path) if path else page
+        if path == "artifacts.md":  # written when the site is built
+            continue
+        if not target.exists():
+            dead.append(path)
+        elif anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            if anchor not in map(slug, headings):
+                dead.append(f"{path}#{anchor}")
+    assert dead == []
+
+
+def test_readme_is_one_page_that_leads_to_all_others() -> None:
+    text = README.read_text()
+    assert len(text.splitlines()) <= 120
+    linked = {path for path in PAGES[1:] if f"(notebooks/site/{path.name}" in text}
+    assert {path.name for path in {*PAGES[1:]} - linked} == {"index.md", "bibliography.md"}
+    for notebook in (ROOT / "notebooks").glob("*.py"):
+        assert f"](notebooks/{notebook.stem}.ipynb)" in text
+
+
+def test_your_own_data_in_five_lines(scratch: Path) -> None:
+    (block,) = blocks("Your own data", "")
+    declaration, _, *commands = block.splitlines()
+    (table,) = blocks("A corpus of your own", "csv")
+    folder = scratch / "lessons"
+    folder.mkdir()
+    (folder / "corpus.json").write_text(declaration)
+    (folder / "utterances.csv").write_text(table)
+    np.save(folder / "audio.npy", np.random.default_rng(0).normal(size=(9, 5)))
+    assert [command.split()[1] for command in commands] == ["data", "check-data", "paper"]
+    for command in commands[:2]:
+        _, goal, *variables = command.split()
+        options = [f"--{name.lower()}={value}" for name, value in (v.split("=") for v in variables)]
+        said = run(f"from mlsan.__main__ import main; main({[goal, *options]})", scratch)
+    assert "modalities: audio (5)" in said
 
 
 def test_a_corpus_of_your_own_trains(scratch: Path) -> None:
