@@ -212,13 +212,14 @@ lessons.listed(dev_findings(table10.data, study.names) if splits is not None els
 # %% [markdown]
 # ## What we learned
 #
-# - If the scores differ over λ by about as much as over seeds, the best λ is chance and changes with the seeds. The findings above compare the two. Selecting λ on test uses up the test set; the dev scores are in the same table.
+# - Whether λ matters is decided by the difference of best and worst with its interval, beside the standard deviation over seeds, and not by where a curve peaks. Among values that differ by no more than seeds do, the best one is chance.
+# - Selecting λ on test uses up the test set; the dev scores are in the same table.
 # - A method that adapts to speakers must gain with the heterogeneity, and must not lose where there is nothing to adapt to. The findings above say where ML-SAN does.
 # - A dev score on people whom the model knows says little about strangers. Holding out a session costs its dialogues for training.
 #
 # ## What would change our mind
 #
-# - *λ matters little.* A λ that is chosen on dev and better on test with fresh seeds would show that it matters. The comparison of best and worst above favours a difference, because both were chosen on the scores that are compared.
+# - *The verdict on λ.* It compares values that were chosen on the scores compared, which favours a difference. With fresh seeds the same two values should keep their order; if they did not, λ would matter less than it seems here.
 # - *The gain comes from adapting to speakers.* A gain at heterogeneity 0, where all speakers are alike, would show that some of it has another source.
 # - *Dev should consist of strangers.* If both splits chose epochs of equal test scores on corpora with more sessions, the published split would be good enough.
 #

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "notebooks" / "site"
@@ -201,6 +202,31 @@ def test_links_of_the_repository_have_a_place_in_the_site(path: str, place: str)
     linked: set[str] = set()
     assert build.relink(f"[x](../../{path})", "notebooks/site", linked) == f"[x]({place})"
     assert linked == ({path} if place.startswith("repo:") else set())
+
+
+@needs_sphinx
+def test_a_chapter_has_described_pictures_and_none_from_elsewhere() -> None:
+    picture = new_output("display_data", data={"image/png": ""})
+    caption = new_output("display_data", data={"text/markdown": "**Fig. 1.** Two birds."})
+    badge = "[![Open in Colab](https://colab/badge.svg)](https://colab/01)"
+    plain = new_code_cell('axis.set(xlabel="epoch", ylabel="loss")', outputs=[picture])
+    cells = [
+        new_markdown_cell(f"# Title\n{badge}"),
+        new_code_cell("PROFILE = 1", metadata={"tags": ["parameters"]}),
+        new_markdown_cell("## Training\n\nThe course of one run:"),
+        plain,
+        new_markdown_cell("Text."),
+        new_code_cell("plot()", outputs=[picture]),
+        new_code_cell("save()", outputs=[caption]),
+    ]
+    title, folded, _, first, _, second, _ = load("build").chapter(new_notebook(cells=cells)).cells
+    assert title.source.endswith("[Open in Colab](https://colab/01)")
+    assert folded.metadata["tags"] == ["parameters", "hide-cell"]
+    described = [cell.metadata["mystnb"]["image"]["alt"] for cell in (first, second)]
+    assert described == [
+        "Training. The course of one run. Axes: epoch, loss.",
+        "Fig. 1. Two birds.",
+    ]
 
 
 @needs_sphinx

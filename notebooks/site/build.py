@@ -26,6 +26,8 @@ SETTINGS = ("conf.py", "extension.py", "references.bib", "_static")
 LINK = re.compile(r"(!\[[^\]]*\]\(|\]\()(?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?(?=\))")
 # Stands in a page for a section of README, which the page on GitHub only links to.
 FROM_README = re.compile(r"<!-- README: (.+) -->")
+# A picture from the network that is a link.
+BADGE = re.compile(r"\[!\[([^\]]*)\]\(https?:[^)]*\)\](?=\()")
 # The committed tables and figures, by folder.
 FIGURES = {"sim": "Simulated conversations", "nemo": "Real voices"}
 CAPTION = re.compile(r"\*\*([^*]+)\*\* (.+)")
@@ -128,17 +130,20 @@ def anchor(name: str) -> str:
 
 
 def chapter(notebook: NotebookNode) -> NotebookNode:
-    """A notebook as a chapter: the set-up folded, and every picture described."""
-    heading = ""
+    """A notebook as a chapter: set-up folded, no badges from elsewhere, every picture described."""
+    heading = before = ""
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
-            heading = re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE)[-1:] or [heading]
-            heading = heading[0]
+            cell.source = BADGE.sub(r"[\1]", cell.source)
+            heading = next(reversed(re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE)), heading)
+            before = cell.source.splitlines()[-1].strip("# :.")
             continue
         if "parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"] = [*cell.metadata["tags"], "hide-cell"]
         if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
-            alt = caption(notebook.cells[number : number + 3]) or f"Figure: {heading}"
+            axes = ", ".join(dict.fromkeys(re.findall(r'[xy]label="([^"]+)"', cell.source)))
+            alt = caption(notebook.cells[number : number + 3])
+            alt = alt or f"{heading}. {before}. Axes: {axes or 'see the text'}."
             cell.metadata["mystnb"] = {"image": {"alt": alt}}
     return notebook
 
