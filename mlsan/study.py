@@ -45,6 +45,7 @@ from mlsan.training import (
     sweep,
     system_of,
 )
+from mlsan.training.loop import divided, enrolment_of, new_model
 from mlsan.training.plans import Plan
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import Benchmark
@@ -253,6 +254,12 @@ class Study:
     def model(self, run: RunSettings) -> nn.Module:
         """The trained model of a run, at its best dev epoch."""
         return self.result(run).model(run, self.corpora[run.benchmark])
+
+    def parameters(self, run: RunSettings) -> int:
+        """The number of parameters of a run's model, which need not be trained."""
+        corpus = divided(run, self.corpora[run.benchmark])
+        model = new_model(run, corpus, enrolment_of(run, corpus).code.size)
+        return sum(p.numel() for p in model.parameters())
 
     def stages(self, run: RunSettings, split: str, amount: Amount = 0) -> Stages:
         """Every stage of a trained model over one split, strangers enrolled with `amount`."""

@@ -324,7 +324,7 @@ print("switching the parts on adds parameters and changes none of the backbone's
 #
 # ## Training the models of Table 1
 #
-# The other measured models use the same features, batches, splits and selection. They know the speaker as a role within the dialogue (DialogueRNN, DialogueGCN, MMGCN) or not at all (BC-LSTM). UniMSE is a generative model on raw text with adapters, not a model of utterance features, so its row is quoted.
+# The other measured models use the same features, batches, splits and selection. Most know the speaker as a role within the dialogue; BC-LSTM and M2FNet know no speaker. MultiEMO has two more rows, trained with CGGM (which balances the modalities' gradients) and with speaker normalisation (a speaker head with reversed gradient on the features before fusion). UniMSE is a generative model on raw text with adapters, not a model of utterance features, so its row is quoted.
 #
 # Four rows keep the comparison honest:
 #
@@ -418,6 +418,15 @@ display(Markdown(study.save_table(table1, "table1_main", behind, study.caveats))
 used = table1.shown.set_index("system")["unlabelled test utterances used"]
 assert (used[["MultiEMO", "ML-SAN", "ML-SAN as printed"]] == "none").all()
 print(used[[row for row in (STANDARDISED, ENROLLED) if row in used.index]].to_dict())
+
+# %% [markdown]
+# What each system costs, on the machine that trained these runs:
+
+# %% tags=["nbval-ignore-output"]
+from mlsan.report.nb03_mlsan import cost_table
+
+first = {(study.names[r.benchmark], study.system(r)): r for r in plan if r.seed == study.seeds[0]}
+cost_table(table, {key: study.parameters(run) for key, run in first.items()})
 
 # %% [markdown]
 # ## Is a difference significant?

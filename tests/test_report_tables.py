@@ -13,7 +13,7 @@ from mlsan.model import MODELS
 from mlsan.report import paper
 from mlsan.report.nb01_data import corpora_table
 from mlsan.report.nb02_baseline import main_table
-from mlsan.report.nb03_mlsan import SPEAKER, architecture_figure
+from mlsan.report.nb03_mlsan import SPEAKER, architecture_figure, cost_table
 from mlsan.report.nb04_ablations import ablation_table
 from mlsan.report.nb05_sensitivity import lambda_figure, lambda_table
 from mlsan.report.tables import (
@@ -286,3 +286,12 @@ def test_table1_says_which_kind_of_speaker_was_used():
     both = main_table(pd.concat([unnamed, named])).shown.set_index("system")
     assert both.loc["ML-SAN", "ours"] == "2 seeds, speaker: role (sim-meld), identity (sim-iemocap)"
     assert both.loc["MultiEMO", "ours"] == "2 seeds"
+
+
+def test_costs_are_medians_beside_the_number_of_parameters():
+    runs = pd.DataFrame(
+        {"corpus": "toy", "system": ["a", "a", "a", "b"], "seconds": [1.0, 9.0, 2.0, 4.0]}
+    )
+    cost = cost_table(runs, {("toy", "a"): 1500, ("toy", "b"): 20})["toy"]
+    assert cost["seconds per run"].to_dict() == {"a": 2.0, "b": 4.0}
+    assert cost["parameters (thousands)"].to_dict() == {"a": 1.5, "b": 0.0}

@@ -492,3 +492,16 @@ def styles_of(speakers: Speakers, code: int) -> int:
             for turn in np.flatnonzero(codes == code)
         }
     )
+
+
+def cost_table(runs: pd.DataFrame, parameters: Mapping[tuple[str, str], int]) -> pd.DataFrame:
+    """By system and corpus: thousands of parameters, and the median seconds of a run's training.
+
+    `runs` are rows of a sweep. `parameters` counts them by corpus and system. The seconds are those
+    of the machine that trained the runs, so this table is shown and not saved.
+    """
+    seconds = runs.groupby(["corpus", "system"], sort=False)["seconds"].median()
+    cost = pd.DataFrame({"parameters (thousands)": pd.Series(parameters) / 1000})
+    cost["seconds per run"] = seconds
+    cost.index.names = ["corpus", "system"]
+    return cost.round(1).unstack("corpus", sort=False).swaplevel(axis=1).sort_index(axis=1)
