@@ -207,7 +207,7 @@ print("the table and the figure show the same answers")
 # %% [markdown]
 # ### A gallery of failures
 #
-# A mean hides what kind of mistakes a model makes. These are the answers of seed 0 that were wrong although ML-SAN was surest, at most one per dialogue: first those where MultiEMO is right, then those where both are wrong. Ask of each: could *you* have told, from this line and the lines before it?
+# A mean hides what kind of mistakes a model makes. These are the answers of seed 0 that were wrong although ML-SAN was surest, at most one per dialogue: first those where MultiEMO is right, then those where both are wrong. An invented line gives the true emotion away, because it was made from it; the models had no such hint. With real lines (`CORPUS=meld-text`), ask of each: could *you* have told, from this line and the lines before it?
 
 # %% tags=["nbval-ignore-output"]
 systems, gallery, counted = ("MultiEMO", "ML-SAN"), [], []

@@ -240,6 +240,9 @@ if curve is None:
     print("skipped: no corpus names test speakers whom training has not seen")
 else:
     figure11 = report.enrolment_figure(curve)
+
+# %% tags=["nbval-ignore-output"]
+if curve is not None:
     keys = [*table["run"], *(alike.key(r) for r in base)]
     note = study.caveats
     if alike:

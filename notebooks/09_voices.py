@@ -57,7 +57,6 @@ from IPython.display import Audio, Markdown, display
 
 import mlsan.evaluation.voices as evaluation
 import mlsan.report.nb09_voices as report
-from mlsan.corpus import Dialogue
 from mlsan.corpus.nemo.protocols import FOLDS, SEEN, scaling, splits
 from mlsan.corpus.nemo.recordings import CLIPS, EMOTIONS, recordings
 from mlsan.corpus.nemo.sound import read_clip
@@ -68,7 +67,6 @@ from mlsan.evaluation.metrics import summed_confusion
 from mlsan.evaluation.neutrality import chance_level, withheld_stages
 from mlsan.evaluation.probes import emotion_predictions
 from mlsan.evaluation.qualitative import speaker_weights
-from mlsan.evaluation.strangers import enrol, predict
 from mlsan.evaluation.voices import LEVEL, PITCH, hertz
 from mlsan.report.lessons import listed
 from mlsan.report.nb06_qualitative import confusion_figure
@@ -429,6 +427,9 @@ display(Markdown("\n".join(lines)))
 # Another microphone and another room are part of your style, so enrolment takes part of them away, too.
 
 # %%
+from mlsan.corpus import Dialogue
+from mlsan.evaluation.strangers import enrol, predict
+
 me = study.strangers[fold][0]
 mine = np.random.default_rng(0).permutation(np.flatnonzero(clips.speaker == me))[:30]
 my_features = clips.features[mine]  # openSMILE's numbers, in their own units

@@ -48,15 +48,6 @@ def finding(
     return f"{text}; {change(found.value, found.low, found.high)} {unit}{seeds}."
 
 
-def in_words(row: object) -> str:
-    """What the interval of a row's `delta` says: higher, lower, or that it includes zero."""
-    if not np.isfinite(row.delta):
-        return "there is no number"
-    if row.low > 0:
-        return "it is higher"
-    return "it is lower" if row.high < 0 else "the interval includes zero"
-
-
 def delta_of(row: object) -> Estimate:
     """The columns delta, low, high and seeds of a row of a comparison."""
     return Estimate(row.delta, row.low, row.high, int(row.seeds))
