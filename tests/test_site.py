@@ -1,6 +1,7 @@
 """The book: it builds without warnings, and its pages need nothing but themselves."""
 
 import html
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -202,6 +203,25 @@ def test_links_of_the_repository_have_a_place_in_the_site(path: str, place: str)
     linked: set[str] = set()
     assert build.relink(f"[x](../../{path})", "notebooks/site", linked) == f"[x]({place})"
     assert linked == ({path} if place.startswith("repo:") else set())
+
+
+@needs_sphinx
+@pytest.mark.parametrize("short", [r"\frac12", r"\frac 1{2}", r"\frac{1}2", r"\frac{1}{2} \tag{3}"])
+def test_equations_are_converted(short: str) -> None:
+    nodes = importlib.import_module("docutils.nodes")
+    mathml = load("extension").mathml
+    wanted = mathml(nodes.math("", r"\frac{1}{2}"), as_block=False)
+    assert "<mfrac>" in wanted
+    assert mathml(nodes.math("", short), as_block=False) == wanted
+
+
+@needs_sphinx
+def test_an_equation_that_cannot_be_converted_is_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    nodes = importlib.import_module("docutils.nodes")
+    load("extension").mathml(nodes.math("", r"\unknown"), as_block=False)
+    assert "unknown" in caplog.text
 
 
 @needs_sphinx

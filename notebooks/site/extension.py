@@ -15,6 +15,8 @@ from sphinx.highlighting import lexer_classes
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
+# \frac12, which the converter reads only as \frac{1}{2}.
+BARE = (re.compile(r"(\\[td]?frac)\s*(\d)"), re.compile(r"(\\[td]?frac\{[^{}]*\})\s*(\d)"))
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 
 
@@ -48,6 +50,8 @@ def block(writer, node: nodes.math_block) -> None:
 def mathml(node: nodes.Element, as_block: bool) -> str:
     """The MathML of an equation."""
     source = TAG.sub("", node.astext()).strip()
+    for bare in BARE:
+        source = bare.sub(r"\1{\2}", source)
     try:
         return "".join(tex2mathml(source, as_block=as_block))
     except MathError as error:
