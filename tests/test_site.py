@@ -216,6 +216,15 @@ def test_equations_are_converted(short: str) -> None:
 
 
 @needs_sphinx
+@pytest.mark.parametrize("accented", [r"\tilde x_i^m", r"\hat{x}_i^m", r"\bar\sigma_i^m"])
+def test_an_index_is_not_put_under_an_accent(accented: str) -> None:
+    nodes = importlib.import_module("docutils.nodes")
+    shown = load("extension").mathml(nodes.math("", accented), as_block=True)
+    assert "munder" not in shown
+    assert re.search(r"<mover .*</mover>.*<mi>i</mi>\s*<mi>m</mi>\s*</msubsup>", shown, re.DOTALL)
+
+
+@needs_sphinx
 def test_an_equation_that_cannot_be_converted_is_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

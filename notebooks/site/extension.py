@@ -15,8 +15,16 @@ from sphinx.highlighting import lexer_classes
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
-# \frac12, which the converter reads only as \frac{1}{2}.
-BARE = (re.compile(r"(\\[td]?frac)\s*(\d)"), re.compile(r"(\\[td]?frac\{[^{}]*\})\s*(\d)"))
+# What the converter misreads, and what it reads as meant: \frac12 as \frac{1}{2}, and x with a hat
+# and an index as {hat x} with an index, not as x between index and hat.
+REWRITTEN = (
+    (re.compile(r"(\\[td]?frac)\s*(\d)"), r"\1{\2}"),
+    (re.compile(r"(\\[td]?frac\{[^{}]*\})\s*(\d)"), r"\1{\2}"),
+    (
+        re.compile(r"(\\(?:tilde|hat|bar|vec))\s*(\{[^{}]*\}|\\[a-zA-Z]+|\w)(?=\s*[_^])"),
+        r"{\1{\2}{}}",
+    ),
+)
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 
 
@@ -50,8 +58,8 @@ def block(writer, node: nodes.math_block) -> None:
 def mathml(node: nodes.Element, as_block: bool) -> str:
     """The MathML of an equation."""
     source = TAG.sub("", node.astext()).strip()
-    for bare in BARE:
-        source = bare.sub(r"\1{\2}", source)
+    for misread, meant in REWRITTEN:
+        source = misread.sub(meant, source)
     try:
         return "".join(tex2mathml(source, as_block=as_block))
     except MathError as error:
