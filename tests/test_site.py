@@ -4,6 +4,7 @@ import html
 import importlib
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -182,6 +183,24 @@ def test_faults_are_noticed(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     loads = '<script src="https://cdn/x.js"></script><a href="https://arxiv.org">paper</a>'
     assert foreign_resources(write(tmp_path / "b", loads)) == ["page.html: https://cdn/x.js"]
+
+
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    reason="needs Chromium",
+)
+def test_browser_notices_faults(tmp_path: Path) -> None:
+    browse = load("browse")
+    style = '<style>body { background: white }</style><meta name="viewport" content="width=390">'
+    with browse.browser() as chromium:
+        chromium.send("Emulation.setDeviceMetricsOverride", **browse.PHONE)
+        sound = chromium.open(write(tmp_path, f"{style}<p>All is well.</p>") / "page.html")
+        body = style + '<img alt="" src="no.png"><script>console.error("oh")</script>'
+        body += '<div style="width: 900px">wide</div><div data-demo="x"></div>'
+        faults = " ".join(chromium.open(write(tmp_path, body) / "page.html"))
+    assert sound == []
+    for part in ("does not load", "console: ", "a picture is missing", "pixels wide"):
+        assert part in faults
 
 
 @needs_sphinx

@@ -105,7 +105,9 @@ def shorten(app, kind: str, name: str, thing: object, options, signature, return
 
 
 def skip_foreign(app, kind: str, name: str, thing: object, skip: bool, options) -> bool | None:
-    """Leave out what a module only imports from another package."""
+    """Leave out what a module only imports from another package, and pydantic's own settings."""
+    if name == "model_config":
+        return True
     home = getattr(thing, "__module__", None) or "mlsan"
     return None if home.split(".")[0] == "mlsan" else True
 
