@@ -1,8 +1,10 @@
 """The book: it builds without warnings, and its pages need nothing but themselves."""
 
 import html
+import importlib
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -183,6 +185,24 @@ def test_faults_are_noticed(tmp_path: Path) -> None:
     assert foreign_resources(write(tmp_path / "b", loads)) == ["page.html: https://cdn/x.js"]
 
 
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    reason="needs Chromium",
+)
+def test_browser_notices_faults(tmp_path: Path) -> None:
+    browse = load("browse")
+    style = '<style>body { background: white }</style><meta name="viewport" content="width=390">'
+    with browse.browser() as chromium:
+        chromium.send("Emulation.setDeviceMetricsOverride", **browse.PHONE)
+        sound = chromium.open(write(tmp_path, f"{style}<p>All is well.</p>") / "page.html")
+        body = style + '<img alt="" src="no.png"><script>console.error("oh")</script>'
+        body += '<div style="width: 900px">wide</div><div data-demo="x"></div>'
+        faults = " ".join(chromium.open(write(tmp_path, body) / "page.html"))
+    assert sound == []
+    for part in ("does not load", "console: ", "a picture is missing", "pixels wide"):
+        assert part in faults
+
+
 @needs_sphinx
 @pytest.mark.parametrize(
     ("path", "place"),
@@ -202,6 +222,34 @@ def test_links_of_the_repository_have_a_place_in_the_site(path: str, place: str)
     linked: set[str] = set()
     assert build.relink(f"[x](../../{path})", "notebooks/site", linked) == f"[x]({place})"
     assert linked == ({path} if place.startswith("repo:") else set())
+
+
+@needs_sphinx
+@pytest.mark.parametrize("short", [r"\frac12", r"\frac 1{2}", r"\frac{1}2", r"\frac{1}{2} \tag{3}"])
+def test_equations_are_converted(short: str) -> None:
+    nodes = importlib.import_module("docutils.nodes")
+    mathml = load("extension").mathml
+    wanted = mathml(nodes.math("", r"\frac{1}{2}"), as_block=False)
+    assert "<mfrac>" in wanted
+    assert mathml(nodes.math("", short), as_block=False) == wanted
+
+
+@needs_sphinx
+@pytest.mark.parametrize("accented", [r"\tilde x_i^m", r"\hat{x}_i^m", r"\bar\sigma_i^m"])
+def test_an_index_is_not_put_under_an_accent(accented: str) -> None:
+    nodes = importlib.import_module("docutils.nodes")
+    shown = load("extension").mathml(nodes.math("", accented), as_block=True)
+    assert "munder" not in shown
+    assert re.search(r"<mover .*</mover>.*<mi>i</mi>\s*<mi>m</mi>\s*</msubsup>", shown, re.DOTALL)
+
+
+@needs_sphinx
+def test_an_equation_that_cannot_be_converted_is_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    nodes = importlib.import_module("docutils.nodes")
+    load("extension").mathml(nodes.math("", r"\unknown"), as_block=False)
+    assert "unknown" in caplog.text
 
 
 @needs_sphinx

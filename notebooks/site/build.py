@@ -136,14 +136,15 @@ def chapter(notebook: NotebookNode) -> NotebookNode:
         if cell.cell_type == "markdown":
             cell.source = BADGE.sub(r"[\1]", cell.source)
             heading = next(reversed(re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE)), heading)
-            before = cell.source.splitlines()[-1].strip("# :.")
+            last = cell.source.splitlines()[-1].strip("# :.")
+            before = f" {last}." if len(last) < 100 and not set(last) & set("*`$") else ""
             continue
         if "parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"] = [*cell.metadata["tags"], "hide-cell"]
         if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
             axes = ", ".join(dict.fromkeys(re.findall(r'[xy]label="([^"]+)"', cell.source)))
             alt = caption(notebook.cells[number : number + 3])
-            alt = alt or f"{heading}. {before}. Axes: {axes or 'see the text'}."
+            alt = alt or f"{heading}.{before} Axes: {axes or 'see the text'}."
             cell.metadata["mystnb"] = {"image": {"alt": alt}}
     return notebook
 

@@ -15,6 +15,16 @@ from sphinx.highlighting import lexer_classes
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
+# What the converter misreads, and what it reads as meant: \frac12 as \frac{1}{2}, and x with a hat
+# and an index as {hat x} with an index, not as x between index and hat.
+REWRITTEN = (
+    (re.compile(r"(\\[td]?frac)\s*(\d)"), r"\1{\2}"),
+    (re.compile(r"(\\[td]?frac\{[^{}]*\})\s*(\d)"), r"\1{\2}"),
+    (
+        re.compile(r"(\\(?:tilde|hat|bar|vec))\s*(\{[^{}]*\}|\\[a-zA-Z]+|\w)(?=\s*[_^])"),
+        r"{\1{\2}{}}",
+    ),
+)
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 
 
@@ -48,6 +58,8 @@ def block(writer, node: nodes.math_block) -> None:
 def mathml(node: nodes.Element, as_block: bool) -> str:
     """The MathML of an equation."""
     source = TAG.sub("", node.astext()).strip()
+    for misread, meant in REWRITTEN:
+        source = misread.sub(meant, source)
     try:
         return "".join(tex2mathml(source, as_block=as_block))
     except MathError as error:
@@ -93,7 +105,9 @@ def shorten(app, kind: str, name: str, thing: object, options, signature, return
 
 
 def skip_foreign(app, kind: str, name: str, thing: object, skip: bool, options) -> bool | None:
-    """Leave out what a module only imports from another package."""
+    """Leave out what a module only imports from another package, and pydantic's own settings."""
+    if name == "model_config":
+        return True
     home = getattr(thing, "__module__", None) or "mlsan"
     return None if home.split(".")[0] == "mlsan" else True
 
