@@ -201,7 +201,7 @@ class Study:
         return list(dict.fromkeys(map(self._placed, runs)))
 
     def doses(self) -> dict[float, "Study"]:
-        """The study at each heterogeneity of Fig. 8; empty for real corpora."""
+        """The study at each heterogeneity of Fig. A8; empty for real corpora."""
         if not self.simulated:
             return {}
         levels = SCALES[self.profile].doses

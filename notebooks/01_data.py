@@ -15,7 +15,7 @@
 #
 # **Question.** What does a conversation look like to a model, and how differently do speakers express the same emotion?
 #
-# **Produces.** Table 0 (`table0_corpora`) and Fig. 1, drawn from data (`fig1_heterogeneity`).
+# **Produces.** Table A0 (`table0_corpora`) and Fig. 1, drawn from data (`fig1_heterogeneity`).
 #
 # **Needs.** A corpus: the simulated one, which needs no files, or feature files on disk (`CORPUS=multiemo DATA=DIR`).
 #

@@ -15,7 +15,7 @@
 #
 # **Question.** What does ML-SAN build on, and what does this baseline score when the epoch is selected on dev?
 #
-# **Produces.** MultiEMO's measured row of Table 1 (`table1_main`, which notebook 3 completes); Table 9, the literature (`table9_literature`).
+# **Produces.** MultiEMO's measured row of Table 1 (`table1_main`, which notebook 3 completes); Table A9, the literature (`table9_literature`).
 #
 # **Needs.** The corpus of notebook 1. Trains MultiEMO with all seeds, or reuses finished runs.
 #
@@ -359,7 +359,7 @@ print("MultiEMO:", set(measured), "- UniMSE and the original MultiEMO:", set(quo
 # %% [markdown]
 # ## What the literature reports
 #
-# Table 1 of the paper lists few of the systems that report weighted F1 on these two corpora. Table 9 lists those that a reader will meet beside ML-SAN, with the numbers of their own papers where we could read them. **Predict:** how many of them chose the reported epoch on dev?
+# Table 1 of the paper lists few of the systems that report weighted F1 on these two corpora. Table A9 lists those that a reader will meet beside ML-SAN, with the numbers of their own papers where we could read them. **Predict:** how many of them chose the reported epoch on dev?
 
 # %%
 from mlsan.report.nb02_baseline import literature_table, selection_text

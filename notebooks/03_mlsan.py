@@ -15,7 +15,7 @@
 #
 # **Question.** What do the three speaker-adaptive parts do, equation by equation, where do they start, and does ML-SAN beat its baseline, a one-line normalisation and the other models of Table 1?
 #
-# **Produces.** Fig. 2 (`fig2_architecture`), Table 1 (`table1_main`), Table 3 (`table3_significance`), Table 4 (`table4_classes`), Table 6 (`table6_seen`, if the corpus names its speakers), Fig. 7 (`fig7_selection`).
+# **Produces.** Fig. 2 (`fig2_architecture`), Table 1 (`table1_main`), Table A3 (`table3_significance`), Table A4 (`table4_classes`), Table A6 (`table6_seen`, if the corpus names its speakers), Fig. A7 (`fig7_selection`).
 #
 # **Needs.** The corpus of notebook 1. Trains every model with all seeds, or reuses finished runs; profile *paper* uses a GPU if there is one.
 #

@@ -15,7 +15,7 @@
 #
 # **Question.** What does each of FiLM, gate and auxiliary loss contribute, alone and together with the others, and is it the *speaker* that helps?
 #
-# **Produces.** Table 2 (`table2_ablation`), Table 2 with all cells and controls (`table2_factorial`), Fig. 13 (`fig13_ablation`) and Fig. 14 (`fig14_effects`).
+# **Produces.** Table 2 (`table2_ablation`), Table 2 with all cells and controls (`table2_factorial`), Fig. A13 (`fig13_ablation`) and Fig. A14 (`fig14_effects`).
 #
 # **Needs.** The corpus of notebook 1. Trains all eight on/off cells and the controls with a few seeds (profile *paper*: all seeds), or reuses finished runs.
 #

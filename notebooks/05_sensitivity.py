@@ -15,7 +15,7 @@
 #
 # **Question.** How does the score depend on the weight λ of the auxiliary speaker loss, does ML-SAN gain more when speakers differ more, and what does it change to choose the epoch on strangers?
 #
-# **Produces.** Fig. 6 (`fig6_lambda`), on simulated corpora Fig. 8 (`fig8_dose`) and, on an IEMOCAP with names, Table 10 (`table10_dev`).
+# **Produces.** Fig. 6 (`fig6_lambda`), on simulated corpora Fig. A8 (`fig8_dose`) and, on an IEMOCAP with names, Table A10 (`table10_dev`).
 #
 # **Needs.** The corpus of notebook 1. Trains ML-SAN for each λ, MultiEMO and ML-SAN for each heterogeneity and for both dev splits of IEMOCAP, or reuses finished runs.
 #

@@ -15,7 +15,7 @@
 #
 # **Question.** What do gate and FiLM know about speakers, which emotions are predicted differently, how is $z$ organised, and where in the model can the speaker be found?
 #
-# **Produces.** Fig. 3 (`fig3_gate`), Fig. 4 (`fig4_confusion`), Fig. 5 (`fig5_features`), Fig. 9 (`fig9_probes`) and, on simulated corpora, Fig. 15 (`fig15_balance`) and Table 7 (`table7_recovery`).
+# **Produces.** Fig. 3 (`fig3_gate`), Fig. 4 (`fig4_confusion`), Fig. 5 (`fig5_features`), Fig. A9 (`fig9_probes`) and, on simulated corpora, Fig. A15 (`fig15_balance`) and Table A7 (`table7_recovery`).
 #
 # **Needs.** The corpus of notebook 1 and the runs of notebooks 3 and 4, which are trained here if they are missing.
 #
@@ -427,14 +427,14 @@ if parts:
     display(listed(report.recovery_findings(study.labelled(quality))))
 
 # %% [markdown]
-# **What would change our mind.** *The gate knows little about speakers:* a correlation with the true balance whose interval lies above zero, over more seeds, or gates that differ between speakers by tenths and not by thousandths. *Calibration hides a speaker only from linear probes:* a nonlinear probe, fitted anew, that stays at chance on calibrated features. *The statistics start finds the style:* a corpus with other mixtures of style and emotion, where the best scale and shift of Table 7 are far from what statistics give. *The failures shown are typical:* the same gallery for another seed; change the seed in `study.config(name, system, seed)` and compare.
+# **What would change our mind.** *The gate knows little about speakers:* a correlation with the true balance whose interval lies above zero, over more seeds, or gates that differ between speakers by tenths and not by thousandths. *Calibration hides a speaker only from linear probes:* a nonlinear probe, fitted anew, that stays at chance on calibrated features. *The statistics start finds the style:* a corpus with other mixtures of style and emotion, where the best scale and shift of Table A7 are far from what statistics give. *The failures shown are typical:* the same gallery for another seed; change the seed in `study.config(name, system, seed)` and compare.
 
 # %% [markdown]
 # ## What we learned
 #
 # - Gate and FiLM assign one set of weights to each speaker; the weights cannot change between the turns of one speaker.
 # - A recall that rises by half can be a matter of three utterances. Report counts next to shares.
-# - Fig. 9 tests both claims of the paper with numbers. Nothing in Eq. 4 makes the calibrated features neutral; the auxiliary loss asks for more speaker information in $z$. A start at the speaker's statistics takes mean and variance away, which is what a linear probe can read.
+# - Fig. A9 tests both claims of the paper with numbers. Nothing in Eq. 4 makes the calibrated features neutral; the auxiliary loss asks for more speaker information in $z$. A start at the speaker's statistics takes mean and variance away, which is what a linear probe can read.
 # - The adversary's reversed gradient moves each speaker's scale and shift to where one head cannot separate them, not to the values of the other speakers. A new probe can find the speakers again.
 # - "Learned" compared with "best" shows how much of what Eq. 2 can do a start and its training have found, for speakers that training has and for strangers.
 # - One conversation proves nothing, and a case can be found for either system. Choose it by a rule, and say which.

@@ -15,7 +15,7 @@
 #
 # **Question.** What can a trained model do for a speaker whom training never saw, given 0, 1, 10 or all of this stranger's *unlabelled* utterances, do other models gain from the same three parts, and what is left of the score when a modality is missing or noisy?
 #
-# **Produces.** Table 5 (`table5_enrolment`), Fig. 11 (`fig11_enrolment`, if the corpora name speakers of whom some are unseen), Table 11 (`table11_adapted`) and Fig. 10 (`fig10_robustness`). The paper has none of them; it leaves these questions open.
+# **Produces.** Table A5 (`table5_enrolment`), Fig. A11 (`fig11_enrolment`, if the corpora name speakers of whom some are unseen), Table A11 (`table11_adapted`) and Fig. A10 (`fig10_robustness`). The paper has none of them; it leaves these questions open.
 #
 # **Needs.** The corpus of notebook 1. Uses the runs of Table 1, MultiEMO at heterogeneity 0, other models with ML-SAN's parts, and both systems with modality dropout, which are trained here if they are missing.
 #
@@ -147,7 +147,7 @@ if strange and film:
 # %% [markdown]
 # Short of all of it, the style errs in two directions: towards the population, because the estimate is shrunk, and towards the emotion of the few utterances, because they are no fair sample.
 #
-# ## Table 5: how much enrolment is enough?
+# ## Table A5: how much enrolment is enough?
 #
 # A few utterances show their emotions besides their speaker. Text helps to tell them apart: it says what the emotions probably are, training says what each emotion adds to a feature, and this part is subtracted before the style is estimated (`mlsan.corpus.expression`). On dev of strangers this was worth 5 to 6 points where the stranger is enrolled within the dialogue, 2 with three utterances, and under 1 with ten or more.
 #
@@ -170,7 +170,7 @@ readers = {amount: study.reader(plan, amount) for amount in (*AMOUNTS, *CURVE, *
 
 
 def ways(seen=None):
-    """Counts of every row of Table 5, on all, seen or unseen test speakers."""
+    """Counts of every row of Table A5, on all, seen or unseen test speakers."""
     found = gathered(rest, study.predictions, study.emotions, seen=seen)
     for amount, way in AMOUNTS.items():
         named = ours.assign(system=way)
@@ -212,7 +212,7 @@ listed(report.enrolment_findings(rows))
 listed(report.dialogue_answer(rows))
 
 # %% [markdown]
-# ## Fig. 11: the curve
+# ## Fig. A11: the curve
 #
 # Only the utterances of unseen speakers count here. The dotted line is an oracle that exists in simulations: MultiEMO, trained and tested on the same conversations with speakers who are all alike. **Predict** at which number half of the gain is reached.
 
@@ -266,7 +266,7 @@ if curve is not None:
     display(listed(report.curve_sentences(curve)))
 
 # %% [markdown]
-# ## Table 11: do other models gain as MultiEMO does?
+# ## Table A11: do other models gain as MultiEMO does?
 #
 # Calibrate, gate, speaker head: in ML-SAN the three parts sit inside MultiEMO, but nothing in Eq. 1–4 needs MultiEMO. `mlsan.model.adapted.Adapted` puts them around any model of Table 1: FiLM on the raw audio and visual features, the gate on what the model's classifier reads, the speaker head on the gated features. All else is the model's own: its losses, learning rate, batches and epochs. Speakers are enrolled in training as ML-SAN's are.
 #
@@ -355,8 +355,8 @@ listed(report.dropout_findings(scored, study.emotions, study.names))
 # ## What we learned
 #
 # - Enrolment is a property of the test, not of the model: one trained model serves every amount, because training has met every amount.
-# - A dialogue is a sample of one mood: its mean takes emotion away together with style. Table 5 and Fig. 11 show what utterances of other dialogues are worth beside it, for each corpus, with intervals.
-# - ML-SAN's parts can be put around other models. The sentences under Table 11 say for each whether it gains, against itself and with an interval.
+# - A dialogue is a sample of one mood: its mean takes emotion away together with style. Table A5 and Fig. A11 show what utterances of other dialogues are worth beside it, for each corpus, with intervals.
+# - ML-SAN's parts can be put around other models. The sentences under Table A11 say for each whether it gains, against itself and with an interval.
 # - Nothing here uses a label of a test speaker. But a deployed system must have the stranger's utterances, and every table says which ones it used.
 # - The last table shows how many points of W-F1 each condition costs. Modality dropout is worthwhile if its rows lose less and its score on clean data stays within the interval.
 #

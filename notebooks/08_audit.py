@@ -15,7 +15,7 @@
 #
 # **Question.** Published text features come from a language model that was itself trained on emotions in these corpora. How much of a model's score is already in these features? And which of the paper's claims hold, by our evidence?
 #
-# **Produces.** Table 12, the claims and their verdicts (`table12_claims`); three small tables, shown only here.
+# **Produces.** Table A12, the claims and their verdicts (`table12_claims`); three small tables, shown only here.
 #
 # **Needs.** A corpus with text features, and the finished runs of notebooks 3 to 6, as far as there are any; it trains none. Optionally `emoberta-train.json` in the data folder: `utterance-ordered-MELD_IEMOCAP.json` of [tae898/erc](https://github.com/tae898/erc).
 #
@@ -167,11 +167,11 @@ for benchmark in BENCHMARKS:
     )
 
 # %% [markdown]
-# So the printed p is arithmetically possible. What is unusual is the spread: deviations of .04 to .13 points over three runs. Table 12 compares this with ours.
+# So the printed p is arithmetically possible. What is unusual is the spread: deviations of .04 to .13 points over three runs. Table A12 compares this with ours.
 #
 # ### Evidence from the finished runs
 #
-# The same counts, intervals and enrolment as in the tables and figures that Table 12 links to.
+# The same counts, intervals and enrolment as in the tables and figures that Table A12 links to.
 
 # %% tags=["nbval-ignore-output"]
 plans = ("main", "ablation", "lambda", "neutrality")
@@ -209,7 +209,7 @@ print(len(evidence), "pieces of evidence from scores")
 # %% [markdown]
 # ### Is the speaker gone?
 #
-# Two claims of the paper point in opposite directions: Fig. 5 is said to show *disentanglement* in $z$, emotion without identity; the auxiliary loss is said to *retain* the identity in the same $z$. A linear probe for the speaker decides between them, as in Fig. 9. We call a stage neutral if the probe stays within 5 points of chance. **Predict** which of the two claims holds.
+# Two claims of the paper point in opposite directions: Fig. 5 is said to show *disentanglement* in $z$, emotion without identity; the auxiliary loss is said to *retain* the identity in the same $z$. A linear probe for the speaker decides between them, as in Fig. A9. We call a stage neutral if the probe stays within 5 points of chance. **Predict** which of the two claims holds.
 
 # %% tags=["nbval-ignore-output"]
 probes, arms = [], (AS_PRINTED, FULL)
@@ -290,7 +290,7 @@ for name in study.corpora:
 listed(report.answered(evidence, study.names, "introverts", "extroverts", "levelled"))
 
 # %% [markdown]
-# ### Table 12: the ledger
+# ### Table A12: the ledger
 
 # %% tags=["nbval-ignore-output"]
 table12 = report.claims_table(evidence, study.names)

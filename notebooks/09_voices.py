@@ -15,7 +15,7 @@
 #
 # **Question.** Does calibration by speaker help on real voices: for people who are in training, and for strangers of whom there are 0, 1, 10 or all *unlabelled* utterances?
 #
-# **Produces.** Table 8 (`table8_voices`) and Fig. 12 a–f (`fig12_voices_…`), in `figures/nemo/`. The paper has none of them.
+# **Produces.** Table A8 (`table8_voices`) and Fig. A12 a–f (`fig12_voices_…`), in `figures/nemo/`. The paper has none of them.
 #
 # **Needs.** Nothing: the features of nEMO's 4,481 clips are part of the package. This notebook always uses them, whatever `CORPUS` the others use.
 #
@@ -191,7 +191,7 @@ assert set(table["seed"]) == set(study.seeds)
 print(", ".join(trained["system"].unique()), "- no run failed")
 
 # %% [markdown]
-# ## Table 8
+# ## Table A8
 #
 # One trained ML-SAN per seed and fold is tested with the unseen actors enrolled from nothing, from 1, 3, 10, 30 and 100 utterances of other test sessions, and from all of their test utterances. **Predict:** how much does a stranger cost, and how many utterances win it back?
 

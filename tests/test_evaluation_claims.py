@@ -327,7 +327,7 @@ def test_the_ledger_has_a_verdict_for_each_claim_and_corpus(tmp_path):
     assert "](table3_significance.md)" in text
     latex = (tmp_path / "table12_claims.tex").read_text()
     assert "ipynb" not in latex
-    assert "Table 3, notebook 3" in latex
+    assert "Table A3, notebook 3" in latex
 
 
 def test_links_of_the_ledger_lead_to_declared_files():

@@ -1,4 +1,4 @@
-"""Table 9: what the literature reports, and what of it this project measures."""
+"""Table A9: what the literature reports, and what of it this project measures."""
 
 import numpy as np
 import pytest

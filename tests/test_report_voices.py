@@ -1,4 +1,4 @@
-"""Table 8 and Fig. 12."""
+"""Table A8 and Fig. A12."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Notebook 1: the corpora (Table 0) and how speakers differ (Fig. 1)."""
+"""Notebook 1: the corpora (Table A0) and how speakers differ (Fig. 1)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,13 +22,13 @@ from mlsan.vocabulary import Benchmark
 TABLE0 = Artifact(
     "table0_corpora",
     ("01_data",),
-    "Table 0",
+    "Table A0",
     "The corpora: dialogues, utterances, speakers, test speakers unseen in training, labels.",
 )
 
 
 def corpora_table(corpora: Mapping[Benchmark, Corpus]) -> Table:
-    """Table 0: the size of each split. Speakers are names; a dash where the corpus has none."""
+    """Table A0: the size of each split. Speakers are names; a dash where the corpus has none."""
     columns = {}
     for corpus in corpora.values():
         trained = {name for d in corpus.train for name in d.speaker or () if name}

@@ -1,4 +1,4 @@
-"""Notebooks 2 and 3: our scores beside the paper's (Table 1), and the literature's (Table 9)."""
+"""Notebooks 2 and 3: our scores beside the paper's (Table 1), and the literature's (Table A9)."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -142,7 +142,7 @@ def _origin(rows: pd.DataFrame) -> str:
 TABLE9 = Artifact(
     "table9_literature",
     ("02_baseline",),
-    "Table 9",
+    "Table A9",
     "What the literature reports: weighted F1 (points) of published systems on MELD and on IEMOCAP "
     "(in brackets the number of its emotions; Li et al.'s six are our reading), on which split the "
     "reported epoch was chosen where that is known, and whether this project measures the system. "
@@ -156,7 +156,7 @@ def literature_table(
     reported: Sequence[literature.Reported] = literature.SYSTEMS,
     measured: Container[str] = SYSTEMS,
 ) -> Table:
-    """Table 9: published systems with their own scores, by year.
+    """Table A9: published systems with their own scores, by year.
 
     `measured` holds the names of this project's systems. Where the ML-SAN paper's Table 1 prints
     other numbers than the source, the source's cell gives them too.
@@ -211,7 +211,7 @@ def _other_numbers(row: dict) -> str:
 
 
 def selection_text(data: pd.DataFrame) -> str:
-    """How many systems of Table 9 chose their epoch on test, in a sentence."""
+    """How many systems of Table A9 chose their epoch on test, in a sentence."""
     known = data[data["chosen_on"] != ""]
     test = (known["chosen_on"] == "test").sum()
     return (

@@ -1,4 +1,4 @@
-"""Notebook 3: the architecture (Fig. 2), comparisons with MultiEMO (Tables 3, 4, 6), Fig. 7."""
+"""Notebook 3: the architecture (Fig. 2), comparisons with MultiEMO (Tables A3, A4, A6), Fig. A7."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -155,7 +155,7 @@ def _arrow(axis: Axes, start: tuple, end: tuple, color: str = "0.3") -> None:
 TABLE3 = Artifact(
     "table3_significance",
     ("03_mlsan",),
-    "Table 3",
+    "Table A3",
     "Each row of Table 1 against MultiEMO, and ML-SAN with strangers enrolled against MultiEMO on "
     "standardised features: mean difference in weighted F1 (points) with its 95 % interval over "
     "seeds and test dialogues, the paired t-test over seeds, a permutation test over dialogues, "
@@ -165,7 +165,7 @@ TABLE3 = Artifact(
 
 
 def significance_table(comparisons: pd.DataFrame) -> Table:
-    """Table 3: every system against MultiEMO, with the paper's own differences and claim.
+    """Table A3: every system against MultiEMO, with the paper's own differences and claim.
 
     `comparisons` is `compare_all` of all benchmarks at once, so that Holm's adjustment spans the
     table. `data` also has the paper's claim for ML-SAN, p < .01, and the t that this needs with the
@@ -212,7 +212,7 @@ def _t_text(t: float, needed: float) -> str:
 TABLE4 = Artifact(
     "table4_classes",
     ("03_mlsan",),
-    "Table 4",
+    "Table A4",
     "Each emotion, rare ones first: test utterances; F1 and recall (%) of MultiEMO and ML-SAN with "
     "95 % intervals over seeds and test dialogues, p by a permutation test with Holm's correction; "
     "and how many utterances are right, mean over seeds. Strangers are not enrolled: no unlabelled "
@@ -226,7 +226,7 @@ def classes_table(
     system: str = FULL,
     reference: str = BASE,
 ) -> Table:
-    """Table 4: F1 and recall of each emotion, the rarest first, with 95 % intervals.
+    """Table A4: F1 and recall of each emotion, the rarest first, with 95 % intervals.
 
     `emotions` are those of each benchmark in label order. Below MELD's emotions that the paper's
     Fig. 4 names stand its shares, and how many utterances of the published test set they amount to.
@@ -283,7 +283,7 @@ def _paper_text(share: float, support: float) -> str:
 TABLE6 = Artifact(
     "table6_seen",
     ("03_mlsan",),
-    "Table 6",
+    "Table A6",
     "Each system on test speakers that occur in training and on those that do not: weighted F1 "
     "(points) and difference to MultiEMO, with 95 % intervals over seeds and test dialogues. "
     "Unlabelled test utterances are used as in Table 1.",
@@ -297,7 +297,7 @@ def seen_unseen_table(
     unseen: Mapping[Benchmark, Mapping[str, Counts]],
     reference: str = BASE,
 ) -> Table:
-    """Table 6: weighted F1 on test speakers that occur in training, and on those that do not.
+    """Table A6: weighted F1 on test speakers that occur in training, and on those that do not.
 
     `seen` and `unseen` are the same runs counted with `seen=True` and `seen=False`. A test set
     without one of the two, or without names, has no rows for it; both frames may be empty. Δ is
@@ -333,7 +333,7 @@ def seen_unseen_table(
 FIG7 = Artifact(
     "fig7_selection",
     ("03_mlsan",),
-    "Fig. 7",
+    "Fig. A7",
     "What reporting the best test epoch instead of the best dev epoch is worth on this test set: "
     "weighted F1 (points) of each system, and the mean gain with its 95 % interval over seeds.",
 )
@@ -367,7 +367,7 @@ def selection_table(runs: pd.DataFrame) -> Table:
 
 
 def selection_figure(data: pd.DataFrame) -> Figure:
-    """Fig. 7: from the dev-selected score (filled) to the best test epoch's (hollow), by system.
+    """Fig. A7: from the dev-selected score (filled) to the best test epoch's (hollow), by system.
 
     `data` is that of `selection_table`. Thin bars are standard deviations over seeds; the number
     is the mean gain with its 95 % interval.

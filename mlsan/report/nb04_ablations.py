@@ -1,4 +1,4 @@
-"""Notebook 4: ML-SAN without some of its parts, all cells, controls (Table 2, Figs. 13, 14)."""
+"""Notebook 4: ML-SAN without some of its parts, all cells, controls (Table 2, Figs. A13, A14)."""
 
 from collections.abc import Mapping
 
@@ -151,14 +151,14 @@ def factorial_table(
 FIG13 = Artifact(
     "fig13_ablation",
     ("04_ablations",),
-    "Fig. 13",
+    "Fig. A13",
     "Every combination of FiLM, gate and auxiliary loss: weighted F1 (points) of each seed (dots) "
     "and their mean (bars). Strangers are enrolled with all of their unlabelled test utterances.",
 )
 
 
 def ablation_points(benchmarks: Mapping[Benchmark, Mapping[str, Counts]]) -> pd.DataFrame:
-    """Fig. 13's data: benchmark, system, seed and wf1 (percent) of the eight cells."""
+    """Fig. A13's data: benchmark, system, seed and wf1 (percent) of the eight cells."""
     return pd.DataFrame(
         {"benchmark": benchmark, "system": system, "seed": seed, "wf1": score}
         for benchmark, cells in benchmarks.items()
@@ -168,7 +168,7 @@ def ablation_points(benchmarks: Mapping[Benchmark, Mapping[str, Counts]]) -> pd.
 
 
 def ablation_figure(scores: pd.DataFrame) -> Figure:
-    """Fig. 13: `ablation_points`, one panel per corpus."""
+    """Fig. A13: `ablation_points`, one panel per corpus."""
     corpora = list(by_corpus(scores))
     figure, axes = plt.subplots(
         1, len(corpora), figsize=(DOUBLE, 2.4), squeeze=False, sharey=True, layout="constrained"
@@ -197,7 +197,7 @@ def ablation_figure(scores: pd.DataFrame) -> Figure:
 FIG14 = Artifact(
     "fig14_effects",
     ("04_ablations",),
-    "Fig. 14",
+    "Fig. A14",
     "Main effects and interactions of FiLM, gate and auxiliary loss over all eight cells: weighted "
     "F1 (points) with 95 % intervals over seeds and test dialogues; filled where the interval "
     "excludes zero. Strangers are enrolled with all of their unlabelled test utterances.",
@@ -205,7 +205,7 @@ FIG14 = Artifact(
 
 
 def effects_figure(table: pd.DataFrame) -> Figure:
-    """Fig. 14: the rows "effect" of `factorial_table`, one panel per corpus."""
+    """Fig. A14: the rows "effect" of `factorial_table`, one panel per corpus."""
     corpora = list(by_corpus(table[table["kind"] == "effect"]))
     figure, axes = plt.subplots(
         1, len(corpora), figsize=(DOUBLE, 2.4), squeeze=False, sharey=True, layout="constrained"

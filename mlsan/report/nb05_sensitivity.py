@@ -1,4 +1,4 @@
-"""Notebook 5: scores against lambda (Fig. 6), how much speakers differ (Fig. 8), dev (Table 10)."""
+"""Notebook 5: lambda (Fig. 6), how much speakers differ (Fig. A8), the dev split (Table A10)."""
 
 from collections.abc import Mapping
 
@@ -88,7 +88,7 @@ def lambda_figure(curve: pd.DataFrame) -> Figure:
 FIG8 = Artifact(
     "fig8_dose",
     ("05_sensitivity",),
-    "Fig. 8",
+    "Fig. A8",
     "Weighted F1 (points) of ML-SAN and MultiEMO against how much simulated speakers differ, and "
     "their difference, with 95 % intervals over seeds and test dialogues. At 0 all speakers are "
     "alike and there is nothing to adapt to: the negative control. Strangers are enrolled with all "
@@ -98,7 +98,7 @@ FIG8 = Artifact(
 
 
 def dose_table(benchmarks: Mapping[Benchmark, Mapping[tuple[float, str], Counts]]) -> pd.DataFrame:
-    """Fig. 8's data: both systems and ML-SAN minus MultiEMO at each heterogeneity.
+    """Fig. A8's data: both systems and ML-SAN minus MultiEMO at each heterogeneity.
 
     `benchmarks` are runs `gathered` by heterogeneity and system. Returns one row per benchmark and
     heterogeneity: seeds (that both finished), multiemo and mlsan (mean weighted F1, percent) with
@@ -116,7 +116,7 @@ def dose_table(benchmarks: Mapping[Benchmark, Mapping[tuple[float, str], Counts]
 
 
 def dose_figure(table: pd.DataFrame) -> Figure:
-    """Fig. 8: `dose_table`, one column per corpus: both systems' scores, and their difference."""
+    """Fig. A8: `dose_table`, one column per corpus: both systems' scores, and their difference."""
     corpora = list(by_corpus(table))
     figure, axes = plt.subplots(
         2,
@@ -151,7 +151,7 @@ def dose_figure(table: pd.DataFrame) -> Figure:
 TABLE10 = Artifact(
     "table10_dev",
     ("05_sensitivity",),
-    "Table 10",
+    "Table A10",
     "The epoch chosen on dialogues of the training speakers, as published, or on a session whose "
     "speakers training does not have: chosen epoch, weighted F1 (points) on dev and on test, mean "
     "± sd over seeds, and the difference on test with its 95 % interval over seeds and test "
@@ -164,7 +164,7 @@ TABLE10 = Artifact(
 def dev_table(
     runs: pd.DataFrame, benchmarks: Mapping[Benchmark, Mapping[tuple[str, str], Counts]]
 ) -> Table:
-    """Table 10: what the dev split changes.
+    """Table A10: what the dev split changes.
 
     `runs` has one row per run, with the column dev ("official" or "session"); `benchmarks` are the
     same runs `gathered` by system and dev. `delta` is session minus official on test.

@@ -1,4 +1,4 @@
-"""Notebook 6: inside the trained models (Figs. 3, 4, 5, 9, 15 and Table 7)."""
+"""Notebook 6: inside the trained models (Figs. 3, 4, 5, A9, A15 and Table A7)."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -284,7 +284,7 @@ def feature_figure(points: pd.DataFrame, emotions: Mapping[Benchmark, Sequence[s
 TABLE7 = Artifact(
     "table7_recovery",
     ("06_qualitative",),
-    "Table 7",
+    "Table A7",
     "How close calibrated features are to features without any style, of simulated speakers: "
     "squared correlation, mean over features and seeds, on training utterances of seen speakers "
     "and on test utterances of strangers who are enrolled with all of their unlabelled test "
@@ -296,7 +296,7 @@ SEEN, STRANGERS = "seen", "strangers, enrolled with all"
 
 
 def recovery_table(found: pd.DataFrame) -> Table:
-    """Table 7: R² of each calibration with the features without style.
+    """Table A7: R² of each calibration with the features without style.
 
     `found` are `recovery_by_modality` of each run, with benchmark, system (as printed or ours) and
     speakers added. One row per benchmark, speakers and calibrated modality, with the columns none,
@@ -318,7 +318,7 @@ def recovery_table(found: pd.DataFrame) -> Table:
 FIG9 = Artifact(
     "fig9_probes",
     ("06_qualitative",),
-    "Fig. 9",
+    "Fig. A9",
     "What a linear probe reads of the speaker, of strangers and of the emotion at each stage of "
     "the model, one column per model: weighted F1 (%), mean over seeds with 95 % intervals over "
     "seeds alone. Dotted lines are chance. Strangers are enrolled with all of their unlabelled "
@@ -327,12 +327,12 @@ FIG9 = Artifact(
 
 
 def arm_of(run: RunSettings) -> str:
-    """A run's name in Fig. 9: its system, and whether it has an adversary."""
+    """A run's name in Fig. A9: its system, and whether it has an adversary."""
     return system_of(run.model) + (" + adversary" if getattr(run.model, "adversary", False) else "")
 
 
 def probes_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """Fig. 9's data: each probe's mean score with its interval over seeds, and its chance level.
+    """Fig. A9's data: each probe's mean score with its interval over seeds, and its chance level.
 
     `rows` are `stage_probes` of each run, with benchmark, system and seed added. A probe's score is
     about one run, so that only seeds are resampled. Returns one row per benchmark, target, system
@@ -349,7 +349,7 @@ def probes_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def probes_figure(table: pd.DataFrame) -> Figure:
-    """Fig. 9: `probes_table`, one panel per target and system, one line per corpus.
+    """Fig. A9: `probes_table`, one panel per target and system, one line per corpus.
 
     Its systems are those of `arm_of`, and WITHHELD for `withheld_stages`. Dotted lines are chance.
     """
@@ -400,7 +400,7 @@ CORPUS_LOOKS = (
 FIG15 = Artifact(
     "fig15_balance",
     ("06_qualitative",),
-    "Fig. 15",
+    "Fig. A15",
     "The gate of each training speaker (mean over channels and seeds) against how much more the "
     "simulated speaker shows in the voice than in the face (mean log gain of audio minus that of "
     "visual). A gate that follows the truth opens audio and closes visual to the right. The "
@@ -411,7 +411,7 @@ FIG15 = Artifact(
 
 
 def balance_figure(table: pd.DataFrame) -> Figure:
-    """Fig. 15: `gates_and_truth`, one row per corpus and one column per system."""
+    """Fig. A15: `gates_and_truth`, one row per corpus and one column per system."""
     corpora, systems = list(by_corpus(table)), list(table["system"].unique())
     figure, axes = plt.subplots(
         len(corpora),
@@ -458,7 +458,7 @@ def identity_answer(weights: pd.DataFrame) -> str:
 
 
 def balance_findings(table: pd.DataFrame) -> list[str]:
-    """Whether the gate follows what speakers show: one finding per row of panels in Fig. 15.
+    """Whether the gate follows what speakers show: one finding per row of panels in Fig. A15.
 
     `table` is `gates_and_truth` with the column corpus.
     """
@@ -553,7 +553,7 @@ def calibrated_sentences(table: pd.DataFrame) -> list[str]:
 
 
 def recovery_findings(quality: pd.DataFrame) -> list[str]:
-    """Which start is closer to the bound, by corpus and speakers: the data of Table 7 with corpus.
+    """Which start is closer to the bound, by corpus and speakers: the data of Table A7 with corpus.
 
     R² of one seed or their mean without an interval, so no verdict is drawn.
     """

@@ -1,5 +1,5 @@
-"""Notebook 7: strangers enrolled (Table 5, Fig. 11), other models adapted (Table 11), and absent
-or noisy modalities (Fig. 10)."""
+"""Notebook 7: strangers enrolled (Table A5, Fig. A11), other models adapted (Table A11), and absent
+or noisy modalities (Fig. A10)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ from mlsan.report.tables import BASE, FULL, STANDARDISED, Table, by_corpus, chan
 from mlsan.training import AS_PRINTED
 from mlsan.vocabulary import Benchmark
 
-# What the rows of Table 5 call an amount of enrolment.
+# What the rows of Table A5 call an amount of enrolment.
 AMOUNTS: dict[Amount, str] = {
     0: "ML-SAN, strangers: none",
     "past": "ML-SAN, strangers: the dialogue so far",
@@ -26,14 +26,14 @@ AMOUNTS: dict[Amount, str] = {
     10: "ML-SAN, strangers: 10 other utterances",
     "all": "ML-SAN, strangers: all",
 }
-# The amounts of Fig. 11: along its axis, and as marks of their own.
+# The amounts of Fig. A11: along its axis, and as marks of their own.
 CURVE: tuple[Amount, ...] = (0, 1, 3, 10, 30, 100, "all")
 MARKS: tuple[Amount, ...] = ("past", "dialogue")
 
 TABLE5 = Artifact(
     "table5_enrolment",
     ("07_beyond",),
-    "Table 5",
+    "Table A5",
     "One trained ML-SAN per seed, tested with strangers enrolled from different amounts of their "
     "unlabelled test utterances: none, those of the dialogue so far, those of the dialogue, 10 of "
     "their other dialogues, or all. Weighted F1 (points), mean ± sd over seeds, on all, seen and "
@@ -45,7 +45,7 @@ TABLE5 = Artifact(
 def enrolment_table(
     parts: Mapping[str, Mapping[Benchmark, Mapping[str, Counts]]], reference: str = BASE
 ) -> Table:
-    """Table 5: amounts of enrolment, on parts of the test set such as seen and unseen speakers.
+    """Table A5: amounts of enrolment, on parts of the test set such as seen and unseen speakers.
 
     `parts[part][benchmark][way]` are `gathered` counts of the same dialogues. `data` has one row
     per benchmark, way and part: benchmark, system (the way), part, utterances, seeds, asked,
@@ -88,7 +88,7 @@ def _shown(data: pd.DataFrame) -> pd.DataFrame:
 FIG11 = Artifact(
     "fig11_enrolment",
     ("07_beyond",),
-    "Fig. 11",
+    "Fig. A11",
     "Weighted F1 (points) on unseen test speakers against the number of their unlabelled test "
     'utterances, of other dialogues, that calibrate them; "all" are all of their test '
     "utterances. One trained ML-SAN per seed serves every number; MultiEMO and ML-SAN as printed "
@@ -102,7 +102,7 @@ def enrolment_curve(
     amounts: Mapping[Benchmark, Mapping[Amount, Counts]],
     lines: Mapping[Benchmark, Mapping[str, Counts]],
 ) -> pd.DataFrame:
-    """Fig. 11's data: weighted F1 on the utterances of unseen speakers.
+    """Fig. A11's data: weighted F1 on the utterances of unseen speakers.
 
     `amounts` are ML-SAN's counts by amount of enrolment, `lines` those of systems that enrol
     nobody. Columns: benchmark, system, amount ("" for a line), utterances, wf1, low, high, seeds,
@@ -124,7 +124,7 @@ def enrolment_curve(
 
 
 def enrolment_figure(curve: pd.DataFrame) -> Figure:
-    """Fig. 11: `enrolment_curve`, one panel per benchmark. Lines with bands enrol nobody."""
+    """Fig. A11: `enrolment_curve`, one panel per benchmark. Lines with bands enrol nobody."""
     corpora = list(by_corpus(curve))
     figure, axes = plt.subplots(
         1, len(corpora), figsize=(DOUBLE, 2.9), squeeze=False, layout="constrained"
@@ -165,19 +165,19 @@ LINES: dict[str, dict[str, str]] = {
 TABLE11 = Artifact(
     "table11_adapted",
     ("07_beyond",),
-    "Table 11",
+    "Table A11",
     "Models without and with ML-SAN's three parts: FiLM on audio and visual features, speaker gate "
     "and speaker head. MultiEMO with them is ML-SAN; around the other models gate and head are on "
     "what the classifier reads. Weighted F1 (points) on test, mean ± sd over seeds, with "
     "strangers enrolled with none and with all of their unlabelled test utterances, and paired "
     "differences to the model alone with 95 % intervals over seeds and test dialogues.",
 )
-# What the columns of Table 11 call the amounts of enrolment.
+# What the columns of Table A11 call the amounts of enrolment.
 STRANGERS: dict[str, Amount] = {"none": 0, "all": "all"}
 
 
 def adapted_table(found: Mapping[Benchmark, Mapping[str, Mapping[str, Counts]]]) -> Table:
-    """Table 11: what each model gains from the three parts.
+    """Table A11: what each model gains from the three parts.
 
     `found[benchmark][model][strangers]` are counts of the same dialogues: of the model alone under
     "", and with the parts under each of `STRANGERS`. `data` has one row for each: benchmark,
@@ -206,7 +206,7 @@ def adapted_table(found: Mapping[Benchmark, Mapping[str, Mapping[str, Counts]]])
 
 
 def adapted_findings(data: pd.DataFrame) -> list[str]:
-    """What Table 11 shows, from its data: one sentence per benchmark and amount of enrolment."""
+    """What Table A11 shows, from its data: one sentence per benchmark and amount of enrolment."""
     found = []
     compared = data[data["strangers"] != ""].dropna(subset=["delta", "low"])
     which = "corpus" if "corpus" in data else "benchmark"
@@ -225,7 +225,7 @@ def adapted_findings(data: pd.DataFrame) -> list[str]:
 FIG10 = Artifact(
     "fig10_robustness",
     ("07_beyond",),
-    "Fig. 10",
+    "Fig. A10",
     "Weighted F1 (points) with a modality absent or with noise at test time, trained with and "
     "without modality dropout, with 95 % intervals over seeds and test dialogues. Strangers are "
     "not enrolled.",
@@ -235,7 +235,7 @@ FIG10 = Artifact(
 def robustness_table(
     predictions: pd.DataFrame, emotions: Mapping[Benchmark, Sequence[str]]
 ) -> pd.DataFrame:
-    """Fig. 10's data: weighted F1 by condition, mean over seeds with its interval.
+    """Fig. A10's data: weighted F1 by condition, mean over seeds with its interval.
 
     `predictions` are `degraded_predictions` of each run, with benchmark, system, dropout (the rate
     of modality dropout in training) and seed added; `emotions` are those of each benchmark.
@@ -253,7 +253,7 @@ def robustness_table(
 
 
 def robustness_figure(table: pd.DataFrame) -> Figure:
-    """Fig. 10: `robustness_table`, one row per benchmark: absent modalities left, noise right.
+    """Fig. A10: `robustness_table`, one row per benchmark: absent modalities left, noise right.
 
     Hollow marks and dashed lines stand for models trained with modality dropout.
     """
@@ -297,7 +297,7 @@ def robustness_figure(table: pd.DataFrame) -> Figure:
 
 # -- findings --
 
-WITHOUT_SPEAKER = "BC-LSTM"  # the model of Table 11 that does not read who speaks
+WITHOUT_SPEAKER = "BC-LSTM"  # the model of Table A11 that does not read who speaks
 
 
 def way_answer(away: Mapping[int, float]) -> str:
@@ -316,7 +316,7 @@ def way_answer(away: Mapping[int, float]) -> str:
 
 
 def enrolment_findings(rows: pd.DataFrame) -> list[str]:
-    """Which rows of Table 5 are better than MultiEMO, by corpus and part: its data with corpus.
+    """Which rows of Table A5 are better than MultiEMO, by corpus and part: its data with corpus.
 
     A row is better if its whole interval is above zero, worse if the whole interval is below.
     """
@@ -349,7 +349,7 @@ def _short(way: str) -> str:
 def dialogue_answer(rows: pd.DataFrame) -> list[str]:
     """Where the dialogue comes in among the amounts of enrolment, on unseen speakers.
 
-    `rows` are the data of Table 5 with corpus; where no speakers are named, all count.
+    `rows` are the data of Table A5 with corpus; where no speakers are named, all count.
     """
     part = "unseen" if (rows["part"] == "unseen").any() else "all"
     kept = rows[rows["system"].isin(AMOUNTS.values()) & (rows["part"] == part)].dropna(
@@ -369,7 +369,7 @@ def dialogue_answer(rows: pd.DataFrame) -> list[str]:
 
 
 def half_answer(curve: pd.DataFrame) -> list[str]:
-    """At which number of Fig. 11 half of the gain is reached, where more enrolment gains.
+    """At which number of Fig. A11 half of the gain is reached, where more enrolment gains.
 
     `curve` is `enrolment_curve` with the column corpus.
     """
@@ -389,7 +389,7 @@ def half_answer(curve: pd.DataFrame) -> list[str]:
 
 
 def curve_sentences(curve: pd.DataFrame) -> list[str]:
-    """The points of Fig. 11 in words: `enrolment_curve` with the column corpus."""
+    """The points of Fig. A11 in words: `enrolment_curve` with the column corpus."""
     lines = []
     for name, part in curve.groupby("corpus", sort=False):
         own = part[part["amount"] != ""].set_index("amount")
@@ -408,7 +408,7 @@ def curve_sentences(curve: pd.DataFrame) -> list[str]:
 
 
 def speaker_answer(data: pd.DataFrame) -> list[str]:
-    """Whether models that read who speaks gain more: Table 11's data with corpus."""
+    """Whether models that read who speaks gain more: Table A11's data with corpus."""
     lines = []
     full = data[data["strangers"] == "all"].dropna(subset="delta")
     for name, part in full.groupby("corpus", sort=False):

@@ -1,4 +1,4 @@
-"""Notebook 8: what the text features explain (shown, not saved), and the claims (Table 12)."""
+"""Notebook 8: what the text features explain (shown, not saved), and the claims (Table A12)."""
 
 from collections.abc import Iterable, Mapping
 from typing import get_args
@@ -87,7 +87,7 @@ def by_exposure(audit: pd.DataFrame, seen: set[str]) -> pd.DataFrame:
 TABLE12 = Artifact(
     "table12_claims",
     ("08_audit",),
-    "Table 12",
+    "Table A12",
     "The claims of the ML-SAN paper (by section), what it prints, and our evidence: a verdict with "
     "the number and its 95 % interval. A claim holds if the whole interval lies where the claim "
     "says, does not hold if none of it does, and is undecided otherwise. Intervals are over seeds "
@@ -98,7 +98,7 @@ TABLE12 = Artifact(
 
 
 def claims_table(evidence: Iterable[Evidence], corpora: Mapping[Benchmark, str]) -> Table:
-    """Table 12: one row per claim and tested system, one column per corpus.
+    """Table A12: one row per claim and tested system, one column per corpus.
 
     `corpora` has the name of each benchmark's corpus. The data have one row per evidence: claim,
     says, where, tested, benchmark, corpus, paper, value, low, high, seeds, unit, against, verdict,

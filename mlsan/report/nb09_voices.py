@@ -1,4 +1,4 @@
-"""Notebook 9: real voices (Table 8 and Fig. 12), on nEMO."""
+"""Notebook 9: real voices (Table A8 and Fig. A12), on nEMO."""
 
 from collections.abc import Mapping, Sequence
 
@@ -29,7 +29,7 @@ GENDER = {"female": "#882255", "male": "#44AA99"}
 TABLE8 = Artifact(
     "table8_voices",
     NOTEBOOKS,
-    "Table 8",
+    "Table A8",
     "nEMO: weighted F1 (points), mean ± sd over seeds, and differences to MultiEMO with 95 % "
     "intervals over seeds and test sessions. Seen: all nine actors, test sentences that training "
     "lacks. Unseen: folds whose test actors training lacks, pooled into one test set (five folds "
@@ -46,7 +46,7 @@ Unseen = Mapping[tuple[str, str], Counts]
 
 
 def voices_table(seen: Mapping[str, Counts], unseen: Unseen) -> Table:
-    """Table 8: every system on seen and on unseen actors, with tests against MultiEMO.
+    """Table A8: every system on seen and on unseen actors, with tests against MultiEMO.
 
     `data` has one row per protocol, system and amount: protocol, system, amount, reference,
     utterances, wf1_mean, wf1_sd (over seeds; NaN for the probes, which are the same for every
@@ -97,7 +97,7 @@ def _shown(data: pd.DataFrame) -> pd.DataFrame:
 SOUND = Artifact(
     "fig12_voices_sound",
     NOTEBOOKS,
-    "Fig. 12a",
+    "Fig. A12a",
     "One sentence by two actors in two emotions: waveform, mel spectrogram (dB) and pitch. The CSV "
     "has pitch and sound level by frame.",
     needs="voices",
@@ -118,7 +118,7 @@ def sound_table(
 def sound_figure(
     clips: Mapping[str, tuple[Float[np.ndarray, "_sample"], int]], frames: pd.DataFrame
 ) -> Figure:
-    """Fig. 12a: a column per clip. `frames` is `sound_table`."""
+    """Fig. A12a: a column per clip. `frames` is `sound_table`."""
     figure, axes = plt.subplots(
         3,
         len(clips),
@@ -155,7 +155,7 @@ def sound_figure(
 CALIBRATION = Artifact(
     "fig12_voices_calibration",
     NOTEBOOKS,
-    "Fig. 12b",
+    "Fig. A12b",
     "Mean pitch and sound level of every test utterance of two unseen actors, before and after "
     "calibration with all of their unlabelled utterances; squares are medians. Pitch is "
     "eGeMAPS' F0semitoneFrom27.5Hz_sma3nz_amean in Hz, level its equivalentSoundLevel_dBp.",
@@ -164,7 +164,7 @@ CALIBRATION = Artifact(
 
 
 def calibration_figure(places: pd.DataFrame, genders: Mapping[str, str]) -> Figure:
-    """Fig. 12b: `pitch_and_level` of two actors, one panel per stage."""
+    """Fig. A12b: `pitch_and_level` of two actors, one panel per stage."""
     figure, axes = plt.subplots(
         1, 2, figsize=(DOUBLE, 2.8), sharex=True, sharey=True, layout="constrained"
     )
@@ -187,7 +187,7 @@ def calibration_figure(places: pd.DataFrame, genders: Mapping[str, str]) -> Figu
 CURVES = Artifact(
     "fig12_voices_enrolment",
     NOTEBOOKS,
-    "Fig. 12c",
+    "Fig. A12c",
     "Weighted F1 (points) on unseen actors, folds pooled, against the number of their "
     'unlabelled utterances of other test sessions that calibrate them; "all" are all of their test '
     "utterances. One trained ML-SAN per seed and fold serves every number. MultiEMO on features "
@@ -199,7 +199,7 @@ CURVES = Artifact(
 ACTORS = Artifact(
     "fig12_voices_actors",
     NOTEBOOKS,
-    "Fig. 12d",
+    "Fig. A12d",
     "Weighted F1 (points) of each actor, unseen in training: MultiEMO, ML-SAN without enrolment "
     "and with all of the actor's unlabelled test utterances; and what full enrolment gains over "
     "MultiEMO. Means over seeds with 95 % intervals over seeds and test sessions.",
@@ -232,7 +232,7 @@ def actors_table(
 
 
 def actors_figure(table: pd.DataFrame) -> Figure:
-    """Fig. 12d: `actors_table`; scores left, gains right."""
+    """Fig. A12d: `actors_table`; scores left, gains right."""
     actors, systems = list(table["actor"].unique()), list(table["system"].unique())
     figure, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 2.9), layout="constrained")
     for system in systems:
@@ -258,7 +258,7 @@ def actors_figure(table: pd.DataFrame) -> Figure:
 INSIDE = Artifact(
     "fig12_voices_inside",
     NOTEBOOKS,
-    "Fig. 12e",
+    "Fig. A12e",
     "Left: the features that FiLM moves most, with eGeMAPS' names: median absolute change of each "
     "unseen actor's utterances, in standard deviations over the training clips, enrolled with all "
     "unlabelled test utterances, mean over seeds; bars are means over actors. Right: the gate of "
@@ -273,7 +273,7 @@ def most_moved(moved: pd.DataFrame, count: int = 12) -> list[str]:
 
 
 def inside_figure(moved: pd.DataFrame, gates: pd.DataFrame, genders: Mapping[str, str]) -> Figure:
-    """Fig. 12e: `moved` has speaker, feature and move, `gates` speaker, seed and gate."""
+    """Fig. A12e: `moved` has speaker, feature and move, `gates` speaker, seed and gate."""
     features = most_moved(moved)
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(DOUBLE, 3.2), width_ratios=(1.2, 1), layout="constrained"
@@ -307,7 +307,7 @@ def _dots(
 CONFUSION = Artifact(
     "fig12_voices_confusion",
     NOTEBOOKS,
-    "Fig. 12f",
+    "Fig. A12f",
     "Confusion of emotions on unseen actors, folds pooled: MultiEMO, and ML-SAN with all of "
     "the actors' unlabelled test utterances. Row percentages, with counts summed over seeds.",
     needs="voices",
@@ -330,7 +330,7 @@ def largest_changes(shares: pd.DataFrame, systems: Sequence[str], count: int = 3
 
 
 def voices_findings(data: pd.DataFrame) -> list[str]:
-    """Whether ML-SAN is better than what it is compared with: the data of Table 8."""
+    """Whether ML-SAN is better than what it is compared with: the data of Table A8."""
     lines = []
     rows = data[data["system"] == FULL].dropna(subset=["delta", "low"])
     for row in rows.itertuples():
@@ -341,7 +341,7 @@ def voices_findings(data: pd.DataFrame) -> list[str]:
 
 
 def stranger_answer(data: pd.DataFrame) -> str:
-    """What a stranger costs MultiEMO, and how many utterances win half of it back: Table 8's data.
+    """What a stranger costs MultiEMO, and how many utterances win half of it back: Table A8's data.
 
     Seen and unseen actors are different test sets, so the cost has no paired interval.
     """
@@ -379,7 +379,7 @@ def session_answer(curve: pd.DataFrame) -> str:
 
 
 def summary(data: pd.DataFrame) -> list[str]:
-    """The chapter in numbers: the data of Table 8, in four sentences."""
+    """The chapter in numbers: the data of Table A8, in four sentences."""
     rows = data.set_index(["protocol", "system", "amount", "reference"]).sort_index()
 
     def difference_of(protocol: str, amount: str, reference: str = BASE) -> str:
@@ -406,7 +406,7 @@ def summary(data: pd.DataFrame) -> list[str]:
 
 
 def clouds_answer(places: pd.DataFrame, genders: Mapping[str, str]) -> list[str]:
-    """Where calibration moves the actors of Fig. 12b: `pitch_and_level`, medians by stage."""
+    """Where calibration moves the actors of Fig. A12b: `pitch_and_level`, medians by stage."""
     middle = places.groupby(["speaker", "stage"], sort=False)[["pitch", "level"]].median()
     pitch = middle["pitch"].unstack("stage")
     gap = 12 * np.log2(pitch.max() / pitch.min())
@@ -425,7 +425,7 @@ def clouds_answer(places: pd.DataFrame, genders: Mapping[str, str]) -> list[str]
 
 
 def inside_answer(moved: pd.DataFrame, gates: pd.DataFrame, pitch: str) -> str:
-    """Whether `pitch` is among the features of Fig. 12e that move most, and how gates differ."""
+    """Whether `pitch` is among the features of Fig. A12e that move most, and how gates differ."""
     order = most_moved(moved, moved["feature"].nunique())
     rank, spread = order.index(pitch) + 1, gates.groupby("speaker")["gate"].mean()
     among = "is" if rank <= 12 else "is not"

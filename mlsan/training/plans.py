@@ -8,12 +8,12 @@ from mlsan.training.settings import RunSettings
 from mlsan.training.systems import AS_PRINTED, BASELINES, CELLS, VARIANTS, run_settings
 from mlsan.vocabulary import Benchmark
 
-# Table 11: each model, and the system that has it with ML-SAN's three parts.
+# Table A11: each model, and the system that has it with ML-SAN's three parts.
 WITH_SPEAKER: dict[str, str] = {
     **{base: f"{base} + speaker" for base in ("BC-LSTM", "DialogueRNN", "MMGCN", "SDT")},
     "MultiEMO": "ML-SAN",
 }
-# Fig. 10: the share of a dialogue's modalities that is absent in training.
+# Fig. A10: the share of a dialogue's modalities that is absent in training.
 MODALITY_DROPOUT = 0.2
 
 
@@ -44,14 +44,14 @@ def lambda_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSett
 
 
 def neutrality_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Fig. 9: MultiEMO, ML-SAN as printed, without and with an adversary, and ML-SAN."""
+    """Fig. A9: MultiEMO, ML-SAN as printed, without and with an adversary, and ML-SAN."""
     systems = [{"system": name} for name in ("MultiEMO", AS_PRINTED, "ML-SAN")]
     systems.append({"system": AS_PRINTED, "adversary": True})
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
 def robustness_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Fig. 10: MultiEMO and ML-SAN, with and without modality dropout in training."""
+    """Fig. A10: MultiEMO and ML-SAN, with and without modality dropout in training."""
     systems = [
         {"system": name, "modality_dropout": rate}
         for name in ("MultiEMO", "ML-SAN")
@@ -61,7 +61,7 @@ def robustness_runs(benchmark: Benchmark, profile: str, named: bool) -> list[Run
 
 
 def dev_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Table 10: dev dialogues of the training speakers, or of a session of their own.
+    """Table A10: dev dialogues of the training speakers, or of a session of their own.
 
     MELD and corpora without names have no sessions.
     """
@@ -75,26 +75,26 @@ def dev_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSetting
 
 
 def adapted_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Table 11: models without and with ML-SAN's three parts, with the seeds of Table 1."""
+    """Table A11: models without and with ML-SAN's three parts, with the seeds of Table 1."""
     systems = [{"system": name} for pair in WITH_SPEAKER.items() for name in pair]
     return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
 
 
 def voices_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Table 8, on nEMO's corpora alone: MultiEMO, and ML-SAN as printed and ours."""
+    """Table A8, on nEMO's corpora alone: MultiEMO, and ML-SAN as printed and ours."""
     names = ("MultiEMO", AS_PRINTED, "ML-SAN") if benchmark in PROTOCOLS else ()
     systems = [{"system": name} for name in names]
     return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
 
 
 def dose_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Fig. 8: MultiEMO and ML-SAN, to be trained at each heterogeneity (not in `PLANS`)."""
+    """Fig. A8: MultiEMO and ML-SAN, to be trained at each heterogeneity (not in `PLANS`)."""
     systems = [{"system": name} for name in ("MultiEMO", "ML-SAN")]
     return _over(SCALES[profile].few, benchmark, profile, named, systems)
 
 
 def standardised_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Tables 1 and 8: MultiEMO, to be trained on standardised features (not in `PLANS`)."""
+    """Tables 1 and A8: MultiEMO, to be trained on standardised features (not in `PLANS`)."""
     systems = [{"system": "MultiEMO"}]
     return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
 

@@ -20,7 +20,7 @@ class Scale(Frozen):
     lambdas: tuple[float, ...]
     """Lambdas of Fig. 6."""
     doses: tuple[float, ...]
-    """Heterogeneity of the simulated corpora in Fig. 8."""
+    """Heterogeneity of the simulated corpora in Fig. A8."""
 
 
 _NARROW = {"d": 64, "feedforward": 128, "classifier": 64, "hidden": 64, "layers": 1}
