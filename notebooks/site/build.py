@@ -67,6 +67,10 @@ def collect(source: Path) -> None:
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = relink(cell.source, "notebooks", linked)
+            for output in cell.get("outputs", []):
+                if "text/markdown" in output.get("data", {}):
+                    text = "".join(output.data["text/markdown"])
+                    output.data["text/markdown"] = relink(text, "notebooks", linked)
         nbformat.write(notebook, source / path.name)
     for name in linked:
         target = source / "extra" / "files" / name
@@ -92,6 +96,16 @@ def relink(text: str, folder: str, linked: set[str]) -> str:
         if address.startswith(("extra/", "repo:")):
             linked.add(path)
         return start + address + ("" if "#" in address else part)
+
+    return LINK.sub(one, text)
+
+
+def moved(text: str, folder: Path) -> str:
+    """The text with its relative links, seen from `folder`, as pages of the site see them."""
+
+    def one(match: re.Match[str]) -> str:
+        start, target, part = match.groups(default="")
+        return start + os.path.relpath(folder / target, ROOT / SITE) + part
 
     return LINK.sub(one, text)
 
@@ -171,7 +185,7 @@ def artifacts() -> str:
             lines += [f"({anchor(name)})=", f"### `{name}`", ""]
             table = folder / f"{name}.md"
             if table.exists():
-                lines += [table.read_text(), ""]
+                lines += [moved(table.read_text(), folder), ""]
             else:
                 picture = os.path.relpath(folder / f"{name}.png", ROOT / SITE)
                 alt = entry["caption"].replace("[", "(").replace("]", ")")
