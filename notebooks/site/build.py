@@ -70,7 +70,7 @@ def collect(source: Path) -> None:
             for output in cell.get("outputs", []):
                 if "text/markdown" in output.get("data", {}):
                     text = "".join(output.data["text/markdown"])
-                    output.data["text/markdown"] = relink(text, "notebooks", linked)
+                    output.data["text/markdown"] = built(relink(text, "notebooks", linked))
         nbformat.write(notebook, source / path.name)
     for name in linked:
         target = source / "extra" / "files" / name
@@ -98,6 +98,11 @@ def relink(text: str, folder: str, linked: set[str]) -> str:
         return start + address + ("" if "#" in address else part)
 
     return LINK.sub(one, text)
+
+
+def built(text: str) -> str:
+    """The text with links to built pages: Sphinx resolves no links in the outputs of cells."""
+    return LINK.sub(lambda m: m[1] + re.sub(r"\.(md|ipynb)$", ".html", m[2]) + (m[3] or ""), text)
 
 
 def moved(text: str, folder: Path) -> str:
