@@ -29,7 +29,11 @@ FROM_README = re.compile(r"<!-- README: (.+) -->")
 # A picture from the network that is a link.
 BADGE = re.compile(r"\[!\[([^\]]*)\]\(https?:[^)]*\)\](?=\()")
 # The committed tables and figures, by folder.
-FIGURES = {"sim": "Simulated conversations", "nemo": "Real voices"}
+FIGURES = {
+    "sim": "Simulated conversations",
+    "nemo": "Real voices",
+    "meld-text": "Real conversations, text alone",
+}
 CAPTION = re.compile(r"\*\*([^*]+)\*\* (.+)")
 # The pages of the API reference: the package's layers, large ones by folder.
 API = {
