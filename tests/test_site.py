@@ -212,7 +212,7 @@ def test_browser_notices_faults(tmp_path: Path) -> None:
         ("mlsan/model/mlsan.py", "code:mlsan/model/mlsan"),
         ("mlsan/model/__init__.py", "code:mlsan/model"),
         ("mlsan/model/fast", "api-model-fast.md"),
-        ("figures/sim/table1_main.md", "artifacts.md#table1-main"),
+        ("figures/sim/table1_main.md", "artifacts.md#sim-table1-main"),
         ("figures/sim/table1_main.csv", "repo:figures/sim/table1_main.csv"),
         ("README.md", "index.md"),
     ],

@@ -137,7 +137,7 @@ def place(path: str) -> str:
     if path.startswith("figures/") and (ROOT / path).is_dir():
         return "artifacts.md"
     if path.startswith("figures/") and ending in (".md", ".png"):
-        return f"artifacts.md#{anchor(stem)}"
+        return f"artifacts.md#{anchor(folder, stem)}"
     if path.startswith("mlsan/") and ending == ".py":
         module = posixpath.normpath(f"{folder}/{'' if stem == '__init__' else stem}")
         return f"code:{module}"
@@ -148,8 +148,9 @@ def place(path: str) -> str:
     return f"repo:{path}"
 
 
-def anchor(name: str) -> str:
-    return name.replace("_", "-")
+def anchor(folder: str, name: str) -> str:
+    """The place of a table or figure, given the folder of figures that it is in."""
+    return f"{posixpath.basename(folder)}-{name}".replace("_", "-")
 
 
 def chapter(notebook: NotebookNode) -> NotebookNode:
@@ -191,7 +192,7 @@ def artifacts() -> str:
         lines += [f"## {title}", ""]
         manifest = json.loads((folder / "manifest.json").read_text())
         for name, entry in manifest["artifacts"].items():
-            lines += [f"({anchor(name)})=", f"### `{name}`", ""]
+            lines += [f"({anchor(folder.name, name)})=", f"### `{name}`", ""]
             table = folder / f"{name}.md"
             if table.exists():
                 lines += [moved(table.read_text(), folder), ""]
