@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from guesses import guessed
 from scipy import stats
 
 from mlsan.corpus import open_corpora
@@ -11,7 +12,6 @@ from mlsan.corpus.simulate import Truth
 from mlsan.corpus.simulate.expression import Expression
 from mlsan.evaluation import Estimate
 from mlsan.evaluation.claims import NOTHING, exactly, implied_t, sd_interval, verdict
-from mlsan.evaluation.counts import Counts
 from mlsan.evaluation.expressiveness import (
     confusions,
     mean_correlation,
@@ -202,13 +202,7 @@ def test_mean_gates_are_those_of_the_training_speakers(tmp_path):
 def counts(right, salt=0, seeds=range(5), classes=7, dialogues=60):
     """Runs that hit the label with probability `right`."""
     label = np.random.default_rng(7).integers(0, classes, (dialogues, 5))
-    tables = np.zeros((len(seeds), dialogues, classes, classes), dtype=int)
-    for table, seed in zip(tables, seeds, strict=True):
-        chance = np.random.default_rng([seed, salt])
-        guess = chance.integers(0, classes, label.shape)
-        found = np.where(chance.random(label.shape) < right, label, guess)
-        np.add.at(table, (np.indices(label.shape)[0], label, found), 1)
-    return Counts(tuple(seeds), tuple(f"d{i}" for i in range(dialogues)), tables, len(seeds))
+    return guessed(label, classes, right, seeds, salt, asked=len(seeds))
 
 
 def of(evidence, claim, tested=None):

@@ -5,7 +5,18 @@ from itertools import combinations
 
 import pytest
 import torch
-from synthetic import CLASSES, LENGTHS, SIZES, batch, select
+from checks import (
+    check_all_is_finite,
+    check_dropout_acts_in_training_only,
+    check_every_parameter_learns,
+    check_output_of_text_and_audio,
+    check_the_batch_does_not_matter,
+    filled,
+    in_other_roles,
+    single,
+    trained,
+)
+from synthetic import LENGTHS, SIZES, batch
 from synthetic import build as build_tiny
 
 from mlsan.corpus.batch import pack
@@ -42,10 +53,6 @@ def build(name, features=SIZES, **changes):
 
 def data(**changes):
     return batch(**({"roles": ROLES} | changes))
-
-
-def single(b):
-    return replace(b, feature={m: x.float() for m, x in b.feature.items()})
 
 
 def by_definition(name, state, b, modalities=MODALITIES):
@@ -86,79 +93,36 @@ def test_float32_stays_within_1e_5_of_the_definition(name):
 
 @every_model
 def test_predictions_do_not_depend_on_the_batch(name):
-    model = build(name)
-    b = data()
-    order = (3, 0, 4, 2, 1)
-    whole = model(b).logits.split(LENGTHS)
-    turned = model(select(b, order)).logits.split([LENGTHS[i] for i in order])
-    for place, i in enumerate(order):
-        torch.testing.assert_close(turned[place], whole[i])
-        torch.testing.assert_close(model(select(b, [i])).logits, whole[i])
+    check_the_batch_does_not_matter(build(name), data())
 
 
 @every_model
 def test_the_content_of_padding_does_not_matter(name):
-    model = build(name)
-    b = data()
-    padding = ~b.mask
-    filled = replace(
-        b,
-        feature={m: x + 9.0 * padding[..., None] for m, x in b.feature.items()},
-        party=b.party + (ROLES - 1) * padding,
-    )
-    torch.testing.assert_close(model(filled).logits, model(b).logits)
+    model, b = build(name), data()
+    torch.testing.assert_close(model(filled(b, ROLES)).logits, model(b).logits)
 
 
 @every_model
 def test_every_parameter_learns(name):
     model = build(name)
-    model(data()).logits.square().sum().backward()
-    for key, parameter in model.named_parameters():
-        assert parameter.grad is not None, key
-        assert parameter.grad.isfinite().all(), key
-        assert parameter.grad.any(), key
+    check_every_parameter_learns(model, model(data()).logits.square().sum())
 
 
 @every_model
 def test_dropout_acts_in_training_only(name):
-    model = build(name, dropout=0.5).train()
-    b = data()
-    assert not torch.equal(model(b).logits, model(b).logits)
-    model.eval()
-    assert torch.equal(model(b).logits, model(b).logits)
+    check_dropout_acts_in_training_only(build(name, dropout=0.5), data())
 
 
 # "As coded", the weights start so small that this many steps are too few.
 @pytest.mark.parametrize("name", [name for name in MODELS if "coded" not in name])
 def test_training_lowers_the_loss(name):
-    model = build(name).float().train()
-    b = single(data())
-    label = pack(b.label, b.mask)
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
-    losses = []
-    for _ in range(100):
-        loss = torch.nn.functional.cross_entropy(model(b).logits, label)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
+    losses = trained(build(name), data(), lr=0.02)
     assert losses[-1] < losses[0] / 2
 
 
 @every_model
 def test_the_output_has_what_the_model_computes(name):
-    model = build(name, modalities=("text", "audio"))
-    b = data()
-    output = model(b)
-    assert output.logits.shape == (sum(LENGTHS), CLASSES)
-    assert len(output.z) == sum(LENGTHS)
-    assert output.fused == {}
-    assert output.speaker_logits is None
-    assert {stage: tuple(x) for stage, x in output.stages.items()} == dict.fromkeys(
-        output.stages, ("text", "audio")
-    )
-    for m, x in output.stages["raw"].items():
-        assert torch.equal(x, pack(b.feature[m], b.mask))
+    check_output_of_text_and_audio(build(name, modalities=("text", "audio")), data())
 
 
 @every_model
@@ -170,20 +134,15 @@ def test_no_modality_left_is_an_error(name):
 @every_model
 def test_absent_features_leave_all_finite(name):
     """Zeros stand for a modality that is missing in a dialogue."""
-    model = build(name)
     b = data()
-    output = model(replace(b, feature=b.feature | {"audio": b.feature["audio"] * 0}))
-    output.logits.square().sum().backward()
-    assert output.logits.isfinite().all()
-    assert all(p.grad.isfinite().all() for p in model.parameters())
+    absent = b.feature | {"audio": b.feature["audio"] * 0}
+    check_all_is_finite(build(name), replace(b, feature=absent))
 
 
 @every_model
 def test_only_bc_lstm_ignores_the_speaker(name):
-    model = build(name)
-    b = data()
-    other = replace(b, party=(b.party + torch.arange(len(b.party))[:, None]) % ROLES * b.mask)
-    same = torch.allclose(model(b).logits, model(other).logits)
+    model, b = build(name), data()
+    same = torch.allclose(model(b).logits, model(in_other_roles(b, ROLES)).logits)
     assert same == (name == "BC-LSTM")
 
 

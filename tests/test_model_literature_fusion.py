@@ -6,7 +6,14 @@ from itertools import combinations
 
 import pytest
 import torch
-from synthetic import CLASSES, LENGTHS, SIZES, batch, randomise, select
+from checks import (
+    check_every_parameter_learns,
+    check_the_batch_does_not_matter,
+    filled,
+    single,
+    trained,
+)
+from synthetic import CLASSES, SIZES, batch, randomise
 from synthetic import build as build_tiny
 from torch.nn.functional import cross_entropy, gelu, layer_norm, leaky_relu, linear
 
@@ -313,36 +320,20 @@ def test_lis_students_do_not_train_their_teacher():
 
 @every_model
 def test_predictions_do_not_depend_on_the_batch(name):
-    model, b = build(name), data()
-    order = (3, 0, 4, 2, 1)
-    whole = model(b).logits.split(LENGTHS)
-    turned = model(select(b, order)).logits.split([LENGTHS[i] for i in order])
-    for place, i in enumerate(order):
-        torch.testing.assert_close(turned[place], whole[i])
-        torch.testing.assert_close(model(select(b, [i])).logits, whole[i])
+    check_the_batch_does_not_matter(build(name), data())
 
 
 @every_model
 def test_padding_and_labels_do_not_reach_predictions(name):
     model, b = build(name), data()
-    padding = ~b.mask
-    filled = replace(
-        b,
-        feature={m: x + 9.0 * padding[..., None] for m, x in b.feature.items()},
-        party=b.party + (ROLES - 1) * padding,
-        label=torch.zeros_like(b.label),
-    )
-    torch.testing.assert_close(model(filled).logits, model(b).logits)
+    other = filled(b, ROLES, label=torch.zeros_like(b.label))
+    torch.testing.assert_close(model(other).logits, model(b).logits)
 
 
 @every_model
 def test_every_parameter_learns(name):
     model = build(name)
-    loss_of(model, data())[0].backward()
-    for key, parameter in model.named_parameters():
-        assert parameter.grad is not None, key
-        assert parameter.grad.isfinite().all(), key
-        assert parameter.grad.any(), key
+    check_every_parameter_learns(model, loss_of(model, data())[0])
 
 
 @every_model
@@ -361,18 +352,8 @@ def test_dialogues_of_one_turn_and_absent_features_leave_all_finite(name, featur
 @every_model
 def test_training_lowers_the_loss(name):
     torch.manual_seed(0)
-    b = replace(data(), feature={m: x.float() for m, x in data().feature.items()})
     settings = model_class(name).Settings(**TINY[name], dropout=0.0)
-    model = build_tiny(settings, roles=ROLES).float().train()
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
-    label, losses = pack(b.label, b.mask), []
-    for _ in range(100):
-        output = model(b)
-        erc = cross_entropy(output.logits, label)
-        optimiser.zero_grad()
-        model.total_loss(erc, output, pack(b.speaker, b.mask))[0].backward()
-        optimiser.step()
-        losses.append(erc.item())
+    losses = trained(build_tiny(settings, roles=ROLES), data(), lr=0.02)
     assert losses[-1] < losses[0] / 2
 
 
@@ -391,7 +372,7 @@ def test_dropout_acts_in_training_only_and_follows_the_seed(name):
 @every_model
 def test_bfloat16_stays_close(name):
     model = build(name).float()
-    b = replace(data(), feature={m: x.float() for m, x in data().feature.items()})
+    b = single(data())
     with torch.autocast("cpu", torch.bfloat16):
         reduced = model(b).logits
     assert reduced.dtype == torch.bfloat16

@@ -8,7 +8,18 @@ from itertools import combinations
 
 import pytest
 import torch
-from synthetic import CLASSES, LENGTHS, SIZES, batch, select
+from checks import (
+    check_all_is_finite,
+    check_dropout_acts_in_training_only,
+    check_every_parameter_learns,
+    check_output_of_text_and_audio,
+    check_the_batch_does_not_matter,
+    filled,
+    in_other_roles,
+    single,
+    trained,
+)
+from synthetic import CLASSES, LENGTHS, SIZES, batch
 from synthetic import build as build_tiny
 from torch.nn.functional import cross_entropy, layer_norm, leaky_relu, linear
 
@@ -45,10 +56,6 @@ def randomise_statistics(norm):
 
 def data(**changes):
     return batch(**({"roles": ROLES} | changes))
-
-
-def single(b):
-    return replace(b, feature={m: x.float() for m, x in b.feature.items()})
 
 
 # The models by their definitions: one dialogue, one turn, one head and one edge at a time
@@ -218,77 +225,44 @@ def test_predictions_without_gradients_are_the_same(name):
 
 @every_model
 def test_predictions_do_not_depend_on_the_batch(name):
-    model = build(name)
-    b = data()
-    order = (3, 0, 4, 2, 1)
-    whole = model(b).logits.split(LENGTHS)
-    turned = model(select(b, order)).logits.split([LENGTHS[i] for i in order])
-    for place, i in enumerate(order):
-        torch.testing.assert_close(turned[place], whole[i])
-        torch.testing.assert_close(model(select(b, [i])).logits, whole[i])
+    check_the_batch_does_not_matter(build(name), data())
 
 
 @every_model
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
 def test_the_content_of_padding_does_not_matter(name, training):
-    model = build(name).train(training)
-    b = data()
-    padding = ~b.mask
-    filled = replace(
-        b,
-        feature={m: x + 9.0 * padding[..., None] for m, x in b.feature.items()},
-        party=b.party + (ROLES - 1) * padding,
-    )
-    torch.testing.assert_close(model(filled).logits, model(b).logits)
+    model, b = build(name).train(training), data()
+    torch.testing.assert_close(model(filled(b, ROLES)).logits, model(b).logits)
 
 
 @every_model
 @pytest.mark.parametrize("modalities", SUBSETS, ids="+".join)
 def test_every_parameter_learns(name, modalities):
     model = build(name, modalities=modalities)
-    model(data()).logits.square().sum().backward()
-    for key, parameter in model.named_parameters():
-        assert parameter.grad is not None, key
-        assert parameter.grad.isfinite().all(), key
-        # A key's bias shifts all scores of a query alike, which the softmax takes out.
-        assert parameter.grad.any() or key.endswith("key.bias"), key
+    # A key's bias shifts all scores of a query alike, which the softmax takes out.
+    check_every_parameter_learns(model, model(data()).logits.square().sum(), flat="key.bias")
 
 
 @every_model
 def test_dropout_acts_in_training_only(name):
-    model = build(name, dropout=0.5).train()
-    b = data()
-    assert not torch.equal(model(b).logits, model(b).logits)
-    model.eval()
-    assert torch.equal(model(b).logits, model(b).logits)
+    check_dropout_acts_in_training_only(build(name, dropout=0.5), data())
 
 
-def trained(name, steps, dropout):
-    """The losses of a short training in float32 and the weights after it."""
-    model = build(name, dropout=dropout).float().train()
-    b = single(data())
-    label = pack(b.label, b.mask)
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+def losses_and_weights(name, steps, dropout):
+    model = build(name, dropout=dropout)
     torch.manual_seed(0)
-    losses = []
-    for _ in range(steps):
-        loss = cross_entropy(model(b).logits, label)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    return losses, model.state_dict()
+    return trained(model, data(), lr=0.01, steps=steps), model.state_dict()
 
 
 @every_model
 def test_training_lowers_the_loss(name):
-    losses, _ = trained(name, 100, 0.0)
+    losses, _ = losses_and_weights(name, 100, 0.0)
     assert losses[-1] < losses[0] / 2
 
 
 @every_model
 def test_training_again_gives_the_same_bits(name):
-    (losses, weights), (again, other) = trained(name, 5, 0.3), trained(name, 5, 0.3)
+    (losses, weights), (again, other) = (losses_and_weights(name, 5, 0.3) for _ in range(2))
     assert losses == again
     assert all(torch.equal(weights[key], other[key]) for key in weights)
 
@@ -308,18 +282,8 @@ def test_a_seed_decides_the_first_weights_and_leaves_the_global_state(name):
 
 @every_model
 def test_the_output_has_what_the_model_computes(name):
-    model = build(name, modalities=("text", "audio"))
-    b = data()
-    output = model(b)
-    assert output.logits.shape == (sum(LENGTHS), CLASSES)
+    output = check_output_of_text_and_audio(build(name, modalities=("text", "audio")), data())
     assert output.z.shape == (sum(LENGTHS), HIDDEN)
-    assert output.fused == {}
-    assert output.speaker_logits is None
-    assert {stage: tuple(x) for stage, x in output.stages.items()} == dict.fromkeys(
-        output.stages, ("text", "audio")
-    )
-    for m, x in output.stages["raw"].items():
-        assert torch.equal(x, pack(b.feature[m], b.mask))
 
 
 @every_model
@@ -331,22 +295,14 @@ def test_no_modality_left_is_an_error(name):
 @every_model
 def test_absent_features_leave_all_finite(name):
     """Zeros stand for a modality that is missing in a dialogue."""
-    model = build(name)
     b = data()
-    output = model(replace(b, feature={m: x * 0 for m, x in b.feature.items()}))
-    output.logits.square().sum().backward()
-    assert output.logits.isfinite().all()
-    assert all(p.grad.isfinite().all() for p in model.parameters())
+    check_all_is_finite(build(name), replace(b, feature={m: x * 0 for m, x in b.feature.items()}))
 
 
 @every_model
 @pytest.mark.parametrize("lengths", [(1,), (1, 1)], ids=["one utterance", "two dialogues of one"])
 def test_training_on_single_utterances_stays_finite(name, lengths):
-    model = build(name).train()
-    output = model(data(lengths=lengths))
-    output.logits.square().sum().backward()
-    assert output.logits.isfinite().all()
-    assert all(p.grad.isfinite().all() for p in model.parameters())
+    check_all_is_finite(build(name).train(), data(lengths=lengths))
 
 
 @every_model
@@ -359,10 +315,8 @@ def test_any_number_of_roles_and_emotions(name, roles, classes):
 
 @every_model
 def test_only_cogmen_reads_the_role(name):
-    model = build(name)
-    b = data()
-    other = replace(b, party=(b.party + torch.arange(len(b.party))[:, None]) % ROLES * b.mask)
-    same = torch.allclose(model(b).logits, model(other).logits)
+    model, b = build(name), data()
+    same = torch.allclose(model(b).logits, model(in_other_roles(b, ROLES)).logits)
     assert same == (name == "M2FNet")
 
 

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from guesses import guessed
 
 from mlsan.corpus.declaration import BUILT_IN
 from mlsan.evaluation.counts import Counts, dialogue_counts
@@ -32,13 +33,7 @@ def counts(right, benchmark="MELD", seeds=range(3), asked=3, salt=0, dialogues=3
     classes = len(EMOTIONS[benchmark])
     share = np.arange(1, classes + 1) / np.arange(1, classes + 1).sum()
     label = np.random.default_rng(7).choice(classes, (dialogues, 5), p=share)
-    tables = np.zeros((len(seeds), dialogues, classes, classes), dtype=int)
-    for table, seed in zip(tables, seeds, strict=True):
-        chance = np.random.default_rng([seed, salt])
-        guess = chance.integers(0, classes, label.shape)
-        found = np.where(chance.random(label.shape) < right, label, guess)
-        np.add.at(table, (np.indices(label.shape)[0], label, found), 1)
-    return Counts(tuple(seeds), tuple(f"d{i}" for i in range(dialogues)), tables, asked)
+    return guessed(label, classes, right, seeds, salt, asked)
 
 
 def test_table3_has_every_system_and_the_papers_claim():

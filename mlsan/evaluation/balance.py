@@ -8,36 +8,30 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.stats import spearmanr
 from torch import nn
 
 from mlsan.corpus import Corpus
 from mlsan.corpus.simulate import Truth
+from mlsan.corpus.simulate.expression import STYLED
+from mlsan.evaluation.expressiveness import mean_gates
 from mlsan.evaluation.resampling import mean_over_seeds
-from mlsan.training.loop import divided, enrolment_of
 from mlsan.training.settings import RunSettings
 from mlsan.vocabulary import Benchmark
-
-SIDES = ("audio", "visual")
 
 
 def true_balance(truth: Truth) -> pd.Series:
     """By speaker: mean over channels of the voice's log gain minus the face's; 0 is balanced."""
-    gain = {side: np.log(truth.expression[side].gain).mean(axis=1) for side in SIDES}
+    gain = {side: np.log(truth.expression[side].gain).mean(axis=1) for side in STYLED}
     return pd.Series(gain["audio"] - gain["visual"], index=list(truth.name), name="balance")
 
 
-@torch.no_grad()
 def speaker_gates(run: RunSettings, corpus: Corpus, model: nn.Module) -> pd.DataFrame:
     """The gate's mean over channels (0..1) for each speaker of training: speaker, audio, visual.
 
     The unknown speaker, whom all rare ones share, is left out.
     """
-    names = enrolment_of(run, divided(run, corpus)).code.names
-    code = torch.arange(1, len(names))
-    gates = {side: model.gate_weights(code, side).mean(dim=1).numpy() for side in SIDES}
-    return pd.DataFrame({"speaker": names[1:], **gates})
+    return mean_gates(run, corpus, model)[list(STYLED)].reset_index()
 
 
 def gates_and_truth(gates: pd.DataFrame, balance: Mapping[Benchmark, pd.Series]) -> pd.DataFrame:
@@ -57,7 +51,7 @@ def gates_and_truth(gates: pd.DataFrame, balance: Mapping[Benchmark, pd.Series])
             for _, own in part.groupby("seed")
         ]
         rho = mean_over_seeds(np.array(found))
-        means = part.groupby("speaker", sort=False)[["balance", *SIDES]].mean().reset_index()
+        means = part.groupby("speaker", sort=False)[["balance", *STYLED]].mean().reset_index()
         names = {"benchmark": benchmark, "system": system}
         parts.append(means.assign(**names, **rho.columns("rho"), seeds=rho.seeds))
     table = pd.concat(parts, ignore_index=True)

@@ -154,20 +154,6 @@ def repetition(corpus: Corpus) -> dict[str, float]:
 Change = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def emotion_probe(
-    corpus: Corpus, modalities: Sequence[Modality], change: Change | None = None
-) -> float:
-    """Test weighted F1 of a linear probe for emotion on concatenated features, without context.
-
-    `change` maps a split's features and speakers to new features, such as
-    `standardise_by_speaker`.
-    """
-    (x, _, label), (tested, _, truth) = (
-        _utterances(corpus, split, modalities, change) for split in (corpus.train, corpus.test)
-    )
-    return probe(x, label, tested, truth, STRENGTH)
-
-
 def speaker_probe(
     corpus: Corpus,
     modalities: Sequence[Modality],
@@ -176,8 +162,8 @@ def speaker_probe(
 ) -> float:
     """Weighted F1 in percent of a linear probe that names the `speakers` who speak most.
 
-    It is fitted on their training utterances and scored on their dev utterances. `change` is that
-    of `emotion_probe`, for both together.
+    It is fitted on their training utterances and scored on their dev utterances. `change` maps the
+    features and speakers of both together to new features, such as `standardise_by_speaker`.
     """
     dialogues = corpus.train + corpus.dev
     x, speaker, _ = _utterances(corpus, dialogues, modalities, change)

@@ -13,7 +13,7 @@ import pandas as pd
 from mlsan.evaluation import Counts, Estimate, difference, mean_score
 from mlsan.evaluation.claims import NOTHING, Verdict, exactly, implied_t, sd_interval, verdict
 from mlsan.evaluation.expressiveness import confusions, mean_slope
-from mlsan.evaluation.significance import paired_t, t_needed
+from mlsan.evaluation.significance import paired, paired_t, t_needed
 from mlsan.report import paper
 from mlsan.report.declaration import Artifact
 from mlsan.report.nb02_baseline import TABLE1
@@ -22,7 +22,7 @@ from mlsan.report.nb04_ablations import TABLE2, TABLE2_ALL
 from mlsan.report.nb05_sensitivity import FIG6
 from mlsan.report.nb06_qualitative import FIG3, FIG9
 from mlsan.report.tables import BASE, ENROLLED, FULL
-from mlsan.scores import class_f1, class_recall
+from mlsan.scores import class_f1, class_recall, weighted_f1
 from mlsan.training import AS_PRINTED
 from mlsan.vocabulary import BENCHMARKS, Benchmark
 
@@ -266,12 +266,9 @@ def table1_evidence(
 
 
 def _t(system: Counts, reference: Counts) -> tuple[float, float, int]:
-    common = [seed for seed in system.seeds if seed in reference.seeds]
-    pair = [
-        np.array([counts.scores()[counts.seeds.index(seed)] for seed in common])
-        for counts in (system, reference)
-    ]
-    return paired_t(*pair)[0], t_needed(len(common)), len(common)
+    pair = paired(system, reference)
+    seeds = len(pair[0])
+    return paired_t(*(weighted_f1(tally.sum(axis=1)) for tally in pair))[0], t_needed(seeds), seeds
 
 
 _PARTS = {"film": "w/o FiLM", "gate": "w/o Gate", "aux": "w/o Aux"}

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 
+from mlsan.corpus.simulate.expression import STYLED
 from mlsan.evaluation import Counts, Estimate, difference, mean_over_seeds
-from mlsan.evaluation.balance import SIDES
 from mlsan.evaluation.claims import verdict
 from mlsan.evaluation.neutrality import STAGES
 from mlsan.evaluation.qualitative import speaker_distance
@@ -425,7 +425,7 @@ def balance_figure(table: pd.DataFrame) -> Figure:
     for row, (corpus, part) in zip(axes, corpora, strict=True):
         for axis, system in zip(row, systems, strict=True):
             own = part[part["system"] == system]
-            for side, mark in zip(SIDES, ("o", "x"), strict=True):
+            for side, mark in zip(STYLED, ("o", "x"), strict=True):
                 look = {"color": MODALITY[side], "marker": mark, "label": side}
                 axis.scatter(own["balance"], own[side], s=18, linewidths=0.8, **look)
             rho = own.iloc[0]

@@ -11,7 +11,7 @@ from mlsan.evaluation.claims import NOTHING, Verdict
 from mlsan.evaluation.expressiveness import mean_correlation
 from mlsan.report.claims import CLAIMS, Claim, Evidence, gate_evidence, in_order
 from mlsan.report.declaration import Artifact
-from mlsan.report.tables import TEXT_PROBE, Table
+from mlsan.report.tables import TEXT_PROBE, Table, estimate, with_interval
 from mlsan.vocabulary import Benchmark
 
 
@@ -137,10 +137,10 @@ def _paper_cell(rows: pd.DataFrame) -> str:
 def _evidence_cell(row: pd.Series) -> str:
     if not np.isfinite(row["value"]):
         return row["verdict"] + (f" ({row['against']})" if row["against"] else "")
-    text = f"{row['verdict']}: {row['value']:.2f}"
+    text = f"{row['value']:.2f}"
     if row["value_low"] != row["value_high"]:
-        text += f" [{row['value_low']:.2f}, {row['value_high']:.2f}]".replace("inf", "∞")
-    return text + (f" ({row['against']})" if row["against"] else "")
+        text = with_interval(*estimate(row, "value")).replace("inf", "∞")
+    return f"{row['verdict']}: {text}" + (f" ({row['against']})" if row["against"] else "")
 
 
 def _link(claim: Claim) -> str:

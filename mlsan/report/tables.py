@@ -91,7 +91,7 @@ def with_interval(value: float, low: float, high: float) -> str:
     return "–" if not np.isfinite(value) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def estimate(row: dict, name: str) -> tuple[float, float, float]:
+def estimate(row: dict | pd.Series, name: str) -> tuple[float, float, float]:
     """A row's value and the ends of its interval: `name`, `name`_low and `name`_high."""
     return row[name], row[f"{name}_low"], row[f"{name}_high"]
 
