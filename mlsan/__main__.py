@@ -17,6 +17,7 @@ from rich.console import Console
 
 from mlsan.corpus import DATA, OPENERS, Corpus, read_any
 from mlsan.report import Session, check, committed, compare, read_manifest
+from mlsan.report.freshness import inputs, is_fresh, record
 from mlsan.report.nb01_data import corpora_table
 from mlsan.report.notebooks import NotebookError, execute
 from mlsan.study import NOTEBOOKS, ROOT, Study, open_study
@@ -106,14 +107,15 @@ COMMANDS = {"paper": run_paper, "data": run_data, "check-data": run_check}
 
 
 def paper(studies: Sequence[Study]) -> int:
-    """Train every run of each study, execute its notebooks in order, then check every artifact."""
+    """Train every run of each study, execute its notebooks, then check every artifact."""
     started = time.time()
     failures, findings = [], []
     for study in studies:
         before = committed(study.figures)
         describe_corpora(study)
         keys, failed = train(study)
-        failures += failed + run_notebooks(study)
+        unfinished, fresh = run_notebooks(study, keys)
+        failures += failed + unfinished
         session = Session(
             profile=study.profile,
             corpus=study.source.corpus,
@@ -122,6 +124,7 @@ def paper(studies: Sequence[Study]) -> int:
             runs=frozenset(keys),
             code=code_digest(),
             started=started,
+            fresh=frozenset(fresh),
         )
         findings += check(study.figures, session)
         list_artifacts(study, before)
@@ -162,8 +165,11 @@ def train(study: Study) -> tuple[list[str], list[str]]:
     ]
 
 
-def run_notebooks(study: Study) -> list[str]:
-    """Execute copies of the study's notebooks in order, several at once; returns what failed."""
+def run_notebooks(study: Study, keys: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Execute copies of the study's notebooks, several at once, unless they are up to date.
+
+    `keys` are those of its runs. Returns what failed and the notebooks that were up to date.
+    """
     parameters = {
         "PROFILE": study.profile,
         "CORPUS": study.source.corpus,
@@ -171,20 +177,43 @@ def run_notebooks(study: Study) -> list[str]:
         "JOBS": str(study.jobs or ""),
         "DEVICE": study.device or "",
     }
-    sources = [s for s in sorted(NOTEBOOKS.glob("*.py")) if (s.stem == VOICES) == study.voices]
+    failures, fresh, waiting = [], [], {}
+    for source in sorted(NOTEBOOKS.glob("*.py")):
+        if (source.stem == VOICES) == study.voices:
+            data = study.source.data
+            digest = inputs(source, parameters, study.fingerprints, keys, data)
+            if is_fresh(_stamp(study, source), digest, _entries(study, source)):
+                fresh.append(source.stem)
+            else:
+                waiting[source] = digest
+    if fresh:
+        say(f"  up to date: {', '.join(fresh)}")
     # The runs are trained, so no notebook waits for another.
     pool = Parallel(os.cpu_count() or 1, return_as="generator", pre_dispatch="n_jobs")
     executed = pool(
         delayed(_execute)(source, study.executed / f"{source.stem}.ipynb", parameters)
-        for source in sources
+        for source in waiting
     )
-    failures = []
-    for source, (page, seconds, failure) in zip(sources, executed, strict=True):
+    for (source, digest), (page, seconds, failure) in zip(waiting.items(), executed, strict=True):
         if failure:
             failures.append(failure)
-        else:
-            say(f"  {source.stem}: {seconds:.0f} s, {page.relative_to(ROOT)}")
-    return failures
+            continue
+        entries = _entries(study, source)
+        files = [study.figures / name for entry in entries.values() for name in entry["files"]]
+        outputs = [page, page.with_suffix(".ipynb"), *files]
+        record(_stamp(study, source), digest, outputs, entries)
+        say(f"  {source.stem}: {seconds:.0f} s, {page.relative_to(ROOT)}")
+    return failures, fresh
+
+
+def _stamp(study: Study, source: Path) -> Path:
+    return study.executed / f"{source.stem}.json"
+
+
+def _entries(study: Study, source: Path) -> dict[str, dict]:
+    """The manifest's entries of what a notebook has written."""
+    entries = read_manifest(study.figures)
+    return {name: e for name, e in entries.items() if e["notebook"] == source.stem}
 
 
 def _execute(

@@ -366,6 +366,13 @@ def test_an_artifact_of_another_call_is_stale(folder: Path, change: dict, detail
     assert all(f.problem == "stale" and detail in f.detail for f in found)
 
 
+def test_what_an_up_to_date_notebook_has_written_may_be_older(folder: Path) -> None:
+    found = check(folder, replace(SESSION, started=4e9, fresh=frozenset({"04_ablations"})))
+    own = {name for name in EXPECTED if ARTIFACTS[name].notebooks[-1] == "04_ablations"}
+    assert own
+    assert {f.artifact for f in found} == EXPECTED - own
+
+
 def changes(folder: Path, before: str, after: str) -> tuple:
     (folder / "table2_ablation.csv").write_text(after)
     (row,) = compare(folder, {"table2_ablation": before}).itertuples(index=False)

@@ -1,4 +1,4 @@
-"""Checks of a folder of artifacts: each is there and of this session, and what has changed."""
+"""Checks of a folder of artifacts: each is there and up to date, and what has changed."""
 
 import math
 import re
@@ -21,10 +21,11 @@ NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 
 @dataclass(frozen=True)
 class Session:
-    """One call of `make paper`, from which every artifact in the folder must come.
+    """One call of `make paper`, to which every artifact in the folder must belong.
 
-    `started` is in seconds since the epoch; `runs` are the keys of all runs of the call and
-    `offers` what its corpora have (`Artifact.needs`).
+    `started` is in seconds since the epoch; `runs` are the keys of all runs of the call, `offers`
+    is what its corpora have (`Artifact.needs`) and `fresh` names the notebooks that were up to
+    date, so that the call left what they had written.
     """
 
     profile: str
@@ -34,6 +35,7 @@ class Session:
     runs: frozenset[str]
     code: str
     started: float
+    fresh: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,12 @@ def _stale(artifact: Artifact, folder: Path, entry: dict, session: Session) -> s
     foreign = set(entry.get("runs", ())) - session.runs
     if foreign:
         return f"it uses runs that are not of this call: {', '.join(sorted(foreign))}"
+    old = 0.0 if entry.get("notebook") in session.fresh else session.started - CLOCK
     for name in artifact.files:
         path = folder / name
         if entry.get("files", {}).get(name) != sha256(path.read_bytes()):
             return f"{name} is not the file that the manifest describes"
-        if path.stat().st_mtime < session.started - CLOCK:
+        if path.stat().st_mtime < old:
             return f"{name} was not written by this call"
     return None
 
