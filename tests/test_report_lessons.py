@@ -1,4 +1,4 @@
-"""Lessons 1 to 5: definitions as code, numbers worked by hand, and findings with verdicts."""
+"""Lessons 0 to 5: definitions as code, numbers worked by hand, and findings with verdicts."""
 
 import ast
 import re
@@ -31,6 +31,7 @@ from mlsan.report.nb01_data import (
     repetition_findings,
     speaker_findings,
     strangers_text,
+    variance_findings,
 )
 from mlsan.report.nb02_baseline import (
     baseline_findings,
@@ -68,7 +69,7 @@ from mlsan.report.tables import ENROLLED, PROBE, STANDARDISED, labelled
 from mlsan.study import open_notebook
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-LESSONS = sorted(NOTEBOOKS.glob("0[1-5]_*.py"))
+LESSONS = sorted(NOTEBOOKS.glob("0[0-5]_*.py"))
 EMOTIONS = ("neutral", "joy", "fear")
 NAMES = {"MELD": "sim-meld"}
 VERDICT = r"\*\*(holds|does not hold|undecided|cannot be tested here)\*\*"
@@ -186,9 +187,16 @@ def test_probes_are_scored_and_compared(corpora):
 
 def test_tables_of_lesson_1_are_put_in_words():
     repeated = pd.DataFrame({"same emotion again": [0.4], "by chance": [0.2]}, index=["sim-meld"])
-    assert "40.0 % of the time, by chance 20.0 %: 2.0 times" in repetition_findings(repeated)[0]
+    again = "40.0 % of the time, which is 2.0 times as often as by chance (20.0 %)"
+    assert again in repetition_findings(repeated)[0]
+    shares = {("sim-meld", "text"): [0.1, 3.0], ("sim-meld", "audio"): [18.0, 4.0]}
+    explained = pd.DataFrame(shares, index=["speaker", "emotion"]).T
+    (line,) = variance_findings(explained)
+    assert "the speaker explains 18.0 % of the variance, the emotion 4.0 %: 4.5 times" in line
+    (line,) = variance_findings(explained / [9, 1])
+    assert "the emotion explains 4.0 % of the variance, the speaker 2.0 %: 2.0 times" in line
     known = pd.DataFrame({"raw": [88.4], "standardised by speaker": [11.6]}, index=["sim-meld"])
-    assert "from 88 to 12 points" in speaker_findings(known)[0]
+    assert "scores 88 from raw features, and 12 from" in speaker_findings(known)[0]
     gap = pd.Series({"raw audio": 3.0, "standardised by speaker": 0.5})
     (line,) = gap_findings(gap, "sim-meld")
     assert line.startswith("sim-meld, standardised by speaker: ")
