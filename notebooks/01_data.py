@@ -76,7 +76,7 @@ table0 = corpora_table(study.corpora)
 display(Markdown(study.save_table(table0, "table0_corpora", note=study.caveats)))
 
 # %% [markdown]
-# The last rows of the upper half answer this for the corpora at hand. In words:
+# The row "utterances of unseen speakers" answers this for the corpora at hand. In words:
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report import lessons

@@ -249,9 +249,15 @@ def test_the_baseline_is_stated_for_each_corpus():
 
 
 def test_the_course_of_a_run_is_drawn():
-    epochs = pd.DataFrame({"epoch": [1, 2], "train_ce": [2, 1], "train_swfc": [3, 2]})
-    figure = training_figure(epochs.assign(dev_wf1=[50, 60], test_wf1=[51, 61]))
-    assert [len(axis.lines) for axis in figure.axes] == [2, 2]
+    epochs = pd.DataFrame({"epoch": [1, 2, 3], "train_ce": [3, 2, 1], "train_swfc": [4, 3, 2]})
+    figure = training_figure(epochs.assign(dev_wf1=[50, 62, 60], test_wf1=[51, 61, 63]))
+    left, right = figure.axes
+    assert [line.get_label() for line in left.lines] == ["cross-entropy", "SWFC"]
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in right.lines}
+    assert drawn["dev"] == [[1, 50], [2, 62], [3, 60]]
+    assert drawn["test"] == [[1, 51], [2, 61], [3, 63]]
+    assert drawn["test at the best dev epoch"] == [[2, 61]]
+    assert drawn["test at the best test epoch"] == [[3, 63]]
 
 
 # Lesson 3
