@@ -65,9 +65,6 @@ from torch.nn.functional import cross_entropy
 
 import mlsan.model.mlsan as package
 from mlsan import scores
-from mlsan.corpus.nemo.protocols import FOLDS, splits
-from mlsan.corpus.nemo.recordings import EMOTIONS as VOICED
-from mlsan.corpus.nemo.recordings import recordings
 from mlsan.corpus.style import Population
 from mlsan.report.nb00_from_scratch import actors_figure, finding, starts_figure
 
@@ -697,6 +694,10 @@ display(Markdown("\n".join(f"- {line}." for line in lines)))
 # Does this help outside of a simulation? In nEMO (Christop 2024) nine actors say the same ninety sentences in six emotions, and the program openSMILE measured 88 features of each recording ([notebook 9](09_voices.ipynb)). There is no oracle, because nobody knows a real person's $a_s$ and $c_s$. There is no context either: recordings in random order, twelve at a time, stand in for dialogues. In each of five folds one or two actors are strangers, so that each actor is a stranger once.
 
 # %%
+from mlsan.corpus.nemo.protocols import FOLDS, splits
+from mlsan.corpus.nemo.recordings import EMOTIONS as VOICED
+from mlsan.corpus.nemo.recordings import recordings
+
 clips = recordings()
 emotion = np.array([VOICED.index(name) for name in clips.emotion])
 print(f"{len(clips.clip)} recordings, {clips.features.shape[1]} features")

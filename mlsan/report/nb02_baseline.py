@@ -304,9 +304,10 @@ def training_figure(history: pd.DataFrame) -> Figure:
     for split, line in (("dev", "-"), ("test", ":")):
         right.plot(score[f"{split}_wf1"], line, color=SYSTEM[BASE], label=split)
     for split, size, face in (("test", 9, "none"), ("dev", 5, SYSTEM[BASE])):
-        best, look = score[f"{split}_wf1"].idxmax(), {"color": SYSTEM[BASE], "markersize": size}
-        look |= {"markerfacecolor": face, "linestyle": "", "label": f"test at the best {split} epoch"}
-        right.plot(best, score.loc[best, "test_wf1"], "o", **look)
+        best = score[f"{split}_wf1"].idxmax()
+        look = {"color": SYSTEM[BASE], "markerfacecolor": face, "markersize": size}
+        name = f"test at the best {split} epoch"
+        right.plot(best, score.loc[best, "test_wf1"], "o", label=name, **look)
     right.set(xlabel="epoch", ylabel="W-F1 (%)")
     right.legend()
     return figure
