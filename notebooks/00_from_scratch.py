@@ -293,7 +293,7 @@ u, e = torch.randn(5, FEATURES), torch.randn(5, 16)
 a, c = (torch.tensor(style[3], dtype=torch.float32) for style in (world.a, world.c))
 film = FiLM(16, FEATURES)
 assert torch.allclose(film(a * u + c, e, 1 / a, -c / a), u, atol=1e-5)
-print("x~ = u: this start, the *oracle*, removes the style exactly")
+print("x~ = u: this start, the oracle, removes the style exactly")
 
 # %% [markdown]
 # Only a simulation knows $a_s$ and $c_s$; hence the name oracle. For real speakers there are two starts:

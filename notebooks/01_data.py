@@ -264,7 +264,7 @@ lessons.listed(variance_findings(explained))
 # %% [markdown]
 # The simulation was matched to nEMO in these shares. Text shows emotions without a style, so the speaker explains next to nothing of it.
 #
-# The paper wants features that are unrelated to the speaker. Then a linear probe could not recognise the speaker in them. Here a probe for the speaker reads the audio and visual features of the same nine speakers. It is fitted on their training dialogues and scored on their dev dialogues, in W-F1; guessing among nine equally frequent speakers scores about 11. **Predict** the score from raw features, and the score after standardising each speaker's features.
+# The paper wants features that are unrelated to the speaker. Then a linear probe could not recognise the speaker in them. Here a probe for the speaker reads the audio and visual features of the same nine speakers. It is fitted on their training dialogues and scored on their dev dialogues, in W-F1. Guessing one of nine equally frequent speakers at random scores about 11, and naming always the same one about 2. **Predict** the score from raw features, and the score after standardising each speaker's features.
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.corpus.standardised import standardise_by_speaker
@@ -290,8 +290,6 @@ assert (recognised["raw"] > recognised["standardised by speaker"]).all()
 lessons.listed(speaker_findings(recognised))
 
 # %% [markdown]
-# Why do scores fall even below guessing? Standardising sets the mean over a speaker's training and dev dialogues *together* to 0. What the probe learns of a speaker from the training part therefore has the opposite sign in the dev part.
-#
 # ## Fig. 1 from data
 #
 # The paper opens with a drawing of an introvert and an extrovert. This figure shows two speakers of the corpus instead: the two with the most utterances, and their most frequent emotions. The axes are linear discriminants, the two directions that best separate emotions; their unit is a standard deviation within an emotion (sd). The large marks are what matters: a speaker's mean of an emotion. Lines join the same emotion of the two speakers. **Predict:** does calibration bring the two speakers' means of an emotion nearer to each other, and by how much?

@@ -193,8 +193,8 @@ x = torch.tensor(stranger, dtype=torch.float32)
 calibrated = film(x, e.expand(len(x), -1), style.expand(len(x), -1, -1))
 assert abs(calibrated.mean().item() - population.mu_0[0]) < 0.2
 assert abs(calibrated.std().item() - population.sigma_0[0]) < 0.2
-means = [round(float(mean), 1) for mean in (x.mean(), calibrated.mean(), population.mu_0[0])]
-print("mean before {}, after {}, of the population {}".format(*means))
+before, after = x.mean().item(), calibrated.mean().item()
+print(f"mean {before:.1f} before, {after:.1f} after; population {population.mu_0[0]:.1f}")
 
 # %% [markdown]
 # ## Interaction: the speaker gate (Eq. 3)

@@ -249,10 +249,11 @@ def test_the_baseline_is_stated_for_each_corpus():
 
 
 def test_the_course_of_a_run_is_drawn():
-    epochs = pd.DataFrame({"epoch": [1, 2, 3], "train_ce": [3, 2, 1], "train_swfc": [4, 3, 2]})
-    figure = training_figure(epochs.assign(dev_wf1=[50, 62, 60], test_wf1=[51, 61, 63]))
+    losses = {f"train_{name}": [3, 2, 1] for name in ("ce", "swfc", "hgr")}
+    scores = {"dev_wf1": [50, 62, 60], "test_wf1": [51, 61, 63]}
+    figure = training_figure(pd.DataFrame({"epoch": [1, 2, 3], **losses, **scores}))
     left, right = figure.axes
-    assert [line.get_label() for line in left.lines] == ["cross-entropy", "SWFC"]
+    assert [line.get_label() for line in left.lines] == ["cross-entropy", "SWFC", "Soft-HGR"]
     drawn = {line.get_label(): line.get_xydata().tolist() for line in right.lines}
     assert drawn["dev"] == [[1, 50], [2, 62], [3, 60]]
     assert drawn["test"] == [[1, 51], [2, 61], [3, 63]]

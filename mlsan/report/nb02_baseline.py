@@ -296,7 +296,7 @@ def training_figure(history: pd.DataFrame) -> Figure:
     epoch.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 2.2), layout="constrained")
-    for name, label in (("ce", "cross-entropy"), ("swfc", "SWFC")):
+    for name, label in (("ce", "cross-entropy"), ("swfc", "SWFC"), ("hgr", "Soft-HGR")):
         left.plot(history["epoch"], history[f"train_{name}"], label=label)
     left.set(xlabel="epoch", ylabel="training loss")
     left.legend()
