@@ -36,7 +36,7 @@
 #
 # The model grows in five versions, each of which extends the last by a few lines. Wherever a part of it is also in the package `mlsan`, a cell checks that both compute the same from the same weights. Where you read **Predict**, write down an answer before you go on: the cell below gives the number.
 #
-# The next two cells are the same in all notebooks. They read the settings of the study: `PROFILE` is its size (*smoke* only tests that everything runs, *small* is the default, *paper* has the paper's sizes), `CORPUS` and `DATA` choose the conversations, `JOBS` and `DEVICE` the hardware. This notebook needs none of them.
+# The next two cells look the same in all notebooks. They read the settings of the study: `PROFILE` is its size (*smoke* only tests that everything runs, *small* is the default, *paper* has the paper's sizes), `CORPUS` and `DATA` choose the conversations, `JOBS` and `DEVICE` the hardware. This notebook needs none of them.
 
 # %% tags=["parameters"]
 import os
@@ -187,7 +187,7 @@ assert np.isclose(weighted_f1(label, predicted), theirs)
 print(f"{weighted_f1(label, predicted):.2f}")
 
 # %% [markdown]
-# By hand: class 0 has F1 $2\cdot2/(3+2) = .80$ and share ¾, class 1 has $2\cdot1/(1+2) = .67$ and share ¼; together $.60 + .17 = .77$.
+# By hand: class 0 has F1 $2\cdot2/(3+2) = .80$ and share ¾, class 1 has $2\cdot1/(1+2) = .67$ and share ¼; together $.60 + .17 = .77$, or 77 %.
 #
 # ## 3 · Version 1: one utterance at a time
 #
@@ -454,7 +454,7 @@ class Gated(Calibrated):
 # %% [markdown]
 # ## 7 · Version 5: the speaker loss (Eq. 4)
 #
-# The third place is the loss. A linear head on the representation, beside the classifier of emotions, predicts who speaks. Its cross-entropy $\mathcal L_{spk}$ is added to that of the emotions, $\mathcal L_{ERC}$, with a small weight λ, so that the representation keeps who speaks.
+# The third place is the loss. A linear head on the representation, beside the classifier of emotions, predicts who speaks. Its cross-entropy $\mathcal L_{spk}$ is added to that of the emotions, $\mathcal L_{ERC}$, with a small weight λ, so that the representation retains who speaks.
 #
 # $$\mathcal L = \mathcal L_{ERC} + \lambda\,\mathcal L_{spk} \tag{4}$$
 #

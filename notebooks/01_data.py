@@ -53,7 +53,7 @@ study = open_notebook("01_data", globals())
 # %% [markdown]
 # ## Two benchmarks, one layout
 #
-# Research on emotion in conversations reports two benchmarks. MELD is taken from the series *Friends*: many short scenes with many speakers, six of whom do most of the talking. IEMOCAP has ten actors, who talk in pairs in five sessions; its dialogues are long. Each utterance has features of up to three *modalities*: text, audio (the voice) and visual (the face).
+# Research on emotion in conversations mostly uses two benchmarks. MELD is taken from the series *Friends*: many short scenes with many speakers, six of whom do most of the talking. IEMOCAP has ten actors, who talk in pairs in five sessions; its dialogues are long. Each utterance has features of up to three *modalities*: text, audio (the voice) and visual (the face).
 #
 # By default this project uses simulated corpora with the sizes and emotions of these two, called *sim-meld* and *sim-iemocap*. A corpus *declares* its emotions, and how many *roles*, or places in one dialogue, its speakers can have. A label is the number of an emotion:
 
@@ -262,7 +262,7 @@ from mlsan.report.nb01_data import variance_findings
 lessons.listed(variance_findings(explained))
 
 # %% [markdown]
-# The simulation was matched to nEMO in these shares. Text shows emotions without a style, so the speaker explains next to nothing of it.
+# The simulation was matched to nEMO in these shares. Its text has no style, so there the speaker explains almost nothing.
 #
 # The paper wants features that are unrelated to the speaker. Then a linear probe could not recognise the speaker in them. Here a probe for the speaker reads the audio and visual features of the same nine speakers. It is fitted on their training dialogues and scored on their dev dialogues, in W-F1. Guessing one of nine equally frequent speakers at random scores about 11, and naming always the same one about 2. **Predict** the score from raw features, and the score after standardising each speaker's features.
 

@@ -356,11 +356,6 @@ known = pd.concat([table, study.finished(study.plan("main"))]).drop_duplicates("
 table1 = main_table(known)
 display(Markdown(study.save_table(table1, "table1_main", known, study.caveats)))
 
-# %%
-quoted = table1.data.loc[table1.data["system"].isin(["UniMSE", "MultiEMO (original)"]), "ours"]
-measured = table1.data.loc[table1.data["system"] == "MultiEMO", "ours"]
-print("MultiEMO:", set(measured), "- UniMSE and the original MultiEMO:", set(quoted))
-
 # %% [markdown]
 # ## What the literature reports
 #

@@ -239,7 +239,7 @@ print(f"open gate, every speaker: {opened.weights(two).mean().item():.2f}")
 #
 # $$\mathcal L_{total} = \mathcal L_{ERC}(y_i, \hat y_i) + \lambda\,\mathcal L_{spk}(s_i, \hat s_i) \tag{4}$$
 #
-# The third part is a linear head on $z$, the input of the emotion classifier. It predicts the speaker $\hat s_i$, so that $z$ keeps who speaks. $\lambda$ is 0.02 by default; the paper uses 0.5 on MELD and 0.2 on IEMOCAP. $\mathcal L_{ERC}$ is MultiEMO's loss on the emotions. Utterances of unknown speakers, who share code 0, are ignored:
+# The third part is a linear head on $z$, the input of the emotion classifier. It predicts the speaker $\hat s_i$, so that $z$ retains who speaks. $\lambda$ is 0.02 by default; the paper uses 0.5 on MELD and 0.2 on IEMOCAP. $\mathcal L_{ERC}$ is MultiEMO's loss on the emotions. Utterances of unknown speakers, who share code 0, are ignored:
 
 # %%
 lessons.definition(reference.speaker_loss, reference.total_loss)
@@ -261,7 +261,7 @@ print(f"L_spk {counted.item():.4f}, with the unknown speaker's utterance {with_u
 # %% [markdown]
 # ## The definitions and the model that is trained
 #
-# The definitions above are loops. `mlsan/model/mlsan.py`, which is trained, computes the same for all utterances at once. Compare both on a few dialogues of this corpus, with random weights and in double precision:
+# The definitions above are loops. The model that is trained, `mlsan/model/mlsan.py`, computes the same for all utterances at once. Compare both on a few dialogues of this corpus, with random weights and in double precision:
 
 # %%
 from mlsan.report.nb02_baseline import both_forms

@@ -106,7 +106,7 @@ lessons.definition(coefficients)
 # %% [markdown]
 # ## Our runs
 #
-# *only FiLM* has one of the three parts, *w/o FiLM* has the other two. Each cell is trained from the start with each seed:
+# *MultiEMO* is the cell with no part and *ML-SAN* the one with all three; *only FiLM* has one part, *w/o FiLM* the other two. Each cell is trained from the start with each seed:
 
 # %% tags=["nbval-ignore-output"]
 cells = study.sweep(study.plan("ablation"))
