@@ -13,7 +13,7 @@
 # %% [markdown] tags=["badges"]
 # # 0 · ML-SAN from scratch
 #
-# **Question.** What is ML-SAN, if you write all of it yourself, in about 170 lines, and how much depends on where its calibration starts?
+# **Question.** What is ML-SAN, the Multi-Level Speaker-Adaptive Network, if you write all of it yourself in about 170 lines? And how much depends on where its calibration of each speaker starts?
 #
 # **Produces.** Fig. A0 (`fig0_starts`). The paper has no such figure.
 #
@@ -35,6 +35,8 @@
 # **Your time.** 60 to 90 minutes, and another 45 for the exercises.
 #
 # The model grows in five versions, each of which extends the last by a few lines. Wherever a part of it is also in the package `mlsan`, a cell checks that both compute the same from the same weights. Where you read **Predict**, write down an answer before you go on: the cell below gives the number.
+#
+# The next two cells look the same in all notebooks. They read the settings of the study: `PROFILE` is its size (*smoke* only tests that everything runs, *small* is the default, *paper* has the paper's sizes), `CORPUS` and `DATA` choose the conversations, `JOBS` and `DEVICE` the hardware. This notebook needs none of them.
 
 # %% tags=["parameters"]
 import os
@@ -46,10 +48,9 @@ JOBS = os.environ.get("JOBS", "")
 DEVICE = os.environ.get("DEVICE", "")
 
 # %%
-from mlsan.study import check_parameters, open_study
+from mlsan.study import open_notebook
 
-check_parameters(globals())
-study = open_study("00_from_scratch", PROFILE, CORPUS, DATA, JOBS, DEVICE)
+study = open_notebook("00_from_scratch", globals())
 
 # %%
 from typing import NamedTuple
@@ -64,22 +65,17 @@ from torch.nn.functional import cross_entropy
 
 import mlsan.model.mlsan as package
 from mlsan import scores
-from mlsan.corpus.nemo.protocols import FOLDS, splits
-from mlsan.corpus.nemo.recordings import EMOTIONS as VOICED
-from mlsan.corpus.nemo.recordings import recordings
 from mlsan.corpus.style import Population
-from mlsan.report import use_style
 from mlsan.report.nb00_from_scratch import actors_figure, finding, starts_figure
 
-use_style()
 torch.set_num_threads(1)
 
 # %% [markdown]
 # ## 1 · Conversations whose truth we know
 #
-# **Emotion recognition in conversations** (ERC): a *dialogue* is a sequence of turns, each turn is one *utterance* of one *speaker*, and each utterance has an emotion, which the model has to predict from a vector of features, for example of the voice. Two facts make this more than classification. Emotions last: what a speaker felt a moment ago helps. And speakers differ: what is a raised voice for one is the normal voice of another.
+# The task is **emotion recognition in conversations** (ERC). A *dialogue* is a sequence of turns, and each turn is one *utterance* of one *speaker*. The model has to predict the emotion of each utterance from a vector of features, for example of the voice. Two facts make this more than classification. Emotions last, so what a speaker felt a moment ago helps. And speakers differ: what is a raised voice for one is the normal voice of another.
 #
-# Both are easy to simulate. A speaker keeps the last emotion with probability .7, or else takes any of four. An utterance with emotion $y$ has the features $u = p_y + \varepsilon$, where $p_y$ is the emotion's prototype and $\varepsilon$ is standard normal noise. But speaker $s$ shows $u$ in a *style* of their own, scaled by $a_s$ and shifted by $c_s$:
+# Both are easy to simulate. With probability .7 speakers stay in the emotion of their last turn; otherwise they draw one of four. An utterance with emotion $y$ would have the features $u = p_y + \varepsilon$, where the vector $p_y$ is the emotion's prototype and $\varepsilon$ is standard normal noise. But speaker $s$ shows $u$ in a *style* of their own: each feature is scaled by $a_s$ and shifted by $c_s$ ($\odot$ multiplies feature by feature).
 #
 # $$x = a_s \odot u + c_s$$
 #
@@ -102,7 +98,7 @@ def talk(rng, pair, keep=0.7):
 
 
 # %% [markdown]
-# A `World` has three sets of dialogues: those to train on, others of the same eight speakers, and dialogues between eight *strangers*, who never speak in training.
+# A `World` has three sets of dialogues: one to train on, one to test on with the same eight speakers (`seen`), and one to test on with eight *strangers*, who never speak in training.
 
 
 # %%
@@ -166,11 +162,11 @@ print(f"same emotion, two speakers: {same_emotion:.1f}", end="; ")
 print(f"same speaker, two emotions: {same_speaker:.1f}")
 
 # %% [markdown]
-# The answer: the same emotion of two speakers, by 4.1 to 3.6. Who speaks changes the features more than what they feel. In real voices this is stronger: in nEMO, the corpus of section 11, the median feature owes 18 % of its variance to the speaker and 6 % to the emotion ([notebook 1](01_data.ipynb)).
+# The same emotion of two speakers is farther apart: 4.1 against 3.6. Who speaks changes the features more than what they feel. In real voices the difference is larger: in nEMO, the corpus of section 11, the speaker explains 18 % of the variance of the median feature and the emotion 6 % ([notebook 1](01_data.ipynb)).
 #
 # ## 2 · The score
 #
-# Emotions are not equally frequent in real corpora, so the field reports **weighted F1**: the F1 of each class, averaged with the classes' shares of the true labels as weights. With true positives $tp$, a class's F1 is $2\,tp$ over the number of its true labels plus the number of its predictions.
+# In real corpora some emotions are much more frequent than others. The field reports **weighted F1** (W-F1): the F1 of each class, averaged over classes with each class's share of the true labels as its weight. The F1 of a class with $t$ true labels, $p$ predictions and $tp$ true positives (predictions that are right) is $2\,tp / (t + p)$.
 #
 # **Predict** it by hand for the labels 0 0 0 1 and the predictions 0 0 1 1.
 
@@ -191,11 +187,11 @@ assert np.isclose(weighted_f1(label, predicted), theirs)
 print(f"{weighted_f1(label, predicted):.2f}")
 
 # %% [markdown]
-# By hand: class 0 has F1 $2\cdot2/(3+2) = .80$ and share ¾, class 1 has $2\cdot1/(1+2) = .67$ and share ¼; together $.60 + .17 = .77$.
+# By hand: class 0 has F1 $2\cdot2/(3+2) = .80$ and share ¾, class 1 has $2\cdot1/(1+2) = .67$ and share ¼; together $.60 + .17 = .77$, or 77 %.
 #
 # ## 3 · Version 1: one utterance at a time
 #
-# A linear layer, a ReLU and a linear classifier. The argument `who` is what the model may know of the speaker: a code, and the start of a calibration. Version 1 ignores it. What it returns beside the logits of the emotions stays `None` until version 5.
+# Version 1 is a linear layer, a ReLU and a linear classifier. So that all five versions are called in the same way, it already has the argument `who`, which says who speaks: the number of the speaker (the *code*), and two vectors $\gamma_0$ and $\beta_0$, explained in section 5. Versions 1 and 2 ignore it. For the same reason, `forward` returns a second value beside the logits of the emotions; it is `None` until version 5.
 
 
 # %%
@@ -226,7 +222,7 @@ class Utterance(nn.Module):
 # %% [markdown]
 # ## 4 · Version 2: context
 #
-# A bidirectional GRU reads the dialogue, so that each utterance is classified with the turns before and after it. The real backbone, MultiEMO, uses a DialogueRNN for each of three modalities and cross-attention between them ([notebook 2](02_baseline.ipynb)). One GRU on one modality is enough to see what the speaker does.
+# A bidirectional GRU reads the dialogue, so that each utterance is classified with the turns before and after it. The paper puts its speaker-adaptive parts into a larger model, MultiEMO, which reads three *modalities*: text, audio and visual. It has a recurrent network for the context of each and cross-attention between them ([notebook 2](02_baseline.ipynb)). One GRU on one modality is enough to see what the speaker does.
 
 
 # %%
@@ -262,13 +258,15 @@ print("does the first turn's prediction depend on the last turn?", moved)
 # %% [markdown]
 # ## 5 · Version 3: calibration by FiLM (the paper's Eq. 1–2)
 #
-# Now the speaker. Each known speaker has an embedding $e_s$, a vector that is learned. FiLM turns it into a scale $\gamma$ and a shift $\beta$ for each feature:
+# Now the speaker. Each speaker of the training set has an embedding $e_s$, a vector that is learned. ML-SAN uses it in three places: before the context encoder (version 3), after it (version 4) and in the loss (version 5).
+#
+# The first is FiLM, feature-wise linear modulation. It turns the embedding into a scale $\gamma$ and a shift $\beta$ for each feature:
 #
 # $$\gamma = \gamma_0 + W_\gamma e_s + b_\gamma,\qquad \beta = \beta_0 + W_\beta e_s + b_\beta \tag{1}$$
 #
 # $$\tilde x = \gamma \odot x + \beta \tag{2}$$
 #
-# The paper's Eq. 1 has no $\gamma_0$ and $\beta_0$; it leaves open where training starts. We write the start into the equation and let $W$ and $b$ start at zero, so an untrained FiLM does exactly what its start says.
+# This *calibrates* the speaker: the scale and shift of a style can be undone by another scale and shift. The paper's Eq. 1 has no $\gamma_0$ and $\beta_0$ and does not say where training starts. We write the start into the equation and let $W$ and $b$ start at zero, so an untrained FiLM computes $\gamma_0 \odot x + \beta_0$.
 
 
 # %%
@@ -295,15 +293,19 @@ u, e = torch.randn(5, FEATURES), torch.randn(5, 16)
 a, c = (torch.tensor(style[3], dtype=torch.float32) for style in (world.a, world.c))
 film = FiLM(16, FEATURES)
 assert torch.allclose(film(a * u + c, e, 1 / a, -c / a), u, atol=1e-5)
-print("x~ = u: this start, the *oracle*, removes the style exactly")
+print("x~ = u: this start, the oracle, removes the style exactly")
 
 # %% [markdown]
-# Only a simulation knows $a_s$ and $c_s$. Without it, there are two starts:
+# Only a simulation knows $a_s$ and $c_s$; hence the name oracle. For real speakers there are two starts:
 #
 # - the **zero** start, $\gamma_0 = 1$, $\beta_0 = 0$: nothing is calibrated until $W$, $b$ and $e_s$ have learned it from the emotion labels;
-# - the **statistics** start: read the style off the speaker's own features. If their mean is $\mu_s$ and their standard deviation $\sigma_s$, and the population's are $\mu_0$ and $\sigma_0$, then $\gamma_0 = \sigma_0/\sigma_s$ and $\beta_0 = \mu_0 - \gamma_0\mu_s$ give everyone the population's. This needs utterances of the speaker, but no labels.
+# - the **statistics** start: read the style off the speaker's own features. Let their mean be $\mu_s$ and their standard deviation $\sigma_s$, and those of the *population* of speakers $\mu_0$ and $\sigma_0$. Then $\gamma_0 = \sigma_0/\sigma_s$ and $\beta_0 = \mu_0 - \gamma_0\mu_s$ take every speaker to the population's mean and standard deviation. This needs utterances of the speaker, but no labels.
 #
-# How far can one trust a mean of three utterances? They may all be angry. So $\mu_s$ is shrunk towards the population's by empirical Bayes. With $n$ utterances, variance $b$ between speakers and $w$ within a speaker, $\mu_s = \mu_0 + k\,(\bar x - \mu_0)$ with $k = nb/(nb + w)$; the logarithm of the variance is shrunk in the same way. `Population.fit` estimates $b$, $w$ and the rest from the training speakers.
+# How far can one trust the mean $\bar x$ of three utterances? They may all be angry. So it is *shrunk*: moved towards the population's mean, the more so the fewer utterances there are. With $n$ utterances, variance $b$ between speakers and variance $w$ within a speaker,
+#
+# $$\mu_s = \mu_0 + k\,(\bar x - \mu_0), \qquad k = \frac{n\,b}{n\,b + w}.$$
+#
+# The logarithm of the variance is shrunk in the same way. `Population.fit` estimates $b$, $w$ and the rest from the training speakers. (This is called empirical Bayes. `digamma` and `polygamma` give the mean and the variance of the logarithm of a sample variance.)
 
 
 # %%
@@ -321,7 +323,7 @@ def style(x, p):
 
 
 # %% [markdown]
-# **Predict.** What share $k$ of the way from the population's mean to the speaker's does the estimate go with 1, 3, 10 and 100 utterances, if the variance between speakers is .43 of that within one, as it is here?
+# **Predict.** Here the variance between speakers is .43 of that within one ($b = .43\,w$). What is $k$ for 1, 3, 10 and 100 utterances?
 
 # %%
 x, speaker = world.train.x.reshape(-1, FEATURES), world.train.speaker.ravel()
@@ -334,7 +336,9 @@ assert round(float(np.median(population.b / population.w)), 2) == 0.43
 print("k of the median feature:", [round(float(np.median(k)), 2) for k in shares])
 
 # %% [markdown]
-# With one utterance $k = .43/(.43 + 1) = .30$; three go more than half of the way, ten four fifths of it. Here are the three starts, for every speaker at once. A stranger's statistics come from the stranger's own utterances, those of the test, without their labels. This is called *enrolment*.
+# With one utterance $k = .43/(.43 + 1) = .30$: the estimate goes 30 % of the way from the population's mean to the utterance. With three it goes more than half of the way, with ten four fifths.
+#
+# Here are the three starts, for every speaker at once. A stranger's statistics come from the stranger's own test utterances, without their labels. Estimating a stranger's style from such utterances is called *enrolment*.
 
 
 # %%
@@ -359,7 +363,7 @@ def start_table(start, world, enrolled=None):
 
 
 # %% [markdown]
-# Is this the FiLM of the package? Give both the same weights and inputs. The package's module has the start inside: `"zero"`, `"statistics"`, which takes $\mu_s$ and $\sigma_s$, and `"printed"`, which is Eq. 1 as the paper prints it: $\gamma_0 = \beta_0 = 0$, and $W$ and $b$ start at random.
+# Is this the FiLM of the package? Give both the same weights and inputs. The package's module computes the start itself: `"zero"`; `"statistics"`, from $\mu_s$ and $\sigma_s$; or `"printed"`, Eq. 1 as the paper prints it, with $\gamma_0 = \beta_0 = 0$ and random initial $W$ and $b$.
 
 # %%
 own = [x[speaker == s] for s in range(5)]
@@ -374,10 +378,10 @@ for name, table in start.items():
         theirs.start_from(population)
     gamma_0, beta_0 = (torch.tensor(part[:5], dtype=torch.float32) for part in table)
     assert torch.allclose(film(u, e, gamma_0, beta_0), theirs(u, e, pair), atol=1e-5)
-print("our FiLM computes what the package's does, from the starts", *start)
+print("our FiLM computes what the package's does, for the starts", ", ".join(start))
 
 # %% [markdown]
-# Version 3 calibrates, then does what version 2 did.
+# Version 3 calibrates the features by speaker, then does what version 2 did.
 
 
 # %%
@@ -397,7 +401,7 @@ class Calibrated(Context):
 # %% [markdown]
 # ## 6 · Version 4: the speaker gate (Eq. 3)
 #
-# The second place: a gate between 0 and 1 on each feature $h$ that comes out of the context encoder.
+# The second place is after the context encoder. A gate between 0 and 1 multiplies each of its output features $h$, so that the model can rely on different features for different speakers.
 #
 # $$g = \sigma(W e_s + b),\qquad h' = g \odot h \tag{3}$$
 #
@@ -424,7 +428,7 @@ assert np.isclose(opened, 1 / (1 + np.exp(-3)))
 print(f"every feature of every speaker is multiplied by {opened:.2f}")
 
 # %% [markdown]
-# The gate lets .95 of everything pass: an untrained gate is almost no gate. With random weights, as in the package's `SpeakerGate`, which has one gate for each modality:
+# The gate lets .95 of everything pass: an untrained gate is almost no gate. The package's `SpeakerGate` has one such gate for each modality. Give both the same random weights:
 
 # %%
 theirs = package.SpeakerGate(modalities=1, speaker_dim=16, d=32, context=False, start="random")
@@ -450,13 +454,13 @@ class Gated(Calibrated):
 # %% [markdown]
 # ## 7 · Version 5: the speaker loss (Eq. 4)
 #
-# The third place: a linear head on the representation names the speaker, and its cross-entropy is added to that of the emotions with a small weight λ.
+# The third place is the loss. A linear head on the representation, beside the classifier of emotions, predicts who speaks. Its cross-entropy $\mathcal L_{spk}$ is added to that of the emotions, $\mathcal L_{ERC}$, with a small weight λ, so that the representation retains who speaks.
 #
 # $$\mathcal L = \mathcal L_{ERC} + \lambda\,\mathcal L_{spk} \tag{4}$$
 #
-# Utterances of unknown speakers have no name to predict, so they do not count.
+# Utterances of unknown speakers (code 0) have no target, so they do not count.
 #
-# **Predict** $\mathcal L_{spk}$ of a head that has learned nothing, so that all logits are zero, with eight known speakers and the entry for unknown ones.
+# **Predict** $\mathcal L_{spk}$ for a head that has learned nothing, so that all its logits are zero. It has nine classes: eight known speakers and code 0.
 
 
 # %%
@@ -491,12 +495,12 @@ class MLSAN(Gated):
 # %% [markdown]
 # ## 8 · Training
 #
-# Two details of the loop belong to the model.
+# Two details of the training loop are part of the method.
 #
-# - **Strangers in training.** At test time strangers have code 0, whose embedding would never be trained. So in each batch, each speaker of each dialogue becomes unknown with probability ½. The target of the speaker loss stays the true speaker.
-# - **FiLM learns at a tenth of the rate**, so that it stays near its start. Exercise 2 asks what this does.
+# - **Strangers in training.** At test time strangers have code 0. Its embedding would never be trained, because everybody in training has a code of their own. So in each batch, each speaker of each dialogue gets code 0 with probability ½. The target of the speaker loss remains the true speaker.
+# - **FiLM has a tenth of the learning rate**, so that it stays near its start. Exercise 2 asks what this does.
 #
-# There is no dev set and nothing is selected: every model is trained for twelve epochs and then tested.
+# There is no validation set and nothing is selected: every model is trained for twelve epochs and then tested.
 
 
 # %%
@@ -535,7 +539,7 @@ def train(model, x, who, emotion, seed, epochs=12, lr=0.02, film_rate=0.1, lam=0
 
 
 # %% [markdown]
-# What remains is to turn a world into tensors, and a model into a score.
+# Two helpers turn a world into tensors and train a model on it; a third predicts.
 
 
 # %%
@@ -556,6 +560,7 @@ def trained(version, world, table, classes, seed, **options):
     return model
 
 
+# %%
 @torch.no_grad()
 def predict(model, talks, world, table):
     """The emotion of each utterance, [dialogue, turn]."""
@@ -564,7 +569,7 @@ def predict(model, talks, world, table):
 
 
 # %% [markdown]
-# Before any experiment, check that the loop can learn at all. A healthy model begins near the loss of guessing, $\log 4 + \lambda\log 9 = 1.43$, and can learn one batch by heart.
+# Before any experiment, check that the loop can learn at all. A healthy model starts near the loss of guessing, $\log 4 + \lambda\log 9 = 1.43$, and can learn two dialogues by heart, so that their loss falls almost to zero.
 
 # %%
 torch.manual_seed(0)
@@ -580,9 +585,9 @@ print(f"loss at the first step {losses[0]:.1f}, after 150 steps on two dialogues
 # %% [markdown]
 # ## 9 · Five versions, zero start
 #
-# Each seed draws a world of its own: other speakers, other prototypes, other dialogues, other weights. So an interval over five seeds says how the result would vary in other worlds like these, and versions are compared within each world.
+# What does each version add? Each seed draws its own world (speakers, prototypes, dialogues) and its own initial weights. So an interval over five seeds says how the result would vary in other worlds like these. Versions are compared within each world.
 #
-# **Predict.** Which version gains most on speakers seen in training, and which on strangers?
+# **Predict.** How many points of W-F1 does the context add (version 2 minus version 1), and how many the speaker (version 5 minus version 2)? Answer for the speakers of training and for strangers.
 
 # %%
 VERSIONS = (Utterance, Context, Calibrated, Gated, MLSAN)
@@ -610,24 +615,22 @@ grown.groupby("version", sort=False)[["seen", "strangers"]].mean().round(1)
 # %% tags=["nbval-ignore-output"]
 by_version = grown.pivot(index="seed", columns="version", values=["seen", "strangers"])
 lines = []
-for who in ("seen", "strangers"):
+for who, name in (("seen", "Seen speakers"), ("strangers", "Strangers")):
     score = by_version[who]
-    lines += [
-        "- "
-        + finding(f"{who}: context, version 2 against 1", score["Context"] - score["Utterance"]),
-        "- "
-        + finding(f"{who}: the speaker, version 5 against 2", score["MLSAN"] - score["Context"]),
-    ]
-display(Markdown("\n".join(lines) + "\n\nMeans over five seeds with 95 % t intervals."))
+    context, speaker = score["Context"] - score["Utterance"], score["MLSAN"] - score["Context"]
+    lines.append(finding(f"{name}, what the context adds", context))
+    lines.append(finding(f"{name}, what the speaker adds", speaker))
+text = "\n".join(f"- {line}." for line in lines)
+display(Markdown(f"{text}\n\nMeans over five seeds with 95 % t intervals."))
 
 # %% [markdown]
-# Seen speakers gain from the context and from knowing the speaker. For strangers both intervals include zero: a model that has learned how eight people express themselves does not know how a ninth does.
+# Seen speakers gain from the context and from the speaker. For strangers both intervals include zero: a model that has learned how eight people express themselves does not know how a ninth does.
 #
 # ## 10 · Three starts
 #
 # Now the same version 5 from each start. Only the numbers $\gamma_0$ and $\beta_0$ differ; the code, the initial weights, the data and the order of the batches are the same.
 #
-# **Predict.** The oracle removes the style of strangers exactly. What share of the way from the zero start to the oracle does the statistics start go?
+# **Predict.** The oracle removes the style of strangers exactly. What share of the oracle's gain over the zero start does the statistics start reach for strangers?
 
 # %% tags=["nbval-ignore-output"]
 STARTS = ("zero", "statistics", "oracle")
@@ -672,29 +675,35 @@ score = starts.pivot(index="seed", columns="start", values="strangers")
 seen = starts.pivot(index="seed", columns="start", values="seen")
 closed = (score["statistics"] - score["zero"]).mean() / (score["oracle"] - score["zero"]).mean()
 lines = [
-    finding("Strangers: statistics against zero", score["statistics"] - score["zero"]),
-    finding("Strangers: oracle against statistics", score["oracle"] - score["statistics"]),
-    finding("Seen speakers: statistics against zero", seen["statistics"] - seen["zero"]),
-    f"The statistics start goes {closed:.0%} of the way from zero to oracle for strangers",
+    finding("Strangers, statistics minus zero start", score["statistics"] - score["zero"]),
+    finding("Strangers, oracle minus statistics start", score["oracle"] - score["statistics"]),
+    finding("Seen speakers, statistics minus zero start", seen["statistics"] - seen["zero"]),
+    f"For strangers the statistics start reaches {closed:.0%} of the oracle's gain over zero",
 ]
 assert (score["statistics"] > score["zero"]).all()
 assert closed > 0.5
 display(Markdown("\n".join(f"- {line}." for line in lines)))
 
 # %% [markdown]
-# Look at the panels from left to right. With the zero start each emotion is a cloud of eight strangers' dots, and the clouds overlap: embedding 0 is shared by all strangers, so FiLM can only do the same to all of them, whatever it has learned. With the statistics start the dots of one colour come together, although no stranger's label was used. The oracle leaves only the noise of the means.
+# Look at the panels of Fig. A0 from left to right. With the zero start each emotion is a cloud of eight strangers' dots, and the clouds overlap. All strangers share embedding 0, so FiLM does the same to all of them, whatever it has learned. With the statistics start the dots of one colour come together, although no stranger's label was used. With the oracle only the noise of the means is left.
 #
 # The statistics start is not the oracle, because a speaker's mean also contains the emotions that happen to occur in it, and $\mu_0$ and $\sigma_0$ stand for the population, not for the style-free $u$.
 #
 # ## 11 · Real voices
 #
-# nEMO: nine actors say the same ninety sentences in six emotions; openSMILE measured 88 features of each clip (Christop 2024; [notebook 9](09_voices.ipynb)). There is no oracle, since nobody knows a real person's $a_s$ and $c_s$, and no context: clips are put into sessions of twelve at random. In each of five folds one or two actors are strangers, so that each actor is a stranger once.
+# Does this help outside of a simulation? In nEMO (Christop 2024) nine actors say the same ninety sentences in six emotions, and the program openSMILE measured 88 features of each recording ([notebook 9](09_voices.ipynb)). There is no oracle, because nobody knows a real person's $a_s$ and $c_s$. There is no context either: recordings in random order, twelve at a time, stand in for dialogues. In each of five folds one or two actors are strangers, so that each actor is a stranger once.
 
 # %%
+from mlsan.corpus.nemo.protocols import FOLDS, splits
+from mlsan.corpus.nemo.recordings import EMOTIONS as VOICED
+from mlsan.corpus.nemo.recordings import recordings
+
 clips = recordings()
 emotion = np.array([VOICED.index(name) for name in clips.emotion])
+print(f"{len(clips.clip)} recordings, {clips.features.shape[1]} features")
 
 
+# %%
 def voices(fold):
     """The world of one fold, and the actors' names; speakers are numbered, strangers last."""
     parts, rng = splits(fold), np.random.default_rng(0)
@@ -713,7 +722,7 @@ def voices(fold):
 
 
 # %% [markdown]
-# **Predict.** Six emotions, so guessing scores about 17. What do the zero start and the statistics start score on the actor whom they have never heard?
+# **Predict.** With six emotions, guessing scores about 17. What do the zero start and the statistics start score on an actor who is not in training?
 
 # %% tags=["nbval-ignore-output"]
 found = {}
@@ -737,20 +746,19 @@ figure = actors_figure(actors, STARTS[:2])
 difference = actors["statistics"] - actors["zero"]
 assert len(difference) == 9
 assert difference.mean() > 0
-better = f"{(difference > 0).sum()} of 9 actors are recognised better"
-note = "one seed; the actors of a fold share a model, so the interval is somewhat too narrow"
 zero, statistics = actors[["zero", "statistics"]].mean()
-better += f" (means {zero:.1f} and {statistics:.1f})"
-line = finding("Unseen actors: statistics against zero", difference)
-display(Markdown(f"{line}; {better}. (95 % t interval over nine actors; {note}.)"))
+line = finding("Unseen actors, statistics minus zero start", difference)
+better = f"It is better for {(difference > 0).sum()} of 9 actors; the means are {zero:.1f} and"
+note = "one seed; the actors of a fold share a model, so the interval is somewhat too narrow"
+display(Markdown(f"{line}. {better} {statistics:.1f}. (95 % t interval over nine actors; {note}.)"))
 
 # %% [markdown]
 # ## What we learned
 #
 # - ML-SAN is a context encoder with a speaker embedding in three places: FiLM before it, a gate after it, a loss on its output. The package's parts compute the same as the few lines above.
-# - A speaker embedding can only learn people who are in training. Strangers share one entry, so with the zero start the model does not adapt to them. The sentences of sections 9 to 11 give the differences with their intervals.
+# - A speaker embedding can only learn people who are in training. Strangers share one embedding, so with the zero start the model does not adapt to them. Sections 9 to 11 state the differences with their intervals.
 # - The style of a stranger can be read off unlabelled utterances. Used as the *start* of FiLM, it closes most of the gap to the oracle in the simulation, and it helps on real voices.
-# - The comparison is not even-handed: the statistics start uses the strangers' unlabelled test utterances, and the zero start uses nothing of them. This is what Table 1's column "unlabelled test utterances used" is for. The fair opponent is a plain normalisation of each speaker's features; [notebook 3](03_mlsan.ipynb) compares the two.
+# - The comparison is not even-handed: the statistics start uses the strangers' unlabelled test utterances, and the zero start does not. For this reason Table 1 in [notebook 3](03_mlsan.ipynb) has the column "unlabelled test utterances used". A fair comparison is with a plain normalisation of each speaker's features; notebook 3 makes it.
 #
 # ## What would change our mind
 #

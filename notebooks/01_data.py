@@ -17,7 +17,7 @@
 #
 # **Produces.** Table A0 (`table0_corpora`) and Fig. 1, drawn from data (`fig1_heterogeneity`).
 #
-# **Needs.** A corpus: the simulated one, which needs no files, or feature files on disk (`CORPUS=multiemo DATA=DIR`).
+# **Needs.** Corpora: the simulated ones, which need no files, or feature files on disk (`CORPUS=multiemo DATA=DIR`).
 #
 # **Time.** smoke: seconds · small: under a minute · paper: some minutes, for the probes on 2,280 features.
 
@@ -30,7 +30,7 @@
 # - write down how the simulated corpora are made, equation by equation, and find each equation in the code;
 # - measure how much of a feature is due to the speaker, remove it without labels, and say what that gains.
 #
-# **Prerequisites.** NumPy and pandas; what a linear classifier and an F1 score are. No knowledge of emotion recognition.
+# **Prerequisites.** NumPy and pandas; what a linear classifier and an F1 score are. No knowledge of emotion recognition. Sections 1 and 2 of [notebook 0](00_from_scratch.ipynb) explain the task and its score.
 #
 # **Your time.** 45 minutes, and another 45 for the exercises.
 #
@@ -53,7 +53,9 @@ study = open_notebook("01_data", globals())
 # %% [markdown]
 # ## Two benchmarks, one layout
 #
-# MELD is taken from the series *Friends*: many short scenes with many speakers, six of whom do most of the talking. IEMOCAP has ten actors, who talk in pairs in five sessions; its dialogues are long. A corpus *declares* its emotions and roles; those of MELD and IEMOCAP are built in, in the order of the published feature files. A label is the number of an emotion:
+# Research on emotion in conversations mostly uses two benchmarks. MELD is taken from the series *Friends*: many short scenes with many speakers, six of whom do most of the talking. IEMOCAP has ten actors, who talk in pairs in five sessions; its dialogues are long. Each utterance has features of up to three *modalities*: text, audio (the voice) and visual (the face).
+#
+# By default this project uses simulated corpora with the sizes and emotions of these two, called *sim-meld* and *sim-iemocap*. A corpus *declares* its emotions, and how many *roles*, or places in one dialogue, its speakers can have. A label is the number of an emotion:
 
 # %%
 for corpus in study.corpora.values():
@@ -61,9 +63,9 @@ for corpus in study.corpora.values():
     print(f"{corpus.name}, up to {len(declared.roles)} roles:", dict(enumerate(declared.emotions)))
 
 # %% [markdown]
-# Both corpora are read from the same layout on disk, MultiEMO's: four pickles, with the speakers, the labels and one block of features for each dialogue and modality. Opening a pickle can run code, so these files are read by an unpickler that accepts numbers, containers and arrays and rejects everything else by name.
+# Real and simulated corpora are read from the same layout on disk, that of MultiEMO, the paper's baseline: four pickles with the speakers, the labels and one block of features for each dialogue and modality. (Opening a pickle can run code, so the reader accepts numbers, containers and arrays and rejects everything else by name.)
 #
-# **Predict:** in which of the two corpora does the test set consist of speakers who never speak in training?
+# A corpus has three parts: *train*; *dev* (validation), on which settings and the best epoch are chosen; and *test*. **Predict:** in which of the two corpora does the test set consist of speakers who never speak in training?
 
 # %% tags=["nbval-ignore-output"]
 from IPython.display import Markdown, display
@@ -74,7 +76,7 @@ table0 = corpora_table(study.corpora)
 display(Markdown(study.save_table(table0, "table0_corpora", note=study.caveats)))
 
 # %% [markdown]
-# The answer for the corpora at hand:
+# The row "utterances of unseen speakers" answers this for the corpora at hand. In words:
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report import lessons
@@ -83,7 +85,7 @@ from mlsan.report.nb01_data import strangers_text
 lessons.listed(strangers_text(study.corpora))
 
 # %% [markdown]
-# IEMOCAP's test session has two actors of its own, so the speaker of **every** test utterance is unseen, and the simulated corpus modelled on it is made in the same way. Whatever a model learned about individual speakers does not help there. Keep this in mind for all results on it.
+# In IEMOCAP two of the ten actors are in the test session only, so the speaker of **every** test utterance is a *stranger*: unseen in training. The simulated corpus modelled on it is made in the same way. What a model learned about individual speakers does not help there. Keep this in mind for all results on it.
 #
 # Check that the splits share no dialogue, that every label has a name, and who speaks in IEMOCAP's test set:
 
@@ -109,7 +111,7 @@ for benchmark, corpus in study.corpora.items():
 # %% [markdown]
 # ## One conversation
 #
-# Each utterance has a *role* (its speaker's place in this dialogue; the files call it party) and, if the corpus names its speakers, an *identity*. The published MELD files contain only the role: role 0 is whoever speaks first, a different person in each scene. ML-SAN's premise is about people, so the difference matters. The paper leaves it open which of the two it uses.
+# Each utterance has a *role* (its speaker's place in this dialogue; the files call it party) and, if the corpus names its speakers, an *identity*, which is the same in all dialogues. The published MELD files contain only the role: role 0 is whoever speaks first, a different person in each scene. ML-SAN adapts to people, so the difference matters. The paper does not say which of the two it uses.
 
 # %% tags=["nbval-ignore-output"]
 import pandas as pd
@@ -127,7 +129,7 @@ pd.DataFrame(
 ).head(8)
 
 # %% [markdown]
-# A model receives the speaker as an integer. Entry 0 is the *unknown* speaker, shared by everyone who is rare or absent in training. A batch is padded to its longest dialogue; padding has label −1:
+# A model receives the speaker as an integer, the index of an embedding. `SpeakerCode` numbers the speakers of the training set, here by their roles. Entry 0 is the *unknown* speaker, shared by everyone who is rare or absent in training. A batch has the axes [turn, dialogue] and is padded to its longest dialogue; padding has label −1. The assertions say the same in code:
 
 # %%
 from mlsan.corpus import SpeakerCode, collate
@@ -145,9 +147,9 @@ print(f"entries of the speaker code: {code.size}, of which 0 is {code.names[0]!r
 # %% [markdown]
 # ## How simulated conversations are made
 #
-# `CORPUS=sim`, the default, needs no files: it draws conversations whose truth is known. First, which emotion is felt. With $y'_s$ the last emotion of speaker $s$, $y_{t-1}$ that of the turn before, $\pi$ how frequent each emotion is, and one mood $\sim \pi$ for each dialogue, turn $t$ has the emotion
+# `CORPUS=sim`, the default, draws conversations whose truth is known. This takes two steps. The first decides which emotion is felt. Let $y'_s$ be the last emotion of speaker $s$, $y_{t-1}$ that of the turn before, and $\pi$ the frequencies of the emotions; each dialogue draws a mood from $\pi$. Then turn $t$ has the emotion
 #
-# $$y_t = \begin{cases} y'_s & \text{with probability } \iota_s \text{ (inertia)} \\ y_{t-1} & \text{otherwise, with probability } \kappa \text{ (contagion)} \\ \text{the dialogue's mood} & \text{otherwise, with probability } \mu \\ \text{any} \sim \pi & \text{otherwise.} \end{cases}$$
+# $$y_t = \begin{cases} y'_s & \text{with probability } \iota_s \text{ (inertia)} \\ y_{t-1} & \text{otherwise, with probability } \kappa \text{ (contagion)} \\ \text{the dialogue's mood} & \text{otherwise, with probability } \mu \\ \text{one drawn from } \pi & \text{otherwise.} \end{cases}$$
 
 # %%
 from mlsan.corpus.simulate.conversations import emotions
@@ -155,11 +157,11 @@ from mlsan.corpus.simulate.conversations import emotions
 lessons.definition(emotions)
 
 # %% [markdown]
-# Second, what is shown. Each modality $m$ has latent channels $z$: the emotion's prototype $p_y$, as strongly ($a$) as the utterance shows it, plus unit noise. Voice and face show them in the speaker's *style*, a gain $g$ and a shift $c$; text shows $z$ as it is. Features are a mix $\Lambda$ of the channels shown, plus noise:
+# The second step decides how the emotion is shown. In each modality $m$ an utterance has a few latent channels $z$: the prototype $p_y$ of its emotion, times the utterance's intensity $a$, plus unit normal noise $\eta$. Voice and face show these channels in the *style* of speaker $s$, with a gain $g$ and a shift $c$; text shows $z$ as it is. A matrix $\Lambda$ mixes the channels into features, and noise $\varepsilon$ is added:
 #
 # $$z = a\,p_y + \eta, \qquad x = (g_{sm} \odot z + c_{sm})\,\Lambda_m + \varepsilon$$
 #
-# The *heterogeneity* $h$ sets how differently speakers express themselves: the gain is $e^{h \log g}$ and the shift $h\,c$, so that at $h = 0$ everybody is alike.
+# The *heterogeneity* $h$ sets how differently speakers express themselves. It replaces the gain by $g^h$ and the shift by $h\,c$: at $h = 0$ everybody is alike, and the corpora here have $h = 1$.
 
 # %%
 from mlsan.corpus.simulate.expression import express_in, style
@@ -167,7 +169,7 @@ from mlsan.corpus.simulate.expression import express_in, style
 lessons.definition(express_in, style)
 
 # %% [markdown]
-# **By hand.** A speaker with $g = 4$ and $c = 1$ shows $z = \frac12$ as 3. **Predict** what is shown at $h = \frac12$, where gain and shift are $4^{1/2}$ and $\frac12$. And: what is left of the features of a whole corpus when the equation's first term is subtracted?
+# **By hand.** A speaker with $g = 4$ and $c = 1$ shows $z = \frac12$ as $4 \cdot \frac12 + 1 = 3$. **Predict** what is shown at $h = \frac12$, where gain and shift are $4^{1/2}$ and $\frac12$. And what is left of the features of a whole corpus after subtracting the first term of $x$?
 
 # %%
 halfway = 4**0.5 * 0.5 + 0.5 * 1
@@ -184,7 +186,7 @@ else:
 # %% [markdown]
 # ## How long does an emotion last?
 #
-# If speakers tend to repeat their last emotion, context helps. The table compares how often an emotion is repeated with how often it would be repeated if the turns were shuffled. **Predict** which of the two corpora has the more lasting emotions.
+# If speakers tend to repeat their last emotion, the turns before an utterance help to recognise it. The table compares how often a speaker's next emotion is the same with how often it would be the same by chance, given how frequent the emotions are. **Predict** in which of the two corpora emotions last longer.
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.evaluation.heterogeneity import repetition
@@ -195,19 +197,21 @@ repeated.round(3)
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb01_data import repetition_findings
 
+if study.simulated:
+    assert (repeated["same emotion again"] > repeated["by chance"]).all()
 lessons.listed(repetition_findings(repeated))
-
-# %%
-for name, shares in repeated.iterrows():
-    more = shares["same emotion again"] > shares["by chance"]
-    print(f"{name}: emotions repeat more often than by chance: {more}")
 
 # %% [markdown]
 # ## How much do styles obscure emotion?
 #
-# A linear probe predicts the emotion from the features of one utterance, without context and without the speaker. On simulated corpora the true style of each speaker is known and can be removed exactly (*oracle*). On any corpus it can be removed approximately by standardising each speaker's own features. This is Eq. 2 with $\gamma = 1/\sigma$ and $\beta = -\mu/\sigma$.
+# A *linear probe* is a linear classifier on fixed features. It shows what can be read off them without a network. Here it predicts the emotion from the features of one utterance, without context, and in four ways:
 #
-# **Predict:** which column will be highest, and by how much?
+# - from text alone;
+# - from all modalities, *raw*;
+# - with each speaker's audio and visual features *standardised* to mean 0 and standard deviation 1. This removes the style approximately. It is the calibration of the paper's Eq. 2, $\tilde x = \gamma \odot x + \beta$, with $\gamma = 1/\sigma$ and $\beta = -\mu/\sigma$, and needs no labels;
+# - with the style removed exactly (*oracle*), where it is known because the corpus is simulated.
+#
+# Scores are weighted F1 (W-F1) in percent: the F1 of each emotion, weighted by its share of the labels (exercise 1). **Predict:** which of the four is highest, and by how much?
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb01_data import probe_counts, probe_scores
@@ -220,7 +224,7 @@ scores = probe_scores(probes)
 scores.round(1)
 
 # %% [markdown]
-# In words. A statement *holds* if its whole 95 % interval over test dialogues agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
+# In words. Each statement comes with a difference and its 95 % interval from resampling the test dialogues (a bootstrap). It *holds* if the whole interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb01_data import probe_findings
@@ -233,21 +237,34 @@ lessons.listed(probe_findings(probes))
 # %% [markdown]
 # ## How different are speakers, here and in real voices?
 #
-# How much of a feature's variance is due to who speaks, and how much to the emotion? Median over features, in percent. The row of nEMO is for comparison with real voices: nine actors, six emotions (Christop, LREC-COLING 2024), the eGeMAPSv02 functionals of openSMILE, measured by this project.
+# Is the simulation anything like real people? The comparison is nEMO (Christop, LREC-COLING 2024): recordings of nine actors in six emotions, each described by 88 acoustic features that the program openSMILE computes (the set eGeMAPSv02).
+#
+# The share of a feature's variance that a grouping explains is called $\eta^2$ (eta squared, exercise 3). The table has its median over features in percent, grouped by speaker and by emotion, for the nine speakers who talk most. **Predict:** in the voice, does the speaker or the emotion explain more, and how many times as much?
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.corpus import open_corpora
 from mlsan.evaluation.heterogeneity import variance_shares
+from mlsan.report.nb01_data import REAL
 
-shares = {
+nemo = open_corpora("nemo", "smoke", None, study.source.cache)["nEMO-seen"]
+found = {
     (corpus.name, m): variance_shares(corpus, m)
     for corpus in study.corpora.values()
     for m in corpus.modalities
 }
-shares["nEMO (real voices)", "audio"] = (17.8, 6.2)
-pd.DataFrame(shares, index=["speaker", "emotion"]).T.round(1)
+found[REAL, "audio"] = variance_shares(nemo, "audio")
+explained = pd.DataFrame(found, index=["speaker", "emotion"]).T
+explained.round(1)
+
+# %% tags=["nbval-ignore-output"]
+from mlsan.report.nb01_data import variance_findings
+
+lessons.listed(variance_findings(explained))
 
 # %% [markdown]
-# If features are to be "unrelated to the speaker", a linear probe must not be able to name the speaker. It names the nine who speak most, from audio and visual features: fitted on their training dialogues, scored on their dev dialogues (weighted F1). On nEMO, where it names nine actors, chance is .11. **Predict** what standardising each speaker's features leaves of it.
+# The simulation was matched to nEMO in these shares. Its text has no style, so there the speaker explains almost nothing.
+#
+# The paper wants features that are unrelated to the speaker. Then a linear probe could not recognise the speaker in them. Here a probe for the speaker reads the audio and visual features of the same nine speakers. It is fitted on their training dialogues and scored on their dev dialogues, in W-F1. Guessing one of nine equally frequent speakers at random scores about 11, and naming always the same one about 2. **Predict** the score from raw features, and the score after standardising each speaker's features.
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.corpus.standardised import standardise_by_speaker
@@ -261,24 +278,21 @@ for benchmark, corpus in study.corpora.items():
     if corpus.simulated:
         row["oracle"] = speaker_probe(study.oracle(benchmark), styled)
     named[corpus.name] = row
-named["nEMO (real voices)"] = {"raw": 96, "standardised by speaker": 5}
+flat = speaker_probe(nemo, ("audio",), standardise_by_speaker)
+named[REAL] = {"raw": speaker_probe(nemo, ("audio",)), "standardised by speaker": flat}
 recognised = pd.DataFrame(named).T
 recognised.round(1)
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb01_data import speaker_findings
 
+assert (recognised["raw"] > recognised["standardised by speaker"]).all()
 lessons.listed(speaker_findings(recognised))
-
-# %%
-mine = recognised.loc[list(study.names.values())]
-assert (mine["raw"] > mine["standardised by speaker"]).all()
-print("standardising by speaker makes the speaker harder to name:", list(mine.index))
 
 # %% [markdown]
 # ## Fig. 1 from data
 #
-# The paper opens with a drawing of an introvert and an extrovert. This figure shows two speakers of the corpus instead: the two with the most utterances, and their most frequent emotions, in the plane that best separates emotions. The large marks are what matters: a speaker's mean of an emotion. Lines join the same emotion of the two speakers. **Predict:** does calibration bring the two speakers' means of an emotion nearer to each other, and by how much?
+# The paper opens with a drawing of an introvert and an extrovert. This figure shows two speakers of the corpus instead: the two with the most utterances, and their most frequent emotions. The axes are linear discriminants, the two directions that best separate emotions; their unit is a standard deviation within an emotion (sd). The large marks are what matters: a speaker's mean of an emotion. Lines join the same emotion of the two speakers. **Predict:** does calibration bring the two speakers' means of an emotion nearer to each other, and by how much?
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.evaluation.heterogeneity import training_features
@@ -312,21 +326,17 @@ assert (
 )
 lessons.listed(gap_findings(gap, corpus.name))
 
-# %%
-print("panels:", list(gap.index))
-print("speakers:", plane["speaker"].nunique(), "- emotions:", plane["emotion"].nunique())
-
 # %% [markdown]
 # ## What we learned
 #
-# - A corpus is a set of dialogues; each utterance has a label and a speaker. One reader reads all corpora. *Role* and *identity* are different.
-# - What removing style is worth to a linear probe is stated above, for the corpora at hand. On simulated data the oracle's gain holds by construction, for style is $g z + c$; on real data any gain is a finding.
-# - Standardising each speaker's features needs no labels and no training, and it removes the speaker for a linear probe. Any speaker-adaptive model has to be compared with it; Table 1 does so.
+# - A corpus is a set of dialogues; each utterance has a label and a speaker. *Role* and *identity* are different: a role is a place in one dialogue, an identity is a person.
+# - The findings above say how many points a linear probe gains when the style is removed. On simulated data the oracle gains by construction, because the style is $g z + c$; on real data any gain is a finding.
+# - Standardising each speaker's features needs no labels and no training, and afterwards a linear probe can hardly recognise the speaker. Any speaker-adaptive model has to be compared with it; Table 1 in notebook 3 does so.
 #
 # ## What would change our mind
 #
 # - *Style obscures emotion.* If standardising by speaker gained nothing on features in which the speaker has a large share, style and emotion would lie in different directions, and nothing would be left for FiLM to do.
-# - *Affine calibration is enough.* If a probe with a hidden layer still named the speaker from standardised features, the speaker would be removed for linear readers only. Notebook 6 looks at this.
+# - *A scale and a shift are enough.* If a probe with a hidden layer still recognised the speaker in standardised features, the speaker would be removed for linear classifiers only. Notebook 6 looks at this.
 # - *The simulation is like real voices.* It was matched to nEMO in the variance that speakers and emotions explain, and its gains differ more than nEMO's. A corpus in which speakers differ in what they express, rather than in gain and shift, would need other methods.
 #
 # ## Further reading

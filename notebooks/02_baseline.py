@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 2 · The baseline: MultiEMO
 #
-# **Question.** What does ML-SAN build on, and what does this baseline score when the epoch is selected on dev?
+# **Question.** What does ML-SAN build on, and what does this baseline score when the epoch is selected on dev (validation) data?
 #
 # **Produces.** MultiEMO's measured row of Table 1 (`table1_main`, which notebook 3 completes); Table A9, the literature (`table9_literature`).
 #
@@ -28,7 +28,7 @@
 #
 # - say in one sentence each what DialogueRNN, cross-attention, SWFC and Soft-HGR compute, and work a small case of each by hand;
 # - read their definitions as short loops, and check that a fast implementation computes the same;
-# - explain what unmasked padding does to a prediction, and what choosing the epoch on test does to a score.
+# - explain what unmasked padding does to a prediction, and what choosing the epoch on test data does to a score.
 #
 # **Prerequisites.** Notebook 1; a GRU, attention, softmax and cross-entropy in PyTorch. Nothing about contrastive losses.
 #
@@ -63,9 +63,9 @@ study = open_notebook("02_baseline", globals())
 # losses                                              Soft-HGR              SWFC      cross-entropy
 # ```
 #
-# A linear layer projects each modality to width $d$. **DialogueRNN** adds context: what was said before, and by whom. In three stacks of **cross-attention** each modality attends to the other two. $z$ is a linear layer on the three fused streams and the input of the classifier. Three losses train it: cross-entropy on the emotion, **SWFC** on $z$, **Soft-HGR** on the fused streams.
+# A linear layer projects each modality to width $d$. **DialogueRNN**, a recurrent network with a state for each speaker, adds context: what was said before, and by whom. In three stacks of **cross-attention** each modality attends to the other two; their outputs text', audio' and visual' are the *fused streams*. A linear layer joins these to $z$, the input of the classifier. Three losses train the model: cross-entropy on the emotion; **SWFC** on $z$, which brings utterances of one emotion together; and **Soft-HGR** on the fused streams, which makes them agree.
 #
-# Which parts are present differs between benchmarks, here as in the published code:
+# The published code has different settings for the two benchmarks, and so does ours. $L$ is `layers`; `bidirectional` adds a DialogueRNN that reads backwards, and `text_context` one for text:
 
 # %%
 import pandas as pd
@@ -77,7 +77,7 @@ fields = ["d", "heads", "layers", "feedforward", "classifier", "bidirectional", 
 pd.DataFrame({b: [getattr(m, f) for f in fields] for b, m in published.items()}, index=fields)
 
 # %% [markdown]
-# **Predict:** how many parameters does it have at the paper's feature sizes? A layer of cross-attention alone has two attentions of $4d^2$ weights and a feed-forward part of $2 \cdot 1024\,d$: 1.05 million at $d=256$, in each of three stacks of $L$ layers.
+# **Predict:** how many parameters does the model have at the paper's feature sizes? A layer of cross-attention alone has two attentions of $4d^2$ weights and a feed-forward part of $2 \cdot 1024\,d$. That makes 1.05 million at $d=256$, for each of $L$ layers in three stacks.
 
 # %%
 from mlsan.model import build_model
@@ -108,13 +108,13 @@ print({name: f"{count / 1e6:.1f} million" for name, count in parameters.items()}
 # e (output)    e_1 ---------> e_2 ---------> e_3      reads the speaker's state
 # ```
 #
-# At turn $t$, with speaker $s$, features $u_t$ and all states 0 at the start:
+# A plain GRU has one state for the whole dialogue and does not know who speaks. DialogueRNN has three kinds: $g$ for the dialogue, $q_s$ for each speaker $s$, and $e$ for the output. All are 0 at the start. At turn $t$, with speaker $s$ and features $u_t$, it attends to the past ($c_t$), updates the speaker's state, and reads it:
 #
 # $$g_t = \mathrm{GRU}_g([u_t; q_s],\, g_{t-1}) \qquad c_t = \sum_{j<t} \mathrm{softmax}_j(w^\top g_j)\, g_j$$
 #
 # $$q_s \leftarrow \mathrm{GRU}_p([u_t; c_t],\, q_s) \qquad e_t = \mathrm{GRU}_e(q_s,\, e_{t-1})$$
 #
-# So the speaker enters MultiEMO here and only here, as the choice of a state. The code, as a loop over turns:
+# So the speaker enters MultiEMO here and only here, as the choice of a state. The code, as a loop over turns (`state` holds the model's weights by name, as PyTorch's `state_dict` does):
 
 # %%
 from mlsan.model import reference
@@ -123,12 +123,12 @@ from mlsan.report import lessons
 lessons.definition(reference.dialogue_rnn, reference.gru)
 
 # %% [markdown]
-# **By hand.** Take width 1, gates of one half, and cells that read only the first number of their input: $\mathrm{GRU}(x, h) = \frac12 \tanh x + \frac12 h$. A says 1, B says −1, A says 1. Since $\tanh 1 = .762$,
+# **By hand.** Take width 1, gates of one half, and GRU cells that read only the first number of their input: $\mathrm{GRU}(x, h) = \frac12 \tanh x + \frac12 h$. A says 1, B says −1, A says 1. Since $\tanh 1 = .762$,
 #
 # - A's state is $q_A = .381$ after turn 1, and $\frac12(.762) + \frac12(.381) = .571$ after turn 3. B's turn has not touched it;
 # - $e_1 = \frac12\tanh .381 = .182$, and $e_2 = \frac12\tanh(-.381) + \frac12(.182) = -.091$.
 #
-# **Predict** $e_3 = \frac12 \tanh q_A + \frac12 e_2$. And what would it be if B had spoken all three turns?
+# **Predict** $e_3 = \frac12 \tanh q_A + \frac12 e_2$. And is it larger or smaller if one person speaks all three turns?
 
 # %%
 import torch
@@ -142,7 +142,7 @@ assert one[1] > two[1], "with one state, the -1 is softened by the 1 before it"
 print(f"A, B, A: e_3 = {two[2]:.3f}; the same speaker throughout: e_3 = {one[2]:.3f}")
 
 # %% [markdown]
-# **The fast form** runs all modalities, dialogues and directions at once. On a few of this corpus's dialogues, with random weights, in double precision:
+# **The fast form**, used in training, runs all modalities, dialogues and directions at once. Compare both forms on a few dialogues of this corpus, with random weights and in double precision:
 
 # %%
 from mlsan.report.nb02_baseline import both_forms
@@ -165,17 +165,17 @@ print("DialogueRNN: the fast form gives the definition's context features")
 #         +-- attention to all audio utterances of the dialogue
 # ```
 #
-# Each utterance $i$ of one modality, with features $x_i$, queries the utterances $j$ of another, $y_j$. In one head of width $d_h$:
+# Words alone may leave the emotion open while the voice at the same moment does not. So each utterance $i$ of one modality, with features $x_i$, queries the utterances $j$ of another, with features $y_j$. In one head of width $d_h$:
 #
 # $$a_{ij} = \mathrm{softmax}_j\!\left(\frac{(W_q x_i)^\top (W_k y_j)}{\sqrt{d_h}}\right), \qquad \mathrm{head}_i = \sum_j a_{ij}\, W_v y_j$$
 #
-# The others are always the *unfused* ones, the same in every layer.
+# The $y_j$ are the other modality's features *before* fusion, the same in every layer.
 
 # %%
 lessons.definition(reference.attention)
 
 # %% [markdown]
-# **By hand.** Width 1, query 1, keys $0$ and $\ln 3$, values 0 and 4. The weights are $\frac{1}{1+3}$ and $\frac{3}{1+3}$, so the output is 3. Now the dialogue is padded: a third key of 0 with value 0 arrives. **Predict** the output.
+# **By hand.** Take width 1, query 1, keys $0$ and $\ln 3$, values 0 and 4. The weights are $\frac{1}{1+3}$ and $\frac{3}{1+3}$, so the output is 3. Now the dialogue is padded: a third key of 0 with value 0 is added. **Predict** the output.
 
 # %%
 from math import log
@@ -186,6 +186,9 @@ assert torch.allclose(alone, torch.tensor(3.0))
 assert torch.allclose(padded, torch.tensor(12 / 5))
 print(f"without padding {alone:.1f}, with padding {padded:.1f}: padding takes its share")
 
+# %% [markdown]
+# **The fast form** computes the attention of all utterances as products of matrices. On the same dialogues as above:
+
 # %%
 torch.testing.assert_close(fast.fused, defined.fused)
 print("cross-attention: the fast form gives the definition's fused streams")
@@ -193,9 +196,9 @@ print("cross-attention: the fast form gives the definition's fused streams")
 # %% [markdown]
 # ### A quirk: attention to padding
 #
-# A batch pads short dialogues with zeros, and the published cross-attention does not mask them. A linear layer turns a zero into its bias, so padding is not nothing, and a prediction depends on which other dialogues are in the batch.
+# A batch pads short dialogues with zeros, and the published cross-attention does not mask them. As in the example, padding takes a share of the attention, so a prediction depends on which other dialogues are in the batch.
 #
-# **Predict:** how much do one dialogue's logits change when a longer dialogue joins its batch, with `mask_padding=False` and with `mask_padding=True`?
+# **Predict:** how much do the logits of one dialogue change when a longer dialogue is added to its batch, with `mask_padding=False` and with `mask_padding=True`?
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb02_baseline import padding_shift
@@ -205,9 +208,9 @@ assert shift[False] > 1e-4 > 1e-5 > shift[True]
 print(f"largest change of a logit: {shift[False]:.3f} unmasked, {shift[True]:.0e} masked")
 
 # %% [markdown]
-# Masked, only rounding is left. Masking is the default here; `mask_padding=False` restores the published behaviour.
+# With the mask only rounding is left. Masking is the default here; `mask_padding=False` restores the published behaviour.
 #
-# ## SWFC: pull together what is the same emotion
+# ## SWFC: pull utterances of one emotion together
 #
 # ```text
 # z of joy  o ====== pull ====== o  z of joy     pull: every pair of one emotion, the more
@@ -217,17 +220,17 @@ print(f"largest change of a logit: {shift[False]:.3f} unmasked, {shift[True]:.0e
 #               x  z of anger
 # ```
 #
-# The *sample-weighted focal contrastive loss*, over the $N$ utterances of a batch with $\hat z = z / \lVert z \rVert$:
+# Cross-entropy asks only for the right class. A contrastive loss also shapes the space of $z$: two utterances of one emotion should be nearer to each other than to others. This one is the *sample-weighted focal contrastive loss*, over the $N$ utterances of a batch with $\hat z = z / \lVert z \rVert$:
 #
 # $$p_{ij} = \mathrm{softmax}_{j \ne i}\!\left(\hat z_i^\top \hat z_j / \tau\right), \qquad \ell_i = \underset{j \ne i:\; y_j = y_i}{\mathrm{mean}}\; (1 - p_{ij})^\gamma \log p_{ij}, \qquad \mathcal L_{SWFC} = -\frac1N \sum_i w_{y_i} \ell_i$$
 #
-# The weight of an emotion that $n_c$ of $n$ training utterances have is $w_c \propto (n / n_c)^\alpha$, and the weights sum to 1.
+# The temperature $\tau$ sets how sharp the softmax is. The factor $(1 - p_{ij})^\gamma$ makes the loss *focal*: pairs that are close already count less. (This $\gamma$ is a fixed exponent and not FiLM's.) The weight of an emotion that $n_c$ of $n$ training utterances have is $w_c \propto (n / n_c)^\alpha$, and the weights sum to 1.
 
 # %%
 lessons.definition(reference.swfc)
 
 # %% [markdown]
-# **By hand.** Three emotions have 80, 15 and 5 utterances. With $\alpha = 1.2$ the ratios are $1.25^{1.2} = 1.3$, $6.67^{1.2} = 9.7$ and $20^{1.2} = 36.4$. **Predict** the share of the rarest.
+# **By hand.** Three emotions have 80, 15 and 5 utterances. With $\alpha = 1.2$ their weights are in the ratio of $1.25^{1.2} = 1.3$, $6.67^{1.2} = 9.7$ and $20^{1.2} = 36.4$. **Predict** the weight of the rarest.
 
 # %%
 from mlsan.model.losses import class_weights
@@ -252,7 +255,7 @@ assert torch.allclose(same, torch.tensor((2 / 3) ** 2 * log(3) / 2))
 print(f"perpendicular {perpendicular:.4f}; all the same, p = 1/3: {same:.4f}")
 
 # %% [markdown]
-# **The fast form** takes all pairs as one matrix, with its derivative written out. Value and gradient on the fused features of this corpus:
+# **The fast form** computes all pairs as one matrix, and its derivative by formula. Compare the loss and its gradient on the $z$ of this corpus:
 
 # %%
 weight = class_weights(torch.bincount(label, minlength=label.max() + 1).double(), 1.2)
@@ -272,11 +275,11 @@ print("SWFC: the fast form gives the definition's loss and gradient")
 # Y (audio')  o   o   o      cost    cov X cov Y    the streams must not just grow
 # ```
 #
-# For two fused streams $X$ and $Y$ of $N$ utterances, as published:
+# The three streams describe the same utterances, so they should be correlated. Soft-HGR (a soft form of the Hirschfeld–Gebelein–Rényi maximal correlation) rewards that. For two fused streams $X$ and $Y$ of $N$ utterances, as published:
 #
 # $$s(X, Y) = \frac1N \sum_i x_i^\top y_i - \frac{1}{2N}\,\mathrm{tr}(\mathrm{cov} X\; \mathrm{cov} Y), \qquad \mathcal L_{HGR} = -\frac1N \sum_{\text{pairs}} s$$
 #
-# Here $\mathrm{cov}$ is $N \times N$, between *utterances*; Soft-HGR's own paper has it between features.
+# In MultiEMO's code $\mathrm{cov}$ is $N \times N$, between *utterances*; in the paper that introduced Soft-HGR it is between features.
 
 # %%
 lessons.definition(reference.soft_hgr)
@@ -292,7 +295,7 @@ assert torch.allclose(contradict, torch.tensor(0.125))
 print(f"agree {agree:.3f}, contradict {contradict:.3f}")
 
 # %% [markdown]
-# The inner product falls to 0 and the trace stays, so $s = -\frac14$. **The fast form** needs no $N \times N$ matrix, because the trace is $\lVert X_c^\top Y_c \rVert^2 / (d-1)^2$ with centred rows:
+# The inner product falls to 0 and the trace stays the same, so $s = -\frac14$. **The fast form** needs no $N \times N$ matrix, because the trace is $\lVert X_c^\top Y_c \rVert^2 / (d-1)^2$, where $X_c$ and $Y_c$ have centred rows:
 
 # %%
 from mlsan.model.losses import soft_hgr
@@ -300,12 +303,14 @@ from mlsan.model.losses import soft_hgr
 streams = list(fast.fused.values())
 torch.testing.assert_close(soft_hgr(streams), reference.soft_hgr(streams))
 torch.testing.assert_close(fast.logits, defined.logits)
-print("Soft-HGR and the whole model: the fast forms give what is defined")
+print("Soft-HGR and the whole model: the fast forms give the definition's values")
 
 # %% [markdown]
 # ## Training
 #
-# The optimiser is Adam; its learning rate is reduced when the dev loss stagnates, as published. The **result** of a run is its test score at the best *dev* epoch. Published code for emotion recognition in conversations often reports the best *test* epoch instead, which cannot be selected without the test labels. It is recorded here too. **Predict** how many points of weighted F1 it adds.
+# The optimiser is Adam; its learning rate is reduced when the dev loss stagnates, as published. A *run* is one training with one seed. After every epoch it is scored by weighted F1 (W-F1, [notebook 1](01_data.ipynb)) on dev and on test.
+#
+# Its **result** is the *dev-selected* score: the test score at the epoch that is best on dev. Published code in this field often reports the *best test epoch* instead, which nobody can select without the test labels. Both are recorded here. **Predict** how many points the best test epoch adds.
 
 # %% tags=["nbval-ignore-output"]
 runs = [run for run in study.plan("main") if study.system(run) == "MultiEMO"]
@@ -313,7 +318,7 @@ table = study.sweep(runs)
 table[["corpus", "seed", "status", "epoch", "dev_wf1", "test_wf1", "best_test_wf1"]].round(2)
 
 # %% [markdown]
-# In words. A statement *holds* if its whole 95 % interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
+# (Status *reused* means that the run was trained before.) In words, with a 95 % interval over seeds. A statement *holds* if the whole interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb02_baseline import baseline_findings
@@ -330,7 +335,7 @@ for name, part in table.groupby("corpus", sort=False):
     print(f"{name}: {part['system'].unique().tolist()} with every seed, {failed} runs failed")
 
 # %% [markdown]
-# The course of one run:
+# One run from epoch to epoch. The filled dot is its result, at the epoch chosen on dev; the ring is the best test epoch:
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb02_baseline import training_figure
@@ -340,7 +345,7 @@ figure = training_figure(study.result(runs[0]).history)
 # %% [markdown]
 # ## Table 1, so far
 #
-# Rows marked "quoted" have the paper's scores only. Unless you run this notebook on the published feature files, they were measured on other features than ours.
+# Table 1 compares all systems. The rows beside MultiEMO's appear once notebook 3 has trained those systems; rows marked "quoted" have the paper's scores only. The columns "MELD paper" and "IEMOCAP paper" were measured on other features than ours, unless you run this notebook on the published feature files. So compare rows within a column, and not a column with the paper's.
 
 # %% tags=["nbval-ignore-output"]
 from IPython.display import Markdown, display
@@ -351,15 +356,10 @@ known = pd.concat([table, study.finished(study.plan("main"))]).drop_duplicates("
 table1 = main_table(known)
 display(Markdown(study.save_table(table1, "table1_main", known, study.caveats)))
 
-# %%
-quoted = table1.data.loc[table1.data["system"].isin(["UniMSE", "MultiEMO (original)"]), "ours"]
-measured = table1.data.loc[table1.data["system"] == "MultiEMO", "ours"]
-print("MultiEMO:", set(measured), "- UniMSE and the original MultiEMO:", set(quoted))
-
 # %% [markdown]
 # ## What the literature reports
 #
-# Table 1 of the paper lists few of the systems that report weighted F1 on these two corpora. Table A9 lists those that a reader will meet beside ML-SAN, with the numbers of their own papers where we could read them. **Predict:** how many of them chose the reported epoch on dev?
+# Table 1 of the paper lists few of the systems that report weighted F1 on MELD and IEMOCAP. Table A9 lists more of them, with the numbers of their own papers where we could read them. **Predict:** how many of them chose the reported epoch on the test set?
 
 # %%
 from mlsan.report.nb02_baseline import literature_table, selection_text
@@ -371,18 +371,18 @@ display(Markdown(study.save_table(table9, "table9_literature")))
 print(selection_text(table9.data))
 
 # %% [markdown]
-# Do not read a ranking from this table. Features, splits, encoders and the choice of the epoch differ from row to row, and the best test epoch is worth as much as many of the differences between rows. A large language model that reads the words is another kind of system than a model of utterance features.
+# Do not read a ranking from this table. Features, splits, encoders and the choice of the epoch differ from row to row, and choosing the epoch on test is worth as much as many of the differences between rows. A large language model that reads the words is a different kind of system from a model of utterance features.
 #
 # ## What we learned
 #
-# - DialogueRNN is where MultiEMO uses the speaker: it selects a state. Cross-attention compares modalities, SWFC shapes $z$, Soft-HGR makes the streams agree. Each is a loop of a few lines, and the fast forms compute the same.
+# - MultiEMO uses the speaker only in DialogueRNN, where it selects a state. Cross-attention compares modalities, SWFC shapes $z$, Soft-HGR makes the streams agree. Each is a loop of a few lines, and the fast forms compute the same.
 # - The published form attends to padding. With masking, a prediction depends on its own dialogue only.
-# - What choosing the epoch on test adds, and how far seeds lie apart, is stated above with its interval. A difference between two systems has to be larger than both.
+# - The findings above say how much choosing the epoch on test adds, and by how much seeds differ. A difference between two systems has to be larger than both before it means anything.
 #
 # ## What would change our mind
 #
-# - *Masking is right.* If `mask_padding=False` scored higher with every seed and a different batch size, padding would carry information, for example on the length of a dialogue. Exercise 1 says how to train it.
-# - *The best test epoch overstates a score.* A fresh test set of the same speakers on which the test-selected epochs keep their lead would refute this.
+# - *Masking is right.* If `mask_padding=False` scored higher with every seed and with other batch sizes, padding would carry information, for example about the length of a dialogue. Exercise 1 says how to train it.
+# - *The best test epoch overstates a score.* If the epochs selected on test kept their lead on a second test set of the same speakers, it would not.
 #
 # ## Further reading
 #

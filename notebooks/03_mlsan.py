@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 3 · ML-SAN: the speaker as a control signal
 #
-# **Question.** What do the three speaker-adaptive parts do, equation by equation, where do they start, and does ML-SAN beat its baseline, a one-line normalisation and the other models of Table 1?
+# **Question.** What do the three speaker-adaptive parts do, equation by equation, and from which initial values? Does ML-SAN beat its baseline, a one-line normalisation and the other models of Table 1?
 #
 # **Produces.** Fig. 2 (`fig2_architecture`), Table 1 (`table1_main`), Table A3 (`table3_significance`), Table A4 (`table4_classes`), Table A6 (`table6_seen`, if the corpus names its speakers), Fig. A7 (`fig7_selection`).
 #
@@ -27,14 +27,14 @@
 # **Goals.** After this notebook you can
 #
 # - write FiLM, speaker gate and speaker loss from Eq. 1–4, and say what each does before it has learned anything;
-# - estimate a speaker's style from a few unlabelled utterances, and explain why the estimate is shrunk;
+# - estimate a speaker's style from a few unlabelled utterances, and explain why the estimate is moved towards the population's;
 # - read a table of scores with its intervals and tests, and say which differences it supports.
 #
 # **Prerequisites.** Part I: notebook 2, or any model of conversations into which the three parts are put. Part II: what a confidence interval and a paired test are.
 #
 # **Your time.** Part I, the equations: 60 minutes. Part II, the results: 45 minutes. The exercises: another 45.
 #
-# The two parts can be read apart: Part II uses none of the variables of Part I. Where you read **Predict**, write down an answer before you go on: the cell below gives the number.
+# The two parts can be read separately: Part II uses none of the variables of Part I. Where you read **Predict**, write down an answer before you go on: the cell below gives the number.
 
 # %% tags=["parameters"]
 import os
@@ -55,7 +55,7 @@ study = open_notebook("03_mlsan", globals())
 #
 # ## Three places
 #
-# MultiEMO uses the speaker only to select a state in DialogueRNN. ML-SAN gives each speaker $s_i$ an embedding $e_{s_i}$, which acts in three places: on the input (FiLM), on the context features (gate), and on the output (auxiliary loss).
+# MultiEMO uses the speaker only to select a state in DialogueRNN. ML-SAN gives each speaker $s_i$ an embedding $e_{s_i}$, a vector that is learned. It acts in three places: on the input (FiLM), on the context features that DialogueRNN returns (gate), and on the output (auxiliary loss).
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb03_mlsan import architecture_figure
@@ -74,6 +74,9 @@ note = f"As run on {corpus.name}"
 note += "; the other benchmark differs in depth and context." if len(study.corpora) == 2 else "."
 display(Markdown(study.save_figure(figure2, plain, "fig2_architecture", note=note)))
 
+# %% [markdown]
+# The sections below explain each part and its settings, which are by default:
+
 # %%
 parts = ("film", "gate", "aux", "film_start", "gate_start", "gate_input", "aux_input")
 print({part: settings[part] for part in parts})
@@ -85,11 +88,11 @@ print({part: settings[part] for part in parts})
 #
 # $$\tilde x_i^m = \gamma_m \odot x_i^m + \beta_m \tag{2}$$
 #
-# The paper calls this a conditional normalisation: γ adjusts the variance and β corrects the mean. It leaves open where γ and β start, and this decides the result. `film_start` has three values:
+# This is FiLM, feature-wise linear modulation, for each modality $m$ of audio and visual. The paper calls it a conditional normalisation: γ adjusts the variance and β corrects the mean. It does not say from which γ and β training starts, and this decides the result. So the code adds a start, $\gamma = \gamma_0 + W_\gamma e + b_\gamma$ and likewise for β, and `film_start` has three values:
 #
-# - `"printed"`: $W$ and $b$ start at random, like those of any linear layer. γ is then random around zero, of either sign: features shrink, and some are turned round.
-# - `"zero"`: $\gamma=1$ and $\beta=0$, the identity, for every speaker.
-# - `"statistics"`, the default: the speaker's own mean $\mu$ and standard deviation $\sigma$ are taken to the population's, $\gamma_0=\sigma_0/\sigma$ and $\beta_0=\mu_0-\gamma_0\mu$. Eq. 1 learns the departure from there.
+# - `"printed"`, as in the paper: no start ($\gamma_0 = \beta_0 = 0$), and $W$ and $b$ are random at first, as in any linear layer. γ is then random around zero, of either sign: features shrink, and some change their sign.
+# - `"zero"`: $\gamma_0=1$ and $\beta_0=0$, the identity, for every speaker. $W$ and $b$ are zero at first.
+# - `"statistics"`, the default: $\gamma_0=\sigma_0/\sigma$ and $\beta_0=\mu_0-\gamma_0\mu$, which take the speaker's own mean $\mu$ and standard deviation $\sigma$ to those of the population of training speakers, $\mu_0$ and $\sigma_0$. $W$ and $b$ are zero at first and learn what to add.
 
 # %%
 from mlsan.model import reference
@@ -115,7 +118,7 @@ print("zero:   ", zero(ones, e)[0].tolist())
 print("printed:", [round(x, 1) for x in printed(ones, e)[0].tolist()])
 
 # %% [markdown]
-# Can FiLM remove a speaker's style? If a speaker expresses $x = a\,u + c$ instead of $u$, then $\gamma = 1/a$ and $\beta = -c/a$ recover $u$ exactly:
+# Can FiLM remove a speaker's *style*? If a speaker shows $x = a\,u + c$ instead of $u$, then $\gamma = 1/a$ and $\beta = -c/a$ recover $u$ exactly:
 
 # %%
 u = torch.tensor([0.2, -1.0, 0.7])
@@ -123,10 +126,11 @@ a, c = torch.tensor([2.0, 0.5, 1.5]), torch.tensor([1.0, -2.0, 0.3])
 expressed = a * u + c
 undone = (1 / a) * expressed + (-c / a)
 assert torch.allclose(undone, u)
-print("expressed", [round(x, 2) for x in expressed.tolist()])
+for name, values in (("u", u), ("shown", expressed), ("recovered", undone)):
+    print(f"{name:10}", [round(x, 2) for x in values.tolist()])
 
 # %% [markdown]
-# Training has to find $a$ and $c$ of every speaker from the emotion loss alone. But they can be read off the speaker's utterances, without labels. Here is one feature of two speakers: the second speaks louder and with more contrast. **Predict** γ and β of each for a population with mean 0 and standard deviation 1.
+# From the zero start, training has to find $a$ and $c$ of every speaker from the emotion loss alone. But they can also be estimated from the speaker's utterances, without labels. Take one feature of two speakers: −1, 0, 1 for the first and 2, 4, 6 for the second, who is louder and varies more. **Predict** $\gamma_0$ and $\beta_0$ of each for a population with mean 0 and standard deviation 1.
 
 # %%
 import numpy as np
@@ -141,11 +145,11 @@ for own in (quiet, loud):
 # %% [markdown]
 # ### Styles from few utterances
 #
-# Three utterances say little about a speaker: their mean may be that of one emotion. So the estimates are shrunk towards the population's, by empirical Bayes: the fewer utterances there are and the less training speakers differ, the more. With $n$ utterances, variance $b$ between speakers and variance $w$ within one,
+# Three utterances say little about a speaker: their mean $\bar x$ may be that of one emotion. So the estimate is *shrunk*: it goes only a share $k$ of the way from the population's mean to $\bar x$. The share is smaller the fewer utterances there are, and the less training speakers differ. With $n$ utterances, variance $b$ between speakers and variance $w$ within one,
 #
 # $$\mu = \mu_0 + k\,(\bar x - \mu_0),\qquad k = \frac{n\,b}{n\,b + w},$$
 #
-# and likewise for $\log\sigma^2$.
+# and likewise for $\log\sigma^2$, with a share $q$. (This is empirical Bayes: $b$ and $w$ are themselves estimated. In the code, `scatter`, `floor` and `limit` handle speakers with one utterance or a constant feature.)
 
 # %%
 from mlsan.corpus.style import Population
@@ -153,16 +157,16 @@ from mlsan.corpus.style import Population
 lessons.definition(Population.estimate)
 
 # %% [markdown]
-# **Predict:** for $b = \frac12$ and $w = 2$, what is $k$ for $n=0$ and for $n=4$? And what if speakers do not differ at all?
+# **Predict:** for $b = \frac12$ and $w = 2$, what is $k$ for $n=0$ and for $n=4$? And for $n = 4$ if speakers do not differ at all?
 
 # %%
 b, w = 0.5, 2.0
 shrunk = {n: n * b / (n * b + w) for n in (0, 1, 4, 10, 100)}
 assert (shrunk[0], shrunk[4]) == (0, 0.5)
-print({n: round(k, 2) for n, k in shrunk.items()}, "- speakers alike:", 4 * 0 / (4 * 0 + w))
+print("k by n:", {n: round(k, 2) for n, k in shrunk.items()}, "- if b = 0:", 4 * 0 / (4 * 0 + w))
 
 # %% [markdown]
-# The population is estimated from the training speakers. Its `style` gives $\mu$ and $\sigma$ of anybody, from any number of unlabelled utterances. A stranger's mean is 5. **Predict** the estimate after one utterance, after three and after ten.
+# `Population.fit` estimates $b$, $w$ and the rest from training speakers, and `style` then gives $\mu$ and $\sigma$ of anybody, from any number of unlabelled utterances. Here forty simulated speakers give $\mu_0 = -.2$, $b = 2.6$ and $w = 1.8$. A *stranger*, who is not among them, has the mean 5. **Predict** the estimate after one utterance, after three and after ten.
 
 # %%
 draw = np.random.default_rng(0)
@@ -171,13 +175,15 @@ level, spread = draw.normal(0, 2, 40).repeat(50), np.exp(draw.normal(0, 0.4, 40)
 population = Population.fit((level + spread * draw.standard_normal(2000))[:, None], who)
 stranger = (5 + 0.5 * draw.standard_normal(200))[:, None]
 moved = {n: float(population.style(stranger[:n])[0][0]) for n in (0, 1, 3, 10, 200)}
+found = population.mu_0, population.b, population.w
+assert [round(float(x[0]), 1) for x in found] == [-0.2, 2.6, 1.8]
 assert abs(moved[0] - population.mu_0[0]) < 1e-9
 assert abs(moved[200] - 5) < 0.1
 assert abs(moved[10] - 5) < abs(moved[0] - 5)
-print({n: round(mu, 1) for n, mu in moved.items()})
+print("estimate by n:", {n: round(mu, 1) for n, mu in moved.items()})
 
 # %% [markdown]
-# FiLM with this start, before any training, takes the stranger's features to the population's:
+# FiLM with this start, before any training, takes the stranger's features to the population's mean and standard deviation:
 
 # %%
 film = FiLM(8, 1, start="statistics")
@@ -187,10 +193,13 @@ x = torch.tensor(stranger, dtype=torch.float32)
 calibrated = film(x, e.expand(len(x), -1), style.expand(len(x), -1, -1))
 assert abs(calibrated.mean().item() - population.mu_0[0]) < 0.2
 assert abs(calibrated.std().item() - population.sigma_0[0]) < 0.2
-print(f"calibrated: mean {calibrated.mean():.1f}, population {population.mu_0[0]:.1f}")
+before, after = x.mean().item(), calibrated.mean().item()
+print(f"mean {before:.1f} before, {after:.1f} after; population {population.mu_0[0]:.1f}")
 
 # %% [markdown]
 # ## Interaction: the speaker gate (Eq. 3)
+#
+# The second part acts after DialogueRNN, on the context features $h_i^m$ of utterance $i$ in modality $m$. The gate multiplies each of them by a number between 0 and 1 that depends on the speaker, so that the model may rely on the voice of one speaker and on the face of another:
 #
 # $$g_m = \sigma(W_{gate}^m e_{s_i} + b_{gate}^m),\qquad \tilde h_i^m = g_m \odot h_i^m \tag{3}$$
 
@@ -198,7 +207,7 @@ print(f"calibrated: mean {calibrated.mean():.1f}, population {population.mu_0[0]
 lessons.definition(reference.gate)
 
 # %% [markdown]
-# The gate depends only on the speaker. The paper's Fig. 3 shows weights of 0.22 for audio and 0.78 for visual *in one utterance*, which sum to one. Eq. 3 cannot produce this. **Predict:** how much does the gate differ between two utterances of one speaker, and what do its weights sum to over three modalities if $W = 0$ and $b = 0$?
+# In Eq. 3 the gate depends only on the speaker. The paper's Fig. 3 shows weights of 0.22 for audio and 0.78 for visual *in one utterance*, which sum to one. **Predict** whether Eq. 3 can produce this: how much does the gate differ between two utterances of one speaker, and what do the weights of three modalities sum to if $W = 0$ and $b = 0$?
 
 # %%
 from mlsan.model.mlsan import SpeakerGate
@@ -208,12 +217,13 @@ gate = SpeakerGate(modalities=3, speaker_dim=8, d=4, context=False, start="rando
 g = gate.weights(e.expand(2, -1))
 assert ((g > 0) & (g < 1)).all()
 assert torch.equal(g[:, 0], g[:, 1]), "two utterances of one speaker have one gate"
-print(
-    f"differ by {(g[:, 0] - g[:, 1]).abs().max():g}; sum {3 * torch.sigmoid(torch.tensor(0.0)):g}"
-)
+difference, total = (g[:, 0] - g[:, 1]).abs().max(), 3 * torch.sigmoid(torch.tensor(0.0))
+print(f"two utterances differ by {difference:g}; the sum is {total:g}")
 
 # %% [markdown]
-# With random initial weights the gate starts as noise that differs by speaker: each speaker's features are weighted differently for no reason, and a stranger's differently again. The default, `gate_start="open"`, starts with $W=0$ and $b=3$: the same gate for everybody, almost open. **Predict** $\sigma(3)$.
+# It cannot: neither need the weights sum to one, nor do they depend on the utterance.
+#
+# Like FiLM, the gate needs a start. With random initial weights it weights each speaker's features differently for no reason. The default, `gate_start="open"`, starts with $W=0$ and $b=3$: the same gate for everybody, almost open. **Predict** $\sigma(3)$.
 
 # %%
 opened = SpeakerGate(modalities=3, speaker_dim=8, d=4, context=False, start="open")
@@ -223,19 +233,19 @@ assert torch.equal(opened.weights(two)[:, 0], opened.weights(two)[:, 1])
 print(f"open gate, every speaker: {opened.weights(two).mean().item():.2f}")
 
 # %% [markdown]
-# With `gate_input="speaker+context"` the gate also depends on the utterance, which Fig. 3 would require.
+# With `gate_input="speaker+context"` the gate depends on the utterance as well, as Fig. 3 would require.
 #
 # ## Output: the auxiliary loss (Eq. 4)
 #
 # $$\mathcal L_{total} = \mathcal L_{ERC}(y_i, \hat y_i) + \lambda\,\mathcal L_{spk}(s_i, \hat s_i) \tag{4}$$
 #
-# A linear head on $z$ predicts the speaker. Utterances of unknown speakers are ignored:
+# The third part is a linear head on $z$, the input of the emotion classifier. It predicts the speaker $\hat s_i$, so that $z$ retains who speaks. $\lambda$ is 0.02 by default; the paper uses 0.5 on MELD and 0.2 on IEMOCAP. $\mathcal L_{ERC}$ is MultiEMO's loss on the emotions. Utterances of unknown speakers, who share code 0, are ignored:
 
 # %%
 lessons.definition(reference.speaker_loss, reference.total_loss)
 
 # %% [markdown]
-# **By hand.** Three entries, and two utterances whose logit is 2 for the right speaker and 0 for the others: $p = e^2/(e^2+2) = .787$, so $\mathcal L_{spk} = -\ln .787 = .2395$. **Predict** the loss when an utterance of an unknown speaker joins them.
+# **By hand.** Two known speakers and code 0 make three classes. Two utterances have the logit 2 for the right speaker and 0 for the others: $p = e^2/(e^2+2) = .787$, so $\mathcal L_{spk} = -\ln .787 = .2395$. **Predict** the loss when an utterance of an unknown speaker is added.
 
 # %%
 from mlsan.model.mlsan import speaker_loss
@@ -251,7 +261,7 @@ print(f"L_spk {counted.item():.4f}, with the unknown speaker's utterance {with_u
 # %% [markdown]
 # ## The definitions and the model that is trained
 #
-# `mlsan/model/mlsan.py` computes the same for all utterances at once. With random weights, on a few of this corpus's dialogues, in double precision:
+# The definitions above are loops. The model that is trained, `mlsan/model/mlsan.py`, computes the same for all utterances at once. Compare both on a few dialogues of this corpus, with random weights and in double precision:
 
 # %%
 from mlsan.report.nb02_baseline import both_forms
@@ -266,9 +276,12 @@ print("FiLM, gate, emotion and speaker head: the trained form gives what is defi
 # %% [markdown]
 # ## Training meets what testing will meet
 #
-# A test speaker may be known from training, may be a stranger with a few utterances, or a stranger with none. So one trained model has to serve every amount of *enrolment*. In training, each speaker of each dialogue is therefore calibrated from a random number of their own training utterances (0, 1, 3, 10, 30 or all), drawn anew in each epoch. Half of the speakers of a dialogue are trained as *strangers*: they come without an identity, and in a voice drawn from the population of training speakers. Such a voice scales and shifts their features, $ax + c$, so that the model meets more voices than the corpus has. Every second stranger is enrolled with nothing.
+# A test speaker may be known from training, or be a stranger. A stranger is *enrolled* if the style is estimated from some unlabelled utterances of theirs; their number is the amount of *enrolment*, and it may be zero. One trained model has to serve all these cases, so training contains them. In each epoch, for each speaker of each dialogue,
 #
-# **Predict:** in how many different styles does the most frequent speaker come in one epoch, and in how many in testing?
+# - the style is estimated from a random number of the speaker's training utterances: 0, 1, 3, 10, 30 or all;
+# - with probability ½ the speaker is trained *as a stranger*: without an identity, and in a random voice. The voice scales and shifts the features, $ax + c$, with $a$ and $c$ drawn from the population of training speakers, so that the model meets more voices than the corpus has. Every second such stranger has no enrolment.
+#
+# **Predict:** how many different styles ($\mu$ and $\sigma$) is the most frequent speaker given in one epoch of training, and how many in testing?
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.corpus import collate
@@ -291,7 +304,7 @@ else:
 # %% [markdown]
 # ## With all three parts off, ML-SAN is MultiEMO
 #
-# The parameters, their initial values and the outputs are identical to the last bit. Differences in scores are therefore due to the parts.
+# Is a difference in scores due to the parts, and not to the rest of the code or to other initial values? With the parts off, the parameters, their initial values and the outputs are MultiEMO's to the last bit:
 
 # %%
 from mlsan.training import run_settings
@@ -316,7 +329,7 @@ print("switching the parts on adds parameters and changes none of the backbone's
 # %% [markdown]
 # ## What Part I leaves open
 #
-# - Eq. 1–3 say what is learned and not where it starts. Printed, FiLM starts by scaling each feature by a random number around zero, and the gate starts as noise; started from the speaker's statistics and open, they are the same equations with other initial values.
+# - Eq. 1–3 say what is learned, but not from which initial values. As printed, FiLM first multiplies each feature by a random number around zero, and the gate by a random number between 0 and 1. With statistics start and open gate the equations are the same, and only the initial values differ.
 # - Eq. 1–2 can undo any style that scales and shifts features, and no other.
 # - Eq. 4 asks $z$ to keep the speaker, while FiLM is meant to remove the speaker from the input. Notebook 6 measures both.
 #
@@ -324,22 +337,22 @@ print("switching the parts on adds parameters and changes none of the backbone's
 #
 # ## Training the models of Table 1
 #
-# The other measured models use the same features, batches, splits and selection. Most know the speaker as a role within the dialogue; BC-LSTM and M2FNet know no speaker. MultiEMO has two more rows, trained with CGGM (which balances the modalities' gradients) and with speaker normalisation (a speaker head with reversed gradient on the features before fusion). UniMSE is a generative model on raw text with adapters, not a model of utterance features, so its row is quoted.
+# Table 1 compares ML-SAN with published models of conversations, trained here on the same features, batches, splits and selection of the epoch. BC-LSTM and DialogueRNN are recurrent networks; DialogueGCN, MMGCN and COGMEN are graph networks over the turns of a dialogue; M2FNet, SDT and Li et al. use attention between modalities. Most know the speaker as a role within the dialogue; BC-LSTM and M2FNet know no speaker. MultiEMO has two more rows, trained with CGGM (which balances the modalities' gradients) and with speaker normalisation (a speaker head with reversed gradient on the features before fusion). UniMSE generates from raw text and is not a model of utterance features, so its row is *quoted*: it has the paper's number only.
 #
-# Four rows keep the comparison honest:
+# Four more rows show how much of a difference is ML-SAN's own:
 #
-# - a **linear probe** on the features of one utterance, text alone and all modalities: what the features give without any context;
+# - a **linear probe**, a linear classifier on the features of one utterance, from text alone and from all modalities: what the features give without any context;
 # - **MultiEMO on standardised features**: each speaker's audio and visual features at mean 0 and standard deviation 1 over all their utterances, those of test included (without labels). This one-line normalisation is what speaker adaptation has to be compared with;
 # - **ML-SAN as printed**: random initial weights for FiLM and gate, and the paper's λ;
-# - **ML-SAN** with its statistics start, once with nothing known about strangers and once with strangers *enrolled*, from all of their unlabelled test utterances. It is the same trained model.
+# - **ML-SAN** with its statistics start, once without enrolment of strangers and once with strangers *enrolled* from all of their unlabelled test utterances. It is the same trained model.
 #
-# **Predict** the sign of ML-SAN minus MultiEMO on each corpus, with strangers enrolled and without. Remember who speaks in the test set of the corpus modelled on IEMOCAP.
+# **Predict** the sign of ML-SAN minus MultiEMO on each corpus, with strangers enrolled and without. Remember that in the corpus modelled on IEMOCAP all test speakers are strangers. The runs of these two systems, one row per seed (the answer is in the findings below Table A3):
 
 # %% tags=["nbval-ignore-output"]
 plan = study.plan("main")
 table = study.sweep(plan)
 shown = ["corpus", "system", "speaker", "seed", "status", "dev_wf1", "test_wf1", "best_test_wf1"]
-table[shown].round(2)
+table.loc[table["system"].isin(["MultiEMO", "ML-SAN"]), shown].round(2)
 
 # %%
 assert set(table["seed"]) == set(study.seeds)
@@ -354,7 +367,7 @@ standardised = other.sweep(other.standardised_plan()).assign(system=STANDARDISED
 standardised[["corpus", "system", "seed", "status", "test_wf1"]].round(2)
 
 # %% [markdown]
-# The linear probes are deterministic, and ML-SAN with strangers enrolled is the same runs read again. `counted` collects, for each row of Table 1, how often each emotion was predicted in each test dialogue; everything below is computed from these counts.
+# The linear probes are deterministic, and ML-SAN with strangers enrolled needs no training: the same models predict again, now with enrolment. The next two cells collect, for each row of Table 1, how often each emotion was predicted in each test dialogue. All scores and intervals below are computed from these counts.
 
 # %%
 from mlsan.evaluation.counts import dialogue_counts, gathered
@@ -398,6 +411,8 @@ for name, systems in counts.items():
 
 # %% [markdown]
 # ## Table 1
+#
+# *Dev-selected* is the test score at the epoch that is best on dev, which is the result of a run; the best test epoch is there for comparison with papers that report it. On simulated corpora compare rows within a column, not with the paper's MELD and IEMOCAP.
 
 # %% tags=["nbval-ignore-output"]
 import pandas as pd
@@ -420,7 +435,7 @@ assert (used[["MultiEMO", "ML-SAN", "ML-SAN as printed"]] == "none").all()
 print(used[[row for row in (STANDARDISED, ENROLLED) if row in used.index]].to_dict())
 
 # %% [markdown]
-# What each system costs, on the machine that trained these runs:
+# What does each system cost? The seconds are rough, because the runs shared the machine with each other and with other work:
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb03_mlsan import cost_table
@@ -431,9 +446,14 @@ cost_table(table, {key: study.parameters(run) for key, run in first.items()})
 # %% [markdown]
 # ## Is a difference significant?
 #
-# Two things vary: the seed and the test dialogues. The interval resamples both and keeps the pairs together. The t-test, over seeds, is the paper's. The permutation test swaps the two systems' predictions dialogue by dialogue (five seeds would give only 32 sign patterns, too few for a small p). Holm's correction accounts for the number of comparisons in the table. **Predict:** how large must $t$ be for the paper's $p < .01$ from its three runs?
+# Two things vary by chance: the seed, and which dialogues are in the test set. Table A3 has, for each difference,
 #
-# The permutation test generalises to other dialogues for *these* trained runs, not to other seeds. If whole runs of one system differ, it is too lenient, so read it together with the interval.
+# - a **95 % interval**, which resamples seeds and test dialogues; both systems are scored on the same resample (a paired bootstrap);
+# - the paper's **paired t-test**, over seeds alone;
+# - a **permutation test** over dialogues alone, which swaps the two systems' predictions dialogue by dialogue. It is valid for *these* trained runs and not for other seeds, so read it together with the interval;
+# - both p-values with **Holm's correction** for the number of comparisons in the table.
+#
+# **Predict:** how large must $t$ be for the paper's $p < .01$ from its three runs?
 
 # %%
 from mlsan.evaluation.significance import t_needed
@@ -450,7 +470,7 @@ text = study.save_table(significance_table(tests), "table3_significance", behind
 display(Markdown(text))
 
 # %% [markdown]
-# In words, with the verdict that the interval allows. A statement *holds* if its whole interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
+# In words. A statement *holds* if its whole interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report import lessons
@@ -461,15 +481,10 @@ assert len(done), "ML-SAN or MultiEMO has no finished runs: see the table of run
 assert ((done["low"] <= done["delta"]) & (done["delta"] <= done["high"])).all()
 lessons.listed(result_findings(counts, study.names))
 
-# %% tags=["nbval-ignore-output"]
-for corpus, part in tests.groupby("corpus", sort=False):
-    against = part.groupby("reference", sort=False)["system"].agg(list).to_dict()
-    print(f"{corpus}:", against)
-
 # %% [markdown]
 # ## Speakers seen and unseen in training
 #
-# A single score for the test set can hide a difference: a model may know the speakers that it was trained on and fail with the others, unless they are enrolled. **Predict:** for which of the two does ML-SAN without enrolment fall behind MultiEMO, if for any?
+# A single score for the test set can hide a difference: a model may do well for the speakers of training and fail with the others, unless they are enrolled. **Predict:** for whom does ML-SAN without enrolment fall behind MultiEMO: for seen speakers, for unseen ones, or for neither?
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb03_mlsan import seen_unseen_table
@@ -486,17 +501,10 @@ from mlsan.report.nb03_mlsan import seen_findings
 
 lessons.listed(seen_findings(split.data, study.names))
 
-# %%
-strangers = split.data[split.data["benchmark"] == "IEMOCAP"].set_index("speakers")["utterances"]
-if "IEMOCAP" in study.corpora and study.named:
-    assert strangers.get("unseen", pd.Series([0])).min() > 0
-    name = study.names["IEMOCAP"]
-    print(f"{name}: there are test utterances of speakers", sorted(set(strangers.index)))
-
 # %% [markdown]
 # ## Emotion by emotion
 #
-# Weighted F1 weights an emotion by its frequency, so it can rise while fear and disgust stay at zero. The paper reports for MELD that the recall of fear rises from 12 % to 18 % and that of anger from 55 % to 57 %. With 50 and 345 test utterances, that is three and seven utterances. **Predict:** does ML-SAN recognise the two rarest emotions of this corpus better than MultiEMO?
+# Weighted F1 weights an emotion by its frequency, so it can rise while the F1 of rare emotions, such as fear and disgust, stays at zero. The paper reports for MELD that the recall of fear rises from 12 % to 18 % and that of anger from 55 % to 57 %. Of 50 and 345 test utterances, these are three and seven more. **Predict:** does ML-SAN recognise the two rarest emotions of this corpus better than MultiEMO?
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb03_mlsan import classes_table
@@ -512,12 +520,8 @@ from mlsan.report.nb03_mlsan import class_findings
 
 lessons.listed(class_findings(classes.data, study.names))
 
-# %%
-for benchmark, part in classes.data.groupby("benchmark", sort=False):
-    print(f"{study.names[benchmark]}: {part['emotion'].nunique()} emotions, the rarest first")
-
 # %% [markdown]
-# Macro F1 weights all emotions equally. Means over seeds:
+# Macro F1 weights all emotions equally, so rare emotions count as much as *neutral*. Means over seeds, in percent:
 
 # %% tags=["nbval-ignore-output"]
 finished = set(table.loc[table["status"] != "failed", "run"])
@@ -531,7 +535,7 @@ metrics.groupby(["corpus", "system"], sort=False).mean().round(2)
 # %% [markdown]
 # ## How much does selecting the epoch on test add?
 #
-# Much published code reports the best *test* epoch, which cannot be selected without the test labels. **Predict:** is this worth more or less than the difference between ML-SAN and MultiEMO?
+# Notebook 2 asked this for MultiEMO; here is the answer for all systems. **Predict:** does the best test epoch add more or less to a score than the difference between ML-SAN and MultiEMO?
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb03_mlsan import selection_figure, selection_table
@@ -544,11 +548,6 @@ assert (selection.data["gain"].dropna() >= 0).all()
 text = study.save_figure(figure7, selection.data, "fig7_selection", table, study.caveats)
 display(Markdown(text))
 
-# %%
-done = table.dropna(subset="test_wf1")
-assert (done["test_wf1"] <= done["best_test_wf1"]).all()
-print("no run scores higher at its best dev epoch than at its best test epoch")
-
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb03_mlsan import selection_findings
 
@@ -557,15 +556,15 @@ lessons.listed(selection_findings(selection.data))
 # %% [markdown]
 # ## What we learned
 #
-# - The findings above answer for the corpus at hand; they are computed from the runs, with the interval that decides each verdict.
-# - Three comparisons matter more than ML-SAN against MultiEMO alone: against the same equations as printed, against a one-line normalisation, and for speakers whom training has not seen.
-# - Where choosing the epoch on test is worth more than the difference between two systems, the choice decides their ranking.
-# - Of a stranger, what a model learned about individual people is of no use, while the stranger's own unlabelled utterances are. The column "unlabelled test utterances used" says which row used them.
+# - Whether ML-SAN is better than MultiEMO is stated above for the corpora at hand, with the interval that decides each verdict.
+# - Three other comparisons matter as much: with the same equations as printed, with a one-line normalisation, and for speakers who are not in training.
+# - Where choosing the epoch on test adds more than the difference between two systems, the choice decides their ranking.
+# - For a stranger, what a model learned about individual people is of no use, but the stranger's own unlabelled utterances are. The column "unlabelled test utterances used" says which row used them.
 #
 # ## What would change our mind
 #
 # - *The start decides.* If ML-SAN as printed, trained longer or with another learning rate for FiLM, reached ML-SAN's score, the start would only save time. `study.config(..., film_start="printed", gate_start="random")` trains it.
-# - *Enrolment helps because of the speaker.* If styles of another speaker served as well, it would be regularisation. Notebook 4's controls test this.
+# - *Enrolment helps because of the speaker.* If the style of another speaker helped as much, the gain would come from something else, such as regularisation. Notebook 4's controls test this.
 # - *ML-SAN against the normalisation.* The verdict is for these features. On features that hardly depend on the speaker there is nothing for either to remove, and both should do nothing.
 #
 # ## Further reading

@@ -13,11 +13,11 @@
 # %% [markdown]
 # # 4 · Ablations: what does each part contribute?
 #
-# **Question.** What does each of FiLM, gate and auxiliary loss contribute, alone and together with the others, and is it the *speaker* that helps?
+# **Question.** What does each part of ML-SAN (FiLM, gate and auxiliary loss) contribute, alone and together with the others? And is it the *speaker* that helps?
 #
 # **Produces.** Table 2 (`table2_ablation`), Table 2 with all cells and controls (`table2_factorial`), Fig. A13 (`fig13_ablation`) and Fig. A14 (`fig14_effects`).
 #
-# **Needs.** The corpus of notebook 1. Trains all eight on/off cells and the controls with a few seeds (profile *paper*: all seeds), or reuses finished runs.
+# **Needs.** The corpus of notebook 1. Trains all eight combinations of the parts and the controls with a few seeds (profile *paper*: all seeds), or reuses finished runs.
 #
 # **Time.** smoke: seconds · small: 4 to 5 minutes on two cores the first time · paper: a GPU is recommended.
 
@@ -27,7 +27,7 @@
 # **Goals.** After this notebook you can
 #
 # - say what leaving out one part at a time shows, and what only all combinations show;
-# - compute main effects and interactions of a 2³ design, and read them with their intervals;
+# - compute main effects and interactions of a 2³ design (three parts, each on or off), and read them with their intervals;
 # - design a control that tells "the model uses the speaker" from "the model has more parameters".
 #
 # **Prerequisites.** Part I of notebook 3: FiLM, gate and auxiliary loss.
@@ -53,7 +53,7 @@ study = open_notebook("04_ablations", globals())
 # %% [markdown]
 # ## What the paper reports
 #
-# The paper leaves out one part at a time and reports the drop. Check its arithmetic first:
+# An *ablation* leaves out a part of a model to see what it contributes. The paper leaves out one part at a time and reports the drop in weighted F1: *w/o FiLM*, *w/o Gate* and *w/o Aux* (without the auxiliary loss). Check its arithmetic first:
 
 # %%
 import numpy as np
@@ -67,7 +67,7 @@ for system, deltas in TABLE2_DELTA.items():
 print("the printed differences are the differences of the printed scores")
 
 # %% [markdown]
-# Now compare each ablation with the plain baseline. **Predict:** in the paper, is ML-SAN with two of its three parts at least as good as MultiEMO, which has none?
+# Now compare each ablation with MultiEMO, which is ML-SAN without any of the three parts. **Predict:** in the paper, is ML-SAN with two of its parts at least as good as MultiEMO?
 
 # %%
 from mlsan.report.nb04_ablations import paper_gains
@@ -78,15 +78,15 @@ assert (gains["MELD"] > 0).all()
 gains
 
 # %% [markdown]
-# On MELD yes, by 0.88 to 1.12 points. On IEMOCAP every ablation scores *below* MultiEMO, by 0.27 to 0.67 points: any two parts together hurt, all three together help. It is possible that the parts work only as a set, but leaving out one part at a time cannot show this. It takes all eight on/off cells.
+# On MELD yes, by 0.88 to 1.12 points. On IEMOCAP every ablation scores *below* MultiEMO, by 0.27 to 0.67 points: any two parts together hurt, all three together help. It is possible that the parts work only as a set, but leaving out one part at a time cannot show this. It takes all eight combinations of parts that are on or off. In what follows such a combination is called a *cell*.
 #
 # ## Why all cells: an example by hand
 #
-# Two parts, A and B, and four scores: 70 with neither, 71 with A, 70 with B, 74 with both. With $y$ the score of a cell and $\pm1$ for a part on or off,
+# Take two parts, A and B, and four scores: 70 with neither, 71 with A, 70 with B, 74 with both. Let $y$ be the score of a cell, and $\pm_A$ be $+1$ if A is on and $-1$ if it is off. Then
 #
 # $$\text{main effect of A} = \tfrac12 \sum_{\text{cells}} (\pm_A)\, y, \qquad \text{interaction} = \tfrac12 \sum_{\text{cells}} (\pm_A)(\pm_B)\, y.$$
 #
-# Leaving A out of the full model costs 4 points; adding A alone gains 1. **Predict** A's main effect and the interaction.
+# Leaving A out of the full model costs 4 points; adding A alone gains 1. The main effect is the mean of what A adds without and with B; the interaction is half the difference. **Predict** both.
 
 # %%
 y, a, b = np.array([70, 71, 70, 74]), np.array([-1, 1, -1, 1]), np.array([-1, -1, 1, 1])
@@ -95,7 +95,7 @@ assert (main_a, both) == (2.5, 1.5)
 print(f"main effect {main_a}, the mean of 1 and 4; interaction {both}, half of 4 - 1")
 
 # %% [markdown]
-# The drop of 4 is the main effect plus the interaction: a table of drops mixes the two. With three parts there are eight cells and the sums are divided by four:
+# The drop of 4 is the main effect plus the interaction: a table of drops mixes the two. With three parts there are eight cells (`SWITCHES` lists them) and the sums are divided by four:
 
 # %%
 from mlsan.evaluation.factorial import coefficients
@@ -105,6 +105,8 @@ lessons.definition(coefficients)
 
 # %% [markdown]
 # ## Our runs
+#
+# *MultiEMO* is the cell with no part and *ML-SAN* the one with all three; *only FiLM* has one part, *w/o FiLM* the other two. Each cell is trained from the start with each seed:
 
 # %% tags=["nbval-ignore-output"]
 cells = study.sweep(study.plan("ablation"))
@@ -120,9 +122,9 @@ print(f"{failed} runs failed")
 # %% [markdown]
 # ## Table 2
 #
-# Δ is paired: the variant minus the full model with the same seeds, the same initial backbones and the same test dialogues. The interval is that of every table.
+# Δ is paired: the variant minus the full model with the same seeds, the same initial values of MultiEMO's weights and the same test dialogues. Its 95 % interval resamples seeds and test dialogues, as in notebook 3.
 #
-# Where test speakers are strangers, what a part contributes depends on what is known about them. Table 2 is evaluated with strangers *enrolled* from all of their unlabelled test utterances; the table with all cells has the same runs with strangers not enrolled as well. Cells without FiLM read no styles, so enrolment does not change them. **Predict:** which part costs most when it is left out?
+# Some test speakers are *strangers*, who are not in training. What a part contributes for them depends on what is known about them. In Table 2 strangers are *enrolled*: their style is estimated from all of their unlabelled test utterances. (The scores above are without enrolment; the table with all cells below has both. Cells without FiLM read no styles, so enrolment does not change them.) **Predict:** which part costs most when it is left out, and how many points?
 
 # %% tags=["nbval-ignore-output"]
 from IPython.display import Markdown, display
@@ -148,27 +150,19 @@ figure13 = ablation_figure(scores)
 display(Markdown(study.save_figure(figure13, scores, "fig13_ablation", cells, study.caveats)))
 
 # %% [markdown]
-# In words. A statement *holds* if its whole interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
+# The colour in the figure says whether FiLM is on. In words, a statement *holds* if its whole interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb04_ablations import drop_findings
 
 lessons.listed(drop_findings(table2.data))
 
-# %%
-out = table2.data[table2.data["system"] != "ML-SAN"]
-full = table2.data[table2.data["system"] == "ML-SAN"].set_index("benchmark")["wf1_mean"]
-difference = out["wf1_mean"] - out["benchmark"].map(full)
-assert len(out) == 3 * len(study.corpora)
-assert np.allclose(difference, out["delta"].astype(float))
-print("Δ is the difference of the means, for", ", ".join(out["system"].unique()))
-
 # %% [markdown]
 # ## All eight cells, and controls
 #
-# With every combination trained, the **main effect** of a part is its mean effect over the four pairs of cells that differ in this part alone. An interaction is how much more a part adds when another part is on.
+# With every combination trained, the **main effect** of a part is its mean effect over the four pairs of cells that differ in this part alone. An **interaction** is half of how much more a part adds when another part is on. **Predict:** which of the three main effects have an interval that excludes zero?
 #
-# The controls test whether it matters *who* is speaking, for the statistics that FiLM starts from as well as for the embedding. `role` is the speaker's place in the dialogue, `shuffled` assigns the speakers to utterances at random, so that all statistics are nearly the same, and `constant` gives all utterances the same speaker. **Predict:** if shuffled does as well as identity, where does a gain come from?
+# The table has two more kinds of row. *Strangers not enrolled* are the same cells without enrolment, where a corpus has strangers. *Controls* are ML-SAN given a wrong or useless speaker; they are discussed below.
 
 # %% tags=["nbval-ignore-output"]
 import pandas as pd
@@ -203,32 +197,31 @@ from mlsan.report.nb04_ablations import effect_findings
 lessons.listed(effect_findings(design))
 
 # %% [markdown]
-# And the controls. What `shuffled` or `constant` keeps of ML-SAN's difference to MultiEMO cannot come from who speaks: it comes from the additional parameters, from the noise that training adds to the features, or from the estimate of one style for all.
+# Is it the speaker that helps? The controls answer this. They train the same ML-SAN, but replace the *identity* of the speaker, for the statistics that FiLM starts from as well as for the embedding:
+#
+# - `role` is the speaker's place in the dialogue;
+# - `shuffled` assigns the speakers to utterances at random, so that all statistics are nearly the same;
+# - `constant` gives all utterances the same speaker.
+#
+# What `shuffled` or `constant` keeps of ML-SAN's gain over MultiEMO cannot come from who speaks. It comes from the additional parameters, from the noise that training adds to the features, or from calibrating everyone alike. **Predict:** how many points does each control keep?
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb04_ablations import control_findings
 
 lessons.listed(control_findings(design, counts))
 
-# %%
-for corpus, part in design.groupby("corpus", sort=False):
-    kinds = part["kind"].value_counts()
-    assert kinds["effect"] == 2**3 - 1
-    compared = part.loc[part["kind"] == "control", "system"].tolist()
-    print(f"{corpus}: {kinds['effect']} effects; controls: {compared}")
-
 # %% [markdown]
 # ## What we learned
 #
-# - A drop in a table that leaves out one part at a time is that part's contribution *given the other two*: its main effect plus its interactions. The effects above average over all settings of the other parts.
+# - A drop in a table that leaves out one part at a time is that part's contribution *given the other two*: its main effect plus its interactions. A main effect is the average over all settings of the other parts.
 # - The verdicts above say for the corpora at hand which parts help, and whether it is the speaker. *Undecided* means that this many seeds and dialogues are too few, not that there is no effect.
 # - A gain that a shuffled or constant speaker keeps is no evidence of speaker adaptation.
 #
 # ## What would change our mind
 #
 # - *A part that is undecided here.* Its interval shrinks with the square root of the number of seeds and dialogues: four times as many of both would halve it.
-# - *It is the speaker.* If `shuffled` kept the gain once it is given styles as different from each other as the real ones, the gain would come from augmentation with styles.
-# - *Left out or never there.* Each cell is trained from the start with the same settings. If a cell gained by its own learning rate, the comparison would be of settings and not of parts.
+# - *It is the speaker.* Shuffled speakers have nearly the same style, so this control also lacks the variety of styles. If it kept the gain with wrong styles that differ as much as the real ones, the variety would help (as augmentation) and not the speaker.
+# - *The parts make the difference.* All cells are trained with the same settings. If some cells gained from a learning rate of their own, the comparison would be of settings and not of parts.
 #
 # ## Further reading
 #

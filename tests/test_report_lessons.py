@@ -1,4 +1,4 @@
-"""Lessons 1 to 5: definitions as code, numbers worked by hand, and findings with verdicts."""
+"""Lessons 0 to 5: definitions as code, numbers worked by hand, and findings with verdicts."""
 
 import ast
 import re
@@ -31,6 +31,7 @@ from mlsan.report.nb01_data import (
     repetition_findings,
     speaker_findings,
     strangers_text,
+    variance_findings,
 )
 from mlsan.report.nb02_baseline import (
     baseline_findings,
@@ -68,7 +69,7 @@ from mlsan.report.tables import ENROLLED, PROBE, STANDARDISED, labelled
 from mlsan.study import open_notebook
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-LESSONS = sorted(NOTEBOOKS.glob("0[1-5]_*.py"))
+LESSONS = sorted(NOTEBOOKS.glob("0[0-5]_*.py"))
 EMOTIONS = ("neutral", "joy", "fear")
 NAMES = {"MELD": "sim-meld"}
 VERDICT = r"\*\*(holds|does not hold|undecided|cannot be tested here)\*\*"
@@ -186,9 +187,16 @@ def test_probes_are_scored_and_compared(corpora):
 
 def test_tables_of_lesson_1_are_put_in_words():
     repeated = pd.DataFrame({"same emotion again": [0.4], "by chance": [0.2]}, index=["sim-meld"])
-    assert "40.0 % of the time, by chance 20.0 %: 2.0 times" in repetition_findings(repeated)[0]
+    again = "40.0 % of the time, which is 2.0 times as often as by chance (20.0 %)"
+    assert again in repetition_findings(repeated)[0]
+    shares = {("sim-meld", "text"): [0.1, 3.0], ("sim-meld", "audio"): [18.0, 4.0]}
+    explained = pd.DataFrame(shares, index=["speaker", "emotion"]).T
+    (line,) = variance_findings(explained)
+    assert "the speaker explains 18.0 % of the variance, the emotion 4.0 %: 4.5 times" in line
+    (line,) = variance_findings(explained / [9, 1])
+    assert "the emotion explains 4.0 % of the variance, the speaker 2.0 %: 2.0 times" in line
     known = pd.DataFrame({"raw": [88.4], "standardised by speaker": [11.6]}, index=["sim-meld"])
-    assert "from 88 to 12 points" in speaker_findings(known)[0]
+    assert "scores 88 from raw features, and 12 from" in speaker_findings(known)[0]
     gap = pd.Series({"raw audio": 3.0, "standardised by speaker": 0.5})
     (line,) = gap_findings(gap, "sim-meld")
     assert line.startswith("sim-meld, standardised by speaker: ")
@@ -241,9 +249,16 @@ def test_the_baseline_is_stated_for_each_corpus():
 
 
 def test_the_course_of_a_run_is_drawn():
-    epochs = pd.DataFrame({"epoch": [1, 2], "train_ce": [2, 1], "train_swfc": [3, 2]})
-    figure = training_figure(epochs.assign(dev_wf1=[50, 60], test_wf1=[51, 61]))
-    assert [len(axis.lines) for axis in figure.axes] == [2, 2]
+    losses = {f"train_{name}": [3, 2, 1] for name in ("ce", "swfc", "hgr")}
+    scores = {"dev_wf1": [50, 62, 60], "test_wf1": [51, 61, 63]}
+    figure = training_figure(pd.DataFrame({"epoch": [1, 2, 3], **losses, **scores}))
+    left, right = figure.axes
+    assert [line.get_label() for line in left.lines] == ["cross-entropy", "SWFC", "Soft-HGR"]
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in right.lines}
+    assert drawn["dev"] == [[1, 50], [2, 62], [3, 60]]
+    assert drawn["test"] == [[1, 51], [2, 61], [3, 63]]
+    assert drawn["test at the best dev epoch"] == [[2, 61]]
+    assert drawn["test at the best test epoch"] == [[3, 63]]
 
 
 # Lesson 3
@@ -291,7 +306,7 @@ def test_choosing_on_test_is_compared_with_the_difference_of_systems(best, word)
     )
     (line,) = selection_findings(selection_table(runs).data)
     assert f"That is {word} than the difference of +2.00 between ML-SAN and MultiEMO" in line
-    assert f"{best - 70:.2f} to MultiEMO" in line
+    assert f"at most {best - 70:.2f} (MultiEMO)" in line
     assert selection_findings(selection_table(sweep([70.0, 70.0])).data) == []
 
 
@@ -328,7 +343,7 @@ def test_effects_and_controls_are_stated(cells):
     assert verdicts([line]) == {better: "holds"}
     base = cells["MELD"][False, False, False, ""].scores().mean()
     kept = cells["MELD"][True, True, True, "shuffled"].scores().mean() - base
-    assert line.endswith(f"with shuffled {kept:+.2f}.")
+    assert line.endswith(f"with identity, {kept:+.2f} with shuffled.")
 
 
 def test_drops_hold_where_the_system_is_worse():
@@ -342,7 +357,9 @@ def test_drops_hold_where_the_system_is_worse():
             ("w/o Aux", 0.1, -1.0, 1.0),
         )
     ]
-    assert verdicts(drop_findings(pd.DataFrame(rows))) == {
+    first, *lines = drop_findings(pd.DataFrame(rows))
+    assert first == "sim-meld: leaving out FiLM costs most, 2.00 points."
+    assert verdicts(lines) == {
         "sim-meld: ML-SAN is worse without FiLM": "holds",
         "sim-meld: ML-SAN is worse without Gate": "does not hold",
         "sim-meld: ML-SAN is worse without Aux": "undecided",

@@ -54,9 +54,9 @@ def test_actors_figure_joins_the_two_scores_of_each_actor() -> None:
 @pytest.mark.parametrize(
     ("differences", "text"),
     [
-        ([4, 5, 6], "+5.0 points [+2.5, +7.5], it is higher"),
-        ([-4, -5, -6], "-5.0 points [-7.5, -2.5], it is lower"),
-        ([-4, 5, -1, 4], "+1.0 points [-5.8, +7.8], the interval includes zero"),
+        ([4, 5, 6], "+5.0 points [+2.5, +7.5]; the interval is above zero"),
+        ([-4, -5, -6], "-5.0 points [-7.5, -2.5]; the interval is below zero"),
+        ([-4, 5, -1, 4], "+1.0 points [-5.8, +7.8]; the interval includes zero"),
     ],
 )
 def test_finding_states_mean_interval_and_verdict(differences: list[float], text: str) -> None:

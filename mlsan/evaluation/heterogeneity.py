@@ -118,8 +118,7 @@ LEADING = 9  # speakers of `variance_shares` and `speaker_probe`: as many as nEM
 def variance_shares(corpus: Corpus, modality: Modality) -> tuple[float, float]:
     """Percent of its variance that the median feature owes to the speaker, and to the emotion.
 
-    This is eta squared over the training utterances of the nine leading speakers. In nEMO, with
-    openSMILE's eGeMAPSv02 functionals as features, it is 17.8 and 6.2 (Christop 2024).
+    This is eta squared over the training utterances of the nine leading speakers.
     """
     features, speaker, label = _utterances(corpus, corpus.train, (modality,), None)
     kept = np.isin(speaker, leading_speakers(corpus, LEADING))

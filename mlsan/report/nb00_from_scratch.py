@@ -79,10 +79,9 @@ def actors_figure(scores: pd.DataFrame, starts: Sequence[str]) -> Figure:
 def finding(name: str, differences: Float[np.ndarray, "pair"]) -> str:
     """A difference in points with its 95 % t interval over pairs, and the verdict in words."""
     low, high = ttest_1samp(differences, 0).confidence_interval()
-    verdict = "the interval includes zero"
-    if low > 0 or high < 0:
-        verdict = "it is higher" if low > 0 else "it is lower"
-    return f"{name}: {np.mean(differences):+.1f} points [{low:+.1f}, {high:+.1f}], {verdict}"
+    where = "is above zero" if low > 0 else "is below zero" if high < 0 else "includes zero"
+    points = f"{np.mean(differences):+.1f} points [{low:+.1f}, {high:+.1f}]"
+    return f"{name}: {points}; the interval {where}"
 
 
 def _limits(values: pd.Series) -> tuple[float, float]:

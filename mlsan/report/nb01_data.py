@@ -114,6 +114,7 @@ def heterogeneity_figure(plane: pd.DataFrame, gap: pd.Series, emotions: Sequence
     return figure
 
 
+REAL = "nEMO (real voices)"
 RAW, STANDARD, ORACLE = "all, raw", "all, standardised by speaker", "all, oracle"
 
 
@@ -181,17 +182,34 @@ def probe_findings(probes: Mapping[str, Mapping[str, Counts]]) -> list[str]:
 def repetition_findings(repeated: pd.DataFrame) -> list[str]:
     """How much more often an emotion is repeated than by chance; rows are `repetition`'s."""
     return [
-        f"{corpus}: a speaker's next emotion is the same {100 * again:.1f} % of the time, by "
-        f"chance {100 * chance:.1f} %: {again / chance:.1f} times as often."
+        f"{corpus}: a speaker's next emotion is the same {100 * again:.1f} % of the time, which is "
+        f"{again / chance:.1f} times as often as by chance ({100 * chance:.1f} %)."
         for corpus, again, chance in repeated[["same emotion again", "by chance"]].itertuples()
     ]
+
+
+def variance_findings(explained: pd.DataFrame) -> list[str]:
+    """Whether speaker or emotion explains more of the voice, in sentences.
+
+    `explained` has the columns speaker and emotion, in percent, by corpus and modality.
+    """
+    lines = []
+    for (corpus, modality), row in explained.iterrows():
+        if modality != "audio":
+            continue
+        (less, low), (more, high) = row.sort_values().items()
+        lines.append(
+            f"{corpus}, audio: the {more} explains {high:.1f} % of the variance, the {less} "
+            f"{low:.1f} %: {high / low:.1f} times as much."
+        )
+    return lines
 
 
 def speaker_findings(recognised: pd.DataFrame) -> list[str]:
     """What standardising leaves of a speaker probe; `recognised` has one row per corpus."""
     return [
-        f"{corpus}: standardising by speaker takes a linear probe for the speaker from "
-        f"{row['raw']:.0f} to {row['standardised by speaker']:.0f} points."
+        f"{corpus}: a linear probe for the speaker scores {row['raw']:.0f} from raw features, and "
+        f"{row['standardised by speaker']:.0f} from features standardised by speaker."
         for corpus, row in recognised.iterrows()
     ]
 
@@ -200,7 +218,7 @@ def gap_findings(gap: pd.Series, corpus: str) -> list[str]:
     """What calibration does to the distance of two speakers; the first entry of `gap` is raw."""
     before = gap.iloc[0]
     return [
-        f"{corpus}, {space}: the distance between the two speakers' means of one emotion goes from "
-        f"{before:.2f} to {after:.2f} standard deviations within an emotion."
+        f"{corpus}, {space}: the mean distance between the two speakers' means of an emotion goes "
+        f"from {before:.2f} to {after:.2f} sd."
         for space, after in gap.iloc[1:].items()
     ]

@@ -290,15 +290,24 @@ def recurrence_weights(name: str) -> dict[str, Tensor]:
 
 
 def training_figure(history: pd.DataFrame) -> Figure:
-    """The course of one MultiEMO run: its losses, and weighted F1 on dev and test by epoch."""
+    """One MultiEMO run: its losses, and weighted F1 on dev and test, by epoch.
+
+    The dot is the run's result, the test score at the best dev epoch; the ring is the best test
+    epoch.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 2.2), layout="constrained")
-    for name in ("ce", "swfc"):
-        left.plot(history["epoch"], history[f"train_{name}"], label=name)
+    for name, label in (("ce", "cross-entropy"), ("swfc", "SWFC"), ("hgr", "Soft-HGR")):
+        left.plot(history["epoch"], history[f"train_{name}"], label=label)
     left.set(xlabel="epoch", ylabel="training loss")
     left.legend()
+    score = history.set_index("epoch")[["dev_wf1", "test_wf1"]]
     for split, line in (("dev", "-"), ("test", ":")):
-        score = history[f"{split}_wf1"]
-        right.plot(history["epoch"], score, line, color=SYSTEM[BASE], label=split)
+        right.plot(score[f"{split}_wf1"], line, color=SYSTEM[BASE], label=split)
+    for split, size, face in (("test", 9, "none"), ("dev", 5, SYSTEM[BASE])):
+        best = score[f"{split}_wf1"].idxmax()
+        look = {"color": SYSTEM[BASE], "markerfacecolor": face, "markersize": size}
+        name = f"test at the best {split} epoch"
+        right.plot(best, score.loc[best, "test_wf1"], "o", label=name, **look)
     right.set(xlabel="epoch", ylabel="W-F1 (%)")
     right.legend()
     return figure

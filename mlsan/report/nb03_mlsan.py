@@ -335,7 +335,8 @@ FIG7 = Artifact(
     ("03_mlsan",),
     "Fig. A7",
     "What reporting the best test epoch instead of the best dev epoch is worth on this test set: "
-    "weighted F1 (points) of each system, and the mean gain with its 95 % interval over seeds.",
+    "weighted F1 (points) of each system, thin bars for the sd over seeds, and the mean gain with "
+    "its 95 % interval over seeds.",
 )
 
 
@@ -477,7 +478,7 @@ def selection_findings(data: pd.DataFrame) -> list[str]:
         word = "more" if most["gain"] > abs(apart) else "less"
         lines.append(
             f"{corpus}: the best test epoch adds {part['gain'].mean():.2f} points on average and "
-            f"{most['gain']:.2f} to {most['system']}. That is {word} than the difference of "
+            f"at most {most['gain']:.2f} ({most['system']}). That is {word} than the difference of "
             f"{apart:+.2f} between {FULL} and {BASE}."
         )
     return lines

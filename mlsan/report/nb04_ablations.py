@@ -264,16 +264,22 @@ def paper_gains() -> pd.DataFrame:
 
 
 def drop_findings(data: pd.DataFrame) -> list[str]:
-    """Whether ML-SAN is worse without each part. `data` is that of `ablation_table`."""
-    return [
-        finding(
-            f"{row['corpus']}: ML-SAN is worse {row['system'].replace('w/o', 'without')}",
-            Estimate(*estimate(row, "delta"), row["seeds"]),
-            low=-np.inf,
-            high=0.0,
-        )
-        for row in data[data["system"] != FULL].to_dict("records")
-    ]
+    """Which part costs most, if any does, and whether ML-SAN is worse without each.
+
+    `data` is that of `ablation_table`.
+    """
+    lines = []
+    for corpus, part in data[data["system"] != FULL].groupby("corpus", sort=False):
+        if (part["delta"] < 0).any():
+            most = part.loc[part["delta"].astype(float).idxmin()]
+            name = most["system"].removeprefix("w/o ")
+            cost = f"{-most['delta']:.2f} points"
+            lines.append(f"{corpus}: leaving out {name} costs most, {cost}.")
+        for row in part.to_dict("records"):
+            says = f"{corpus}: ML-SAN is worse {row['system'].replace('w/o', 'without')}"
+            found = Estimate(*estimate(row, "delta"), row["seeds"])
+            lines.append(finding(says, found, low=-np.inf, high=0.0))
+    return lines
 
 
 def effect_findings(design: pd.DataFrame) -> list[str]:
@@ -308,7 +314,7 @@ def control_findings(design: pd.DataFrame, benchmarks: Mapping[Benchmark, Cells]
         better = Estimate(-row.delta, -row.high, -row.low, int(row.seeds))
         lines.append(
             finding(f"{row.corpus}: ML-SAN is better with {default} than with {kind}", better)
-            + f" With {default} it is {full - base:+.2f} from MultiEMO, with {kind} "
-            f"{control - base:+.2f}."
+            + f" Gain over {BASE}: {full - base:+.2f} with {default}, {control - base:+.2f} with "
+            f"{kind}."
         )
     return lines
