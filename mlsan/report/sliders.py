@@ -193,7 +193,7 @@ def shrinkage(n: int, ratio: float) -> tuple[Figure, str]:
 
 # Lambda
 
-ANGLES = np.arange(91)  # degrees between z and the direction of the emotion
+ANGLES = range(91)  # degrees between z and the direction of the emotion
 SURE = 2.0  # logit per unit of z
 
 
@@ -205,7 +205,7 @@ def crossed(each: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.column_stack([emotion, speaker]) * 2 - 1 + noise, speaker, emotion
 
 
-def read_from(angle: float) -> Float[np.ndarray, "utterance"]:
+def read_from(angle: int) -> Float[np.ndarray, "utterance"]:
     """z of the utterances: one number each, the features in a direction at this angle."""
     return crossed()[0] @ [np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))]
 
@@ -229,7 +229,7 @@ def trade_off(lam: float) -> tuple[Figure, str]:
     x, speaker, emotion = crossed()
     erc, spk = both_losses()
     total = erc + lam * spk
-    angle = ANGLES[total.argmin()]
+    angle = int(total.argmin())
     z = read_from(angle)
     right = [100 * np.mean((z > 0) == truth) for truth in (emotion, speaker)]
     figure, (plane, curves) = axes(2)
