@@ -225,6 +225,14 @@ def test_lab_says_what_the_site_says_of_shrinkage() -> None:
 # Lambda
 
 
+@pytest.mark.parametrize("lam", [0.0, 0.2, 0.5, 1.0])
+def test_lab_says_what_the_site_says_of_lambda(lam: float) -> None:
+    fallback = re.search(r'data-demo="lambda">\n(.*)', (NOTEBOOKS / "site/sliders.md").read_text())
+    _, angle, emotion, speaker, _ = numbers(sliders.trade_off(lam)[1])
+    said = rf"λ = {lam:g}\b.*? {angle:.0f}°.*?\b{emotion:.0f} %.*? {speaker:.0f} %"
+    assert re.search(said, fallback[1]), fallback[1]
+
+
 @pytest.mark.parametrize("angle", [0, 30, 90])
 def test_the_losses_are_those_of_equation_4(angle: int) -> None:
     _, speaker, emotion = sliders.crossed()
@@ -242,10 +250,9 @@ def test_the_losses_are_those_of_equation_4(angle: int) -> None:
 def test_lambda_turns_z_from_the_emotion_to_the_speaker() -> None:
     said = [numbers(sliders.trade_off(lam)[1]) for lam in (0.0, 0.2, 0.5, 1.0, 2.0)]
     _, angle, emotion, speaker, _ = np.array(said).T
-    assert angle[0] < 3
+    assert (angle[0], angle[3]) == (0, 45)
     assert (np.diff(angle) > 5).all()
-    assert angle[3] == pytest.approx(45, abs=3)
     assert (np.diff(emotion) <= 0).all()
     assert (np.diff(speaker) >= 0).all()
-    assert emotion[0] == 100
-    assert emotion[3] == pytest.approx(speaker[3], abs=5)
+    assert emotion[0] > 95
+    assert emotion[3] == speaker[3]

@@ -40,7 +40,9 @@ class Explorer(Column):
         figure.savefig(content, format="png")
         self.png = base64.b64encode(content.getvalue()).decode()
         source = f"data:image/png;base64,{self.png}"
-        self.view.value = f'<img alt="{html.escape(self.said)}" src="{source}">'
+        self.view.value = (
+            f'<img style="max-width: 100%" alt="{html.escape(self.said)}" src="{source}">'
+        )
 
     def _repr_mimebundle_(self, **kwargs: object) -> dict[str, object]:
         widget = super()._repr_mimebundle_(**kwargs)

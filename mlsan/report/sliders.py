@@ -88,8 +88,8 @@ def heterogeneity(h: float) -> tuple[Figure, str]:
         foot = -line.intercept_[0] * normal / (normal @ normal)
         axis.axline(foot, foot + np.array([-normal[1], normal[0]]), color=PLAIN)
         axis.set(title=title, xlabel="channel 1 of the voice")
-    widest = two_voices(1.0)[0]
-    low, high = widest.min(axis=0) - 0.3, widest.max(axis=0) + 0.3
+    every = np.concatenate([two_voices(end)[0] for end in (0.0, 1.0)])
+    low, high = every.min(axis=0) - 0.3, every.max(axis=0) + 0.3
     panels[0].set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), ylabel="channel 2 of the voice")
     panels[1].set(xlim=(-3.3, 3.3), ylim=(-3.3, 3.3))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
@@ -199,10 +199,17 @@ SURE = 2.0  # logit per unit of z
 
 @cache
 def crossed(each: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Utterances that show the emotion in their first feature and the speaker in the second."""
-    speaker, emotion = np.repeat([0, 1], 2 * each), np.tile([0, 1], 2 * each)
-    noise = 0.5 * np.random.default_rng(0).standard_normal((len(speaker), 2))
-    return np.column_stack([emotion, speaker]) * 2 - 1 + noise, speaker, emotion
+    """Utterances that show the emotion in their first feature and the speaker in the second.
+
+    They lie around -1 or 1 like a sample of standard deviation 0.5, but in a spiral, which is the
+    same in any programming language: the site draws the same picture.
+    """
+    speaker, emotion = np.divmod(np.repeat(np.arange(4), each), 2)
+    place = np.tile(np.arange(each), 4)
+    radius = 0.5 * np.sqrt(-2 * np.log1p(-(place + 0.5) / each))
+    turn = place * np.pi * (3 - np.sqrt(5)) + (2 * speaker + emotion) * np.pi / 2
+    away = radius * np.array([np.cos(turn), np.sin(turn)])
+    return (np.array([emotion, speaker]) * 2 - 1 + away).T, speaker, emotion
 
 
 def read_from(angle: int) -> Float[np.ndarray, "utterance"]:
