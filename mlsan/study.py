@@ -1,6 +1,5 @@
 """The object that notebooks work with: corpora, runs, and where tables and figures go."""
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -363,8 +362,6 @@ def open_notebook(notebook: str, names: Mapping[str, object]) -> Study:
     """
     check_parameters(names)
     use_style()
-    # torch_geometric imports a progress bar that warns where ipywidgets is absent.
-    warnings.filterwarnings("ignore", message="IProgress not found")
     return open_study(notebook, *(names[parameter] for parameter in PARAMETERS))
 
 

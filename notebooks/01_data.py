@@ -184,6 +184,17 @@ else:
     print(f"at h = 1/2: {halfway}; real corpora have no equation")
 
 # %% [markdown]
+# **Drag it.** Two simulated speakers are sad and angry, in the two channels of the voice in which these emotions differ most. In JupyterLab, run the cell and drag the slider; elsewhere you see the picture for $h = 1$. **Predict** how many utterances the best straight line gets wrong at $h = 1$, how many when each speaker is standardised, and below which $h$ standardising gains nothing.
+
+# %%
+from ipywidgets import FloatSlider
+
+from mlsan.report.explore import Explorer
+from mlsan.report.sliders import heterogeneity
+
+Explorer(heterogeneity, h=FloatSlider(1, min=0, max=1, step=0.1, description="heterogeneity h"))
+
+# %% [markdown]
 # ## How long does an emotion last?
 #
 # If speakers tend to repeat their last emotion, the turns before an utterance help to recognise it. The table compares how often a speaker's next emotion is the same with how often it would be the same by chance, given how frequent the emotions are. **Predict** in which of the two corpora emotions last longer.

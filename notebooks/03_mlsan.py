@@ -143,6 +143,22 @@ for own in (quiet, loud):
     print(f"mean {mu:g}, sd {sigma:g}: gamma {gamma_0:g}, beta {beta_0:g}")
 
 # %% [markdown]
+# **Drag it.** This speaker is louder than the population and varies less, $\mu = 2$ and $\sigma = 0.5$. **Predict** the γ and β for which the calibrated curve lies on the grey one of the population. In JupyterLab, run the cell and find them with the sliders; elsewhere you see the picture for γ = 1 and β = 0.
+
+# %%
+from ipywidgets import FloatSlider
+
+from mlsan.report.explore import Explorer
+from mlsan.report.sliders import calibration, started
+
+print('FiLM with start="statistics" has gamma {:g} and beta {:g}'.format(*started()))
+Explorer(
+    calibration,
+    gamma=FloatSlider(1, min=0.2, max=3, step=0.1, description="γ"),
+    beta=FloatSlider(0, min=-6, max=3, step=0.1, description="β"),
+)
+
+# %% [markdown]
 # ### Styles from few utterances
 #
 # Three utterances say little about a speaker: their mean $\bar x$ may be that of one emotion. So the estimate is *shrunk*: it goes only a share $k$ of the way from the population's mean to $\bar x$. The share is smaller the fewer utterances there are, and the less training speakers differ. With $n$ utterances, variance $b$ between speakers and variance $w$ within one,

@@ -79,6 +79,17 @@ for lam in (0.0, 0.5, 2.0):
     print(f"lambda {lam}: pull towards emotion {pull[0]:.1f}, towards speaker {pull[1]:.1f}")
 
 # %% [markdown]
+# **Drag it.** These utterances show the emotion in one feature and the speaker in another, and $z$ is a single number: the features along one direction. Both heads read this $z$, so the two losses compete for the direction. **Predict** how far λ = 0.5 turns it away from the emotion, and at which λ emotion and speaker are recognised equally well. In JupyterLab, run the cell and drag the slider; elsewhere you see the picture for λ = 0.5. The $z$ of a model has many features and may have room for both: Fig. 6 measures whether λ matters there.
+
+# %%
+from ipywidgets import FloatSlider
+
+from mlsan.report.explore import Explorer
+from mlsan.report.sliders import trade_off
+
+Explorer(trade_off, lam=FloatSlider(0.5, min=0, max=2, step=0.1, description="λ"))
+
+# %% [markdown]
 # The paper reports optima at λ = 0.5 on MELD and λ = 0.2 on IEMOCAP. It gives no scores for other λ, so only the positions of the optima can be compared.
 
 # %%

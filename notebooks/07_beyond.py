@@ -132,6 +132,21 @@ if strange and film:
     display(Markdown(f"{first}\n\nOf all {len(new)} turns, {caption}."))
 
 # %% [markdown]
+# **Drag it.** How much do $n$ utterances say about a stranger? The estimate of a mean is shrunk, $\mu = \mu_0 + k\,(\bar x - \mu_0)$ with $k = n b/(n b + w)$ (notebook 3), where $b$ is the variance between speakers and $w$ the variance within one. The curves are the expected squared errors of three estimates: the plain mean of the $n$ utterances, the population's mean, and the shrunk mean. **Predict** for which $n$ the plain mean is worse than the population's, for $w = 4b$. In JupyterLab, run the cell and drag the sliders; elsewhere you see the picture for $n = 3$.
+
+# %%
+from ipywidgets import FloatSlider, IntSlider
+
+from mlsan.report.explore import Explorer
+from mlsan.report.sliders import shrinkage
+
+Explorer(
+    shrinkage,
+    n=IntSlider(3, min=0, max=50, description="utterances n"),
+    ratio=FloatSlider(4, min=0.5, max=10, step=0.5, description="w / b"),
+)
+
+# %% [markdown]
 # With nothing to go by, a stranger has the population's style, and calibration does nothing. **Predict:** how far does one utterance take the style, and in what direction does it err?
 
 # %% tags=["nbval-ignore-output"]

@@ -2,7 +2,6 @@
 
 import ast
 import re
-import warnings
 from pathlib import Path
 
 import jupytext
@@ -114,8 +113,7 @@ def verdicts(lines):
 
 def test_a_notebook_opens_its_study_in_one_call():
     given = {"PROFILE": "smoke", "CORPUS": "sim", "DATA": "", "JOBS": "1", "DEVICE": ""}
-    with warnings.catch_warnings():
-        study = open_notebook("01_data", {"study": None, **given})
+    study = open_notebook("01_data", {"study": None, **given})
     assert (study.notebook, study.profile, study.jobs) == ("01_data", "smoke", 1)
     with pytest.raises(ValueError, match="unknown parameter PROFLE"):
         open_notebook("01_data", {**given, "PROFLE": "paper"})

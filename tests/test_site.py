@@ -254,7 +254,9 @@ def test_an_equation_that_cannot_be_converted_is_a_warning(
 
 @needs_sphinx
 def test_a_chapter_has_described_pictures_and_none_from_elsewhere() -> None:
-    picture = new_output("display_data", data={"image/png": ""})
+    figure = {"image/png": "", "text/plain": "<Figure size 975x405 with 3 Axes>"}
+    picture = new_output("display_data", data=figure)
+    sliders = new_output("execute_result", data={"image/png": "", "text/plain": "n is 3."})
     caption = new_output("display_data", data={"text/markdown": "**Fig. 1.** Two birds."})
     badge = "[![Open in Colab](https://colab/badge.svg)](https://colab/01)"
     plain = new_code_cell('axis.set(xlabel="epoch", ylabel="loss")', outputs=[picture])
@@ -266,14 +268,18 @@ def test_a_chapter_has_described_pictures_and_none_from_elsewhere() -> None:
         new_markdown_cell("Text."),
         new_code_cell("plot()", outputs=[picture]),
         new_code_cell("save()", outputs=[caption]),
+        new_code_cell("Explorer()", outputs=[sliders]),
     ]
-    title, folded, _, first, _, second, _ = load("build").chapter(new_notebook(cells=cells)).cells
+    title, folded, _, first, _, second, _, third = (
+        load("build").chapter(new_notebook(cells=cells)).cells
+    )
     assert title.source.endswith("[Open in Colab](https://colab/01)")
     assert folded.metadata["tags"] == ["parameters", "hide-cell"]
-    described = [cell.metadata["mystnb"]["image"]["alt"] for cell in (first, second)]
+    described = [cell.metadata["mystnb"]["image"]["alt"] for cell in (first, second, third)]
     assert described == [
         "Training. The course of one run. Axes: epoch, loss.",
         "Fig. 1. Two birds.",
+        "n is 3.",
     ]
 
 

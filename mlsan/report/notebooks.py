@@ -27,6 +27,7 @@ KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language":
 LARGEST = 1_500_000  # bytes of a committed notebook
 TRACEBACK = 12  # lines of a traceback that an error message shows
 INJECTED = "injected-parameters"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 BADGES = "badges"  # tag of the cell below which the links to Colab and Binder go
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -48,6 +49,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, object]) -> Pat
     page.unlink(missing_ok=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     executed = _run(source, notebook, target, parameters)
+    write_atomically(target, nbformat.writes(executed) + "\n")
     html, _ = HTMLExporter().from_notebook_node(executed, {"metadata": {"name": source.stem}})
     write_atomically(page, html)
     return page
@@ -129,7 +131,7 @@ def _run(
 ) -> NotebookNode:
     plain = {name: str(v) if isinstance(v, Path) else v for name, v in parameters.items()}
     try:
-        return papermill.execute_notebook(
+        executed = papermill.execute_notebook(
             notebook,
             target,
             parameters=plain,
@@ -139,6 +141,7 @@ def _run(
             # The kernel warns about its own local sockets and the interrupt that ends it.
             extra_arguments=["--log-level=CRITICAL"],
         )
+        return _still(executed)
     except PapermillExecutionError as error:
         lines = COLOUR.sub("", "\n".join(error.traceback)).splitlines()[-TRACEBACK:]
         raise NotebookError(
@@ -156,6 +159,18 @@ def _run(
             f"{source.name} lost its kernel ({error}); the machine may have run out of memory. "
             f"The notebook up to that point: {target}"
         ) from error
+
+
+def _still(notebook: NotebookNode) -> NotebookNode:
+    """The same notebook without widgets, which are dead without their kernel.
+
+    An output that has a picture beside its widget keeps it (`mlsan.report.explore`).
+    """
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET, None)
+    return notebook
 
 
 def _tidy(notebook: NotebookNode, stem: str) -> NotebookNode:

@@ -165,9 +165,12 @@ def chapter(notebook: NotebookNode) -> NotebookNode:
             continue
         if "parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"] = [*cell.metadata["tags"], "hide-cell"]
-        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+        shown = [output.get("data", {}) for output in cell.get("outputs", [])]
+        if pictures := [data for data in shown if "image/png" in data]:
             axes = ", ".join(dict.fromkeys(re.findall(r'[xy]label="([^"]+)"', cell.source)))
-            alt = caption(notebook.cells[number : number + 3])
+            said = pictures[0].get("text/plain", "")  # a sentence where sliders redraw the picture
+            said = "" if said.startswith("<") else said
+            alt = said or caption(notebook.cells[number : number + 3])
             alt = alt or f"{heading}.{before} Axes: {axes or 'see the text'}."
             cell.metadata["mystnb"] = {"image": {"alt": alt}}
     return notebook

@@ -1,4 +1,4 @@
-// Three pictures with sliders. Each element with data-demo holds a text that stands for the picture
+// Four pictures with sliders. Each element with data-demo holds a text that stands for the picture
 // where scripts are off; here the picture and its sliders take its place.
 "use strict";
 
@@ -171,5 +171,56 @@ function shrinkage(place) {
   });
 }
 
-const DEMOS = { heterogeneity, calibration, shrinkage };
+function lambda(place) {
+  const each = 15, sure = 2;
+  // Around -1 and 1 like a sample of standard deviation 0.5: chapter 5 draws the same points.
+  const points = Array.from({ length: 4 * each }, (_, n) => {
+    const group = Math.floor(n / each), i = n % each;
+    const speaker = Math.floor(group / 2), emotion = group % 2;
+    const radius = 0.5 * Math.sqrt(-2 * Math.log(1 - (i + 0.5) / each));
+    const turn = i * Math.PI * (3 - Math.sqrt(5)) + (group * Math.PI) / 2;
+    const x = [2 * emotion - 1 + radius * Math.cos(turn), 2 * speaker - 1 + radius * Math.sin(turn)];
+    return { speaker, emotion, x };
+  });
+  const along = (angle) => [Math.cos((angle * Math.PI) / 180), Math.sin((angle * Math.PI) / 180)];
+  /** z of every utterance times 1 or -1, its emotion or speaker: positive where it is right. */
+  const margins = (angle, what) => points.map((p) =>
+    (2 * p[what] - 1) * (p.x[0] * along(angle)[0] + p.x[1] * along(angle)[1]));
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const loss = (what) => (angle) =>
+    mean(margins(angle, what).map((m) => Math.log1p(Math.exp(-2 * sure * m))));
+  const right = (angle, what) => Math.round(100 * mean(margins(angle, what).map((m) => m > 0)));
+  const angles = [...Array(91).keys()];
+  const erc = angles.map(loss("emotion")), spk = angles.map(loss("speaker"));
+  demo(place, { lam: ["λ", 0, 2, 0.1, 0.5] }, (picture, { lam }) => {
+    const total = angles.map((a) => erc[a] + lam * spk[a]);
+    const best = total.indexOf(Math.min(...total));
+    const px = (x) => 125 + 44 * x, py = (y) => 150 - 44 * y;
+    draw(picture, "rect", { x: 5, y: 30, width: 240, height: 240, class: "frame" });
+    draw(picture, "text", { x: 125, y: 20, class: "title" }, "emotion across, speaker upwards");
+    for (const { speaker, emotion, x } of points) {
+      const cx = px(x[0]), cy = py(x[1]), look = `open speaker${speaker}`;
+      if (emotion) draw(picture, "circle", { cx, cy, r: 3.5, class: look });
+      else draw(picture, "path", { d: `M${cx - 3} ${cy - 3}l6 6m0 -6l-6 6`, class: look });
+    }
+    const [c, s] = along(best).map((value) => 2.3 * value);
+    draw(picture, "path", { d: `M${px(-c)} ${py(-s)}L${px(c)} ${py(s)}`, class: "curve ours" });
+    draw(picture, "circle", { cx: px(c), cy: py(s), r: 5, class: "ours dot" });
+    const scale = [(a) => 285 + 3.7 * a, (y) => 235 - 51 * Math.min(y, 4)];
+    draw(picture, "path", { d: `M285 235H${scale[0](90)}`, class: "frame" });
+    for (const a of [0, 30, 60, 90])
+      draw(picture, "text", { x: scale[0](a), y: 253, class: "tick" }, `${a}°`);
+    draw(picture, "text", { x: scale[0](45), y: 272, class: "tick" }, "angle of z");
+    curve(picture, scale, angles, (a) => erc[a], "raw");
+    curve(picture, scale, angles, (a) => lam * spk[a], "population");
+    curve(picture, scale, angles, (a) => total[a], "ours");
+    draw(picture, "circle",
+      { cx: scale[0](best), cy: scale[1](total[best]), r: 5, class: "ours dot" });
+    return `λ = ${lam}: the sum (blue) of the emotion's loss (dashed) and λ times the speaker's ` +
+      `(grey) is smallest at ${best}°. There z shows the emotion of ${right(best, "emotion")} % of ` +
+      `the utterances and the speaker of ${right(best, "speaker")} % (by chance 50 %).`;
+  });
+}
+
+const DEMOS = { heterogeneity, calibration, shrinkage, lambda };
 for (const place of document.querySelectorAll("[data-demo]")) DEMOS[place.dataset.demo](place);
