@@ -326,8 +326,8 @@ def test_recalls_change_where_the_interval_says_so() -> None:
     assert shown["test utterances"].tolist() == [200, 800]
     assert shown["Δ [95 %]"].tolist() == ["+0.00 [+0.00, +0.00]", "+25.00 [+25.00, +25.00]"]
     assert said[0].endswith("joy +25.00 [+25.00, +25.00].")
-    assert said[0].startswith("recall rises with its whole interval above zero: ")
-    assert said[1].endswith("below zero: no emotion."), "a change of exactly 0 is none"
+    assert said[0].startswith("recall rises (interval above zero): ")
+    assert said[1].endswith("below zero): no emotion."), "a change of exactly 0 is none"
 
 
 def probes(z: float) -> pd.DataFrame:
@@ -467,8 +467,8 @@ def test_what_is_missed_most_and_what_dropout_costs() -> None:
     ]
     table = pd.DataFrame(rows).assign(corpus="sim-meld", system="ML-SAN")
     assert absent_answer(table) == [
-        "**sim-meld, ML-SAN: missed most** is text without modality dropout (-20.0 points), text "
-        "with modality dropout (-10.0 points)."
+        "**sim-meld, ML-SAN: missed most** is text (-20.0 points); with modality dropout text "
+        "(-10.0 points)."
     ]
     parts = []
     for seed, dropout in product((0, 1), (0.0, 0.2)):

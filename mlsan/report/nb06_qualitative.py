@@ -522,7 +522,7 @@ def recall_changes(
         sure = [k for k in order if each[k] == "holds"]
         names = ", ".join(f"{emotions[k]} {change(*found[k])}" for k in sure)
         where = names or "no emotion"
-        lines.append(f"recall {word} with its whole interval {side} zero: {where}.")
+        lines.append(f"recall {word} (interval {side} zero): {where}.")
     return shown, lines
 
 

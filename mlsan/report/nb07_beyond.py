@@ -219,7 +219,7 @@ def adapted_findings(data: pd.DataFrame) -> list[str]:
         )
         found.append(
             f"{benchmark}, strangers enrolled with {strangers}: of {len(part)} models {gain} gain "
-            f"and {lose} lose with their whole interval ({each})."
+            f"(interval above zero) and {lose} lose (interval below zero): {each}."
         )
     return found
 
@@ -499,8 +499,8 @@ def absent_answer(table: pd.DataFrame) -> list[str]:
             if absent.empty:
                 continue
             worst = absent.idxmin()
-            how = "with modality dropout" if dropout else "without modality dropout"
-            found.append(f"{worst} {how} (-{clean - absent[worst]:.1f} points)")
+            how = "with modality dropout " if dropout else ""
+            found.append(f"{how}{worst} (-{clean - absent[worst]:.1f} points)")
         if found:
-            lines.append(f"**{name}, {system}: missed most** is {', '.join(found)}.")
+            lines.append(f"**{name}, {system}: missed most** is {'; '.join(found)}.")
     return lines

@@ -371,8 +371,8 @@ def gain_answer(people: pd.DataFrame) -> str:
         for row in ends.itertuples()
     )
     return (
-        f"**{says}.** Of {len(people)} actors {gain} gain and {lose} lose with their whole "
-        f"interval. The largest gain is that of {most}, the smallest that of {least}."
+        f"**{says}.** Of {len(people)} actors {gain} gain (interval above zero) and {lose} lose "
+        f"(interval below zero). The largest gain is that of {most}, the smallest that of {least}."
     )
 
 
