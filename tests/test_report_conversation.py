@@ -338,7 +338,9 @@ def probes(z: float) -> pd.DataFrame:
         for stage, score in (("raw", 90.0), ("calibrated", 14.0), ("z", z))
     ]
     table = pd.DataFrame(rows).assign(corpus="sim-meld", chance=12.0, seeds=3)
-    return table.assign(low=table["wf1_mean"] - 1, high=table["wf1_mean"] + 1)
+    table = table.assign(low=table["wf1_mean"] - 1, high=table["wf1_mean"] + 1)
+    above = {"above": "wf1_mean", "above_low": "low", "above_high": "high"}
+    return table.assign(**{name: table[of] - table["chance"] for name, of in above.items()})
 
 
 def test_probes_decide_what_is_neutral() -> None:

@@ -337,7 +337,8 @@ def probes_table(rows: pd.DataFrame) -> pd.DataFrame:
 
     `rows` are `stage_probes` of each run, with benchmark, system and seed added. A probe's score is
     about one run, so that only seeds are resampled. Returns one row per benchmark, target, system
-    and stage: wf1_mean, low, high, seeds, chance, modalities.
+    and stage: wf1_mean, low, high, seeds, chance, above (the score minus chance) with its interval
+    above_low and above_high, and modalities.
     """
     keys = ["benchmark", "target", "system", "stage"]
     table = []
@@ -345,6 +346,7 @@ def probes_table(rows: pd.DataFrame) -> pd.DataFrame:
         value, low, high, seeds = mean_over_seeds(part["wf1"].to_numpy())
         row = dict(zip(keys, key, strict=True)) | {"wf1_mean": value, "low": low, "high": high}
         row |= {"seeds": seeds, "chance": part["chance"].mean()}
+        row |= mean_over_seeds((part["wf1"] - part["chance"]).to_numpy()).columns("above")
         table.append(row | {"modalities": part["modalities"].iloc[0]})
     return pd.DataFrame(table)
 
@@ -537,8 +539,8 @@ def probe_findings(table: pd.DataFrame, within: float) -> list[str]:
         own = part[part["system"] == FULL].dropna(subset="wf1_mean").set_index("stage")
         if own.empty:
             continue
-        above = own[["wf1_mean", "low", "high"]].sub(own["chance"], axis=0)
-        low, high = above["wf1_mean"].idxmin(), above["wf1_mean"].idxmax()
+        above = own[["above", "above_low", "above_high"]]
+        low, high = above["above"].idxmin(), above["above"].idxmax()
         said = []
         for stage in ("calibrated", "z"):
             found = Estimate(*above.loc[stage], int(own.loc[stage, "seeds"]))
@@ -546,7 +548,7 @@ def probe_findings(table: pd.DataFrame, within: float) -> list[str]:
             said.append(f'"{stage}" is {word} ({text} points above chance)')
         lines.append(
             f'**{name}, {FULL}: the speaker is hardest to name at "{low}" and easiest at "{high}"**'
-            f" ({above.loc[low, 'wf1_mean']:+.1f} and {above.loc[high, 'wf1_mean']:+.1f} points of "
+            f" ({above.loc[low, 'above']:+.1f} and {above.loc[high, 'above']:+.1f} points of "
             f"W-F1 above chance). With at most {within:g} points above chance as neutral, "
             f"{' and '.join(said)}."
         )
