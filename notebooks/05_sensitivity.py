@@ -34,7 +34,7 @@
 #
 # **Your time.** 45 minutes, and another 45 for the exercises.
 #
-# Where you read **Predict**, write down an answer before you go on: the cell below gives the number.
+# Where you read **Predict**, write down an answer before you go on: the cell below gives the number. Cells with `assert` check what the page says; you can skip them at first.
 
 # %% tags=["parameters"]
 import os

@@ -34,7 +34,7 @@
 #
 # **Your time.** About 90 minutes, and another 60 for the exercises.
 #
-# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Findings are written by code from the results of the corpus at hand, so they can differ from those of another corpus. A difference counts if its 95 % interval excludes zero.
+# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Cells with `assert` check what the page says; you can skip them at first. Findings are written by code from the results of the corpus at hand, so they can differ from those of another corpus. A difference counts if its 95 % interval excludes zero.
 
 # %% tags=["parameters"]
 import os

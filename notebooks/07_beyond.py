@@ -35,7 +35,7 @@
 #
 # **Your time.** About 75 minutes, and another 60 for the exercises.
 #
-# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Findings are written by code from the results of the corpus at hand. A statement *holds* if its whole 95 % interval is on its side of zero, *does not hold* if none of it is, and is *undecided* otherwise.
+# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Cells with `assert` check what the page says; you can skip them at first. Findings are written by code from the results of the corpus at hand. A statement *holds* if its whole 95 % interval is on its side of zero, *does not hold* if none of it is, and is *undecided* otherwise.
 
 # %% tags=["parameters"]
 import os

@@ -34,7 +34,7 @@
 #
 # **Your time.** About 90 minutes, and another 60 for the exercises; a good half hour more if you record your own voice.
 #
-# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. A statement *holds* if its whole 95 % interval is on its side of zero, *does not hold* if none of it is, and is *undecided* otherwise.
+# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Cells with `assert` check what the page says; you can skip them at first. A statement *holds* if its whole 95 % interval is on its side of zero, *does not hold* if none of it is, and is *undecided* otherwise.
 
 # %% tags=["parameters"]
 import os
@@ -106,7 +106,7 @@ if sounds:
     display(Markdown(study.save_figure(figure12a, frames, "fig12_voices_sound")))
 
 # %% [markdown]
-# The model does not see these curves, but openSMILE's features of the whole clip. For pitch and level they are:
+# The model does not see these curves, but openSMILE's features of the whole clip. Here are its mean pitch and its level (its estimate of the pitch differs from the one in the figure, whose dotted line is a median):
 
 # %%
 names, row = clips.names.tolist(), {name: i for i, name in enumerate(clips.clip.tolist())}
@@ -371,7 +371,7 @@ print("raw features name the speaker; standardised ones do not")
 # %% [markdown]
 # ## Which emotions are confused?
 #
-# A confusion matrix shows where the points are won: a person whose usual voice is high or loud no longer sounds happy or angry all the time. **Predict:** which confusion becomes rarest through calibration?
+# A confusion matrix shows where the points are won. If calibration works, a person whose usual voice is loud should no longer be taken for angry all the time. **Predict:** which confusion falls most?
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.evaluation.metrics import summed_confusion

@@ -348,7 +348,7 @@ def test_probes_decide_what_is_neutral() -> None:
     assert 'ML-SAN: the speaker is hardest to name at "calibrated" and easiest at "z"**' in said
     assert "(+2.0 and +83.0 points of W-F1" in said
     assert (
-        '"calibrated" is neutral (+2.00 [+1.00, +3.00] points above chance) and "z" is not' in said
+        'chance), "calibrated" is neutral (+2.00 [+1.00, +3.00]) and "z" is not neutral (+8' in said
     )
     assert '"z" is undecided' in probe_findings(probes(17), 5.0)[0]
     assert probe_findings(probes(95).query("system == 'MultiEMO'"), 5.0) == []

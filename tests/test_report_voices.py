@@ -224,5 +224,5 @@ def test_gains_of_people_are_counted():
     people = people.assign(delta_low=people["delta"] - 1, delta_high=people["delta"] + 1)
     said = gain_answer(people)
     assert said.startswith("**Not everybody gains for certain.** Of 2 actors 1 gain (interval")
-    assert "that of A +5.00 [+4.00, +6.00], the smallest that of B -2.00 [-3.00, -1.00]." in said
+    assert "that of A, +5.00 [+4.00, +6.00]; the smallest that of B, -2.00 [-3.00, -1.00]." in said
     assert gain_answer(people[:1]).startswith("**Everybody gains.**")

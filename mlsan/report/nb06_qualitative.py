@@ -545,11 +545,11 @@ def probe_findings(table: pd.DataFrame, within: float) -> list[str]:
         for stage in ("calibrated", "z"):
             found = Estimate(*above.loc[stage], int(own.loc[stage, "seeds"]))
             word, text = words[verdict(found, -np.inf, within)], change(*found[:3])
-            said.append(f'"{stage}" is {word} ({text} points above chance)')
+            said.append(f'"{stage}" is {word} ({text})')
         lines.append(
             f'**{name}, {FULL}: the speaker is hardest to name at "{low}" and easiest at "{high}"**'
             f" ({above.loc[low, 'above']:+.1f} and {above.loc[high, 'above']:+.1f} points of "
-            f"W-F1 above chance). With at most {within:g} points above chance as neutral, "
+            f"W-F1 above chance). By the rule (at most {within:g} points above chance), "
             f"{' and '.join(said)}."
         )
     return lines

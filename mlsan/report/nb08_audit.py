@@ -182,15 +182,15 @@ def everywhere(data: pd.DataFrame) -> dict[str, list[str]]:
 def answered(evidence: Iterable[Evidence], corpora: Mapping[Benchmark, str], *claims: str) -> Text:
     """The verdicts on some claims from the evidence gathered so far, as a table.
 
-    Each claim is written once, above its rows, with the unit of its number.
+    Each claim is written once, in the first of its rows, with what its number is.
     """
     rows = [one for one in evidence if one.claim in claims]
     if not rows:
         return listed([])
     shown = claims_table(rows, corpora).shown[["claim", "tested", *corpora.values()]]
     unit = {CLAIMS[name].says: CLAIMS[name].unit for name in claims}
-    says = [f"{text} ({unit[text]})" for text in shown["claim"]]
-    shown = shown.assign(claim=np.where(shown["claim"].duplicated(), "", says))
+    shown.insert(1, "number", shown["claim"].map(unit))
+    shown.loc[shown["claim"].duplicated(), ["claim", "number"]] = ""
     return Text(shown.to_markdown(index=False, disable_numparse=True))
 
 

@@ -367,12 +367,12 @@ def gain_answer(people: pd.DataFrame) -> str:
     says = "Everybody gains" if gain == len(people) else "Not everybody gains for certain"
     ends = people.loc[[people["delta"].idxmax(), people["delta"].idxmin()]]
     most, least = (
-        f"{row.actor} {change(row.delta, row.delta_low, row.delta_high)}"
+        f"{row.actor}, {change(row.delta, row.delta_low, row.delta_high)}"
         for row in ends.itertuples()
     )
     return (
         f"**{says}.** Of {len(people)} actors {gain} gain (interval above zero) and {lose} lose "
-        f"(interval below zero). The largest gain is that of {most}, the smallest that of {least}."
+        f"(interval below zero). The largest gain is that of {most}; the smallest that of {least}."
     )
 
 
@@ -417,7 +417,7 @@ def session_answer(curve: pd.DataFrame, enrolled: Mapping[Amount, Counts]) -> li
     along = own.loc[[str(amount) for amount in CURVE], "wf1"]
     fall = max(0.0, float((along.cummax() - along).max()))
     falls = f"falls by at most {fall:.2f} points" if fall else "never falls"
-    says = "the session is a better enrolment than ten utterances of other sessions"
+    says = "The session is a better enrolment than ten utterances of other sessions"
     return [
         finding(says, difference(enrolled["dialogue"], enrolled[10])),
         f"Of the gain from none ({score['0']:.2f}) to all ({score['all']:.2f}), ten utterances "
