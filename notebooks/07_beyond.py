@@ -149,9 +149,11 @@ if strange and film:
 #
 # Now for scores. The same trained models are tested with strangers enrolled with nothing, with the dialogue so far, with the whole dialogue, with ten utterances of their other dialogues, and with all of their utterances. Emotions last in a dialogue, so that it has many utterances but one mood. **Predict** the place of the whole dialogue among these five.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 plan = study.plan("main")
 table = study.sweep([r for r in plan if study.system(r) in ("MultiEMO", AS_PRINTED, "ML-SAN")])
+
+# %%
 for name, part in table.groupby("corpus", sort=False):
     failed = (part["status"] == "failed").sum()
     print(f"{name}: {', '.join(part['system'].unique())}; {failed} runs failed")
