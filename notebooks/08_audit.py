@@ -30,7 +30,7 @@
 # - find repeated utterances and other links between training and test;
 # - turn a sentence of a paper into a number and a range in which it must lie, and reach a verdict by a rule fixed beforehand.
 #
-# **Prerequisites.** Notebooks 3 and 4. Logistic regression, t-tests, correlation and regression slopes.
+# **Prerequisites.** Notebooks 3 and 4, and the probes and gates of notebook 6. Logistic regression, t-tests, correlation and regression slopes.
 #
 # **Your time.** About 75 minutes, and another 60 for the exercises.
 #

@@ -30,7 +30,7 @@
 # - test a model on people who are not in training, fold by fold, and enrol them without labels;
 # - enrol yourself, and say what a style reveals about you.
 #
-# **Prerequisites.** Notebook 7, which introduces enrolment. Nothing about speech.
+# **Prerequisites.** Notebook 7, which introduces enrolment, and the probes of notebook 6. Nothing about speech.
 #
 # **Your time.** About 90 minutes, and another 60 for the exercises; a good half hour more if you record your own voice.
 #
