@@ -143,9 +143,9 @@ if strange and film:
 # %% [markdown]
 # An estimate from few utterances errs in two directions: towards the population, because it is *shrunk*, that is, moved towards the population's mean to reduce its noise; and towards the emotions of these few utterances, because they are not a fair sample.
 #
-# ## Table A5: how much enrolment is enough?
-#
 # The second error can be reduced. The text says what the emotions of the utterances probably are, training says what each emotion adds to a feature, and this part is subtracted before the style is estimated (`mlsan.corpus.expression`). It matters most where utterances are few; in many utterances the emotions average out.
+#
+# ## Table A5: how much enrolment is enough?
 #
 # Now for scores. The same trained models are tested with strangers enrolled with nothing, with the dialogue so far, with the whole dialogue, with ten utterances of their other dialogues, and with all of their utterances. Emotions last in a dialogue, so that it has many utterances but one mood. **Predict** the place of the whole dialogue among these five.
 

@@ -238,7 +238,7 @@ listed(report.voices_findings(table8.data))
 # %% [markdown]
 # ## The curve
 #
-# Notebook 7 draws this curve for simulated strangers, here it is for real people. The two marks on the right are enrolment with the session itself, so far and whole ("dialogue" in the figure). In notebook 7, emotions last in a dialogue: it has one mood, and is a poor enrolment for its length. A session here is different, because its clips are drawn at random. **Predict:** is the whole session a better or a worse enrolment than ten utterances of other sessions?
+# Notebook 7 draws this curve for simulated strangers; here it is for real people. The two marks on the right are enrolment with the session itself, so far and whole ("dialogue" in the figure). In notebook 7, emotions last in a dialogue: it has one mood, and is a poor enrolment for its length. A session here is different, because its clips are drawn at random. **Predict:** is the whole session a better or a worse enrolment than ten utterances of other sessions?
 
 # %% tags=["nbval-ignore-output"]
 strange = "nEMO, unseen"
