@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from mlsan.corpus import OPENERS, Corpus
+from mlsan.corpus.catalogue import DATA
 from mlsan.corpus.enrolment import Amount
 from mlsan.corpus.simulate import (
     Truth,
@@ -136,6 +137,11 @@ class Study:
     def seeds(self) -> tuple[int, ...]:
         """The seeds of Table 1 in this profile."""
         return SCALES[self.profile].seeds
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the corpus's files: DATA, or else the one that downloads go to."""
+        return self.source.data or DATA / self.source.corpus
 
     @property
     def figures(self) -> Path:

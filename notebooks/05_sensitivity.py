@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 5 · Sensitivity: λ, how much speakers differ, and the dev split
 #
-# **Question.** How does the score depend on the weight λ of the auxiliary speaker loss, does ML-SAN gain more when speakers differ more, and what does it change to choose the epoch on strangers?
+# **Question.** How does the score depend on the weight λ of the auxiliary speaker loss? Does ML-SAN gain more when speakers differ more? And does the test score change if the epoch is chosen on dev dialogues of strangers?
 #
 # **Produces.** Fig. 6 (`fig6_lambda`), on simulated corpora Fig. A8 (`fig8_dose`) and, on an IEMOCAP with names, Table A10 (`table10_dev`).
 #
@@ -27,14 +27,14 @@
 # **Goals.** After this notebook you can
 #
 # - say what λ does to a gradient, and when "the best λ" is only the largest of several noisy numbers;
-# - use a dose and a negative control to test whether a method does what it claims;
+# - test whether a method does what it claims by giving it more to do (a *dose*) and nothing to do (a *negative control*);
 # - choose dev dialogues that resemble the test set in what matters.
 #
 # **Prerequisites.** Part I of notebook 3; the simulator's equations in notebook 1.
 #
 # **Your time.** 45 minutes, and another 45 for the exercises.
 #
-# Where you read **Predict**, write down an answer before you go on: the cell below gives the number.
+# Where you read **Predict**, write down an answer before you go on: the cell below gives the number. Cells with `assert` check what the page says; you can skip them at first.
 
 # %% tags=["parameters"]
 import os
@@ -53,11 +53,11 @@ study = open_notebook("05_sensitivity", globals())
 # %% [markdown]
 # ## What λ does
 #
-# Eq. 4 adds $\lambda\,\mathcal L_{spk}$ to the loss. The gradient with respect to $z$ is
+# Recall from notebook 3: $z$ is the feature that the emotion classifier reads, $\mathcal L_{ERC}$ is MultiEMO's loss for the emotions, and $\mathcal L_{spk}$ is the cross-entropy of a linear head that names the speaker from $z$. Eq. 4 adds $\lambda\,\mathcal L_{spk}$ to the loss. The gradient with respect to $z$ is
 #
 # $$\frac{\partial \mathcal L_{total}}{\partial z} = \frac{\partial \mathcal L_{ERC}}{\partial z} + \lambda\,\frac{\partial \mathcal L_{spk}}{\partial z},$$
 #
-# so λ controls how strongly $z$ is pushed to separate speakers. In the code it is one line:
+# so λ controls how strongly $z$ is pushed to separate speakers. In the code it is the last line:
 
 # %%
 from mlsan.model import reference
@@ -66,16 +66,16 @@ from mlsan.report import lessons
 lessons.definition(reference.total_loss)
 
 # %% [markdown]
-# **By hand.** Let the emotion want $z_1 = 2$ and the speaker $z_2 = 1$, with squared losses, and start at $z = (1, 0)$. The pulls, the negative gradients, are $-2(1-2) = 2$ and $-2\lambda(0-1) = 2\lambda$. **Predict** the pulls for λ = 2.
+# **By hand.** Take squared losses: that of the emotion is $(z_1 - 2)^2$, that of the speaker $(z_2 - 1)^2$. Start at $z = (1, 0)$. The pulls, the negative gradients, are $-2(1-2) = 2$ and $-2\lambda(0-1) = 2\lambda$. **Predict:** for which of λ = 0.2, 0.5, 1 and 2 does the speaker pull at least as hard as the emotion?
 
 # %%
 import torch
 
 z = torch.tensor([1.0, 0.0], requires_grad=True)
-for lam in (0.0, 0.5, 2.0):
+for lam in (0.2, 0.5, 1.0, 2.0):
     loss = (z[0] - 2) ** 2 + lam * (z[1] - 1) ** 2
     pull = -torch.autograd.grad(loss, z)[0]
-    assert torch.equal(pull, torch.tensor([2, 2 * lam]))
+    assert torch.allclose(pull, torch.tensor([2, 2 * lam]))
     print(f"lambda {lam}: pull towards emotion {pull[0]:.1f}, towards speaker {pull[1]:.1f}")
 
 # %% [markdown]
@@ -98,16 +98,16 @@ from mlsan.report.paper import LAMBDA_OPTIMUM
 print(LAMBDA_OPTIMUM)
 
 # %% [markdown]
-# **Predict:** which λ is best, and do the intervals of the best and the worst λ overlap?
+# The table shows the test W-F1 of ML-SAN for each λ and seed. **Predict:** which λ is best, and do the intervals of the best and the worst λ overlap?
 
 # %% tags=["nbval-ignore-output"]
 plan = study.plan("lambda")
 table = study.sweep(plan)
 wide = table.pivot_table(index=["corpus", "lam"], columns="seed", values="test_wf1", sort=False)
-wide.round(2).sort_index(level="corpus", ascending=False, sort_remaining=True)
+wide.round(2).sort_index(ascending=[False, True])
 
 # %% [markdown]
-# λ = 0 is ML-SAN without the auxiliary head: a head with weight zero has no other effect. The scores in the table above are those of strangers of whom nothing is known; the figure has them enrolled from all of their unlabelled test utterances. The horizontal line is MultiEMO with the same seeds.
+# λ = 0 is ML-SAN without the auxiliary head: a head with weight zero has no other effect. In the table, nothing is known of strangers. In the figure they are *enrolled*: their styles come from all of their unlabelled test utterances (notebook 3), so its scores can be higher. The horizontal line is MultiEMO with the same seeds.
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.evaluation.counts import gathered
@@ -129,7 +129,7 @@ text = study.save_figure(figure6, curve, "fig6_lambda", behind, study.caveats, b
 display(Markdown(text))
 
 # %% [markdown]
-# In words. A statement *holds* if its whole 95 % interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise:
+# In words. A statement *holds* if its whole 95 % interval agrees with it, *does not hold* if none of it does, and is *undecided* otherwise. Two intervals can overlap although the difference is certain: both values of λ are tested on the same dialogues, and what makes a dialogue hard for both cancels in the difference. So the difference decides:
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb05_sensitivity import lambda_findings
@@ -147,7 +147,9 @@ for benchmark, line in swept.groupby("benchmark", sort=False):
 # %% [markdown]
 # ## The effect of heterogeneity
 #
-# In the simulated corpora the *heterogeneity* sets how differently speakers express the same emotion: at 0 they are all alike, at 1 they are as in the other notebooks, and nothing else changes: a speaker's gain is $g^h$ and their shift $h\,c$ (notebook 1). If ML-SAN adapts to speakers, its difference to MultiEMO should grow with the heterogeneity. At 0 there is nothing to adapt to. Strangers are enrolled from all of their unlabelled test utterances. **Predict** the sign at 0: do the additional parameters and the estimates of styles have a cost?
+# A gain over MultiEMO does not show *why* ML-SAN is better: it also has more parameters. A medicine is tested with several doses, and with none. Here the dose is how much speakers differ. If ML-SAN gains because it adapts to speakers, it should gain more where they differ more, and nothing where they are all alike: that is the *negative control*.
+#
+# The simulator has a dial for this, the *heterogeneity* $h$: a speaker's gain is $g^h$ and their shift $h\,c$ (notebook 1). At 0 all speakers are alike, at 1 they are as in the other notebooks, and nothing else changes. Strangers are enrolled with all of their unlabelled test utterances. **Predict** the sign of the difference at 0: do the additional parameters and the estimates of styles have a cost?
 
 # %% tags=["nbval-ignore-output"]
 rows, dosed = [], {}
@@ -191,7 +193,9 @@ if doses is not None:
 # %% [markdown]
 # ## Which dev dialogues choose the epoch?
 #
-# IEMOCAP's dev dialogues are dialogues of the *training* speakers, and its test speakers are strangers. So the epoch is chosen for speakers that the model knows by heart. `dev="session"` holds out a whole session instead, another one for each seed: its two actors are strangers to the model, as the test speakers are. **Predict** which of the two chooses the later epoch.
+# After every epoch the model is scored on the dev dialogues, and the epoch with the best dev score is the one that is tested. IEMOCAP's dev dialogues are dialogues of the *training* speakers, but its test speakers are strangers. So the epoch is chosen for speakers whom the model knows, and tested on speakers whom it does not. The same is true of our simulated version.
+#
+# `dev="session"` holds out a whole session instead, another one for each seed. Its two actors are strangers to the model, as the test speakers are, but training then lacks the dialogues of this session. **Predict** which of the two dev splits chooses the later epoch, and which one's dev score is closer to the test score.
 
 # %% tags=["nbval-ignore-output"]
 from mlsan.report.nb05_sensitivity import dev_table
@@ -223,16 +227,16 @@ lessons.listed(dev_findings(table10.data, study.names) if splits is not None els
 # %% [markdown]
 # ## What we learned
 #
-# - Whether λ matters is decided by the difference of best and worst with its interval, beside the standard deviation over seeds, and not by where a curve peaks. Among values that differ by no more than seeds do, the best one is chance.
-# - Selecting λ on test uses up the test set; the dev scores are in the same table.
+# - To say whether λ matters, look at the difference between the best and the worst λ with its interval, and at the standard deviation over seeds, not at where the curve peaks. Among values that differ by no more than seeds do, it is chance which one is best.
+# - Choose λ on dev (`dev_wf1` in the same table). A test set on which λ was chosen no longer measures how well the model does on new data.
 # - A method that adapts to speakers must gain with the heterogeneity, and must not lose where there is nothing to adapt to. The findings above say where ML-SAN does.
-# - A dev score on people whom the model knows says little about strangers. Holding out a session costs its dialogues for training.
+# - A dev score on people whom the model knows says little about strangers. A dev split of strangers says more, but its dialogues are missing from training.
 #
 # ## What would change our mind
 #
-# - *The verdict on λ.* It compares values that were chosen on the scores compared, which favours a difference. With fresh seeds the same two values should keep their order; if they did not, λ would matter less than it seems here.
+# - *The verdict on λ.* The best and the worst λ are chosen on the very scores that are compared, which makes their difference look larger. With new seeds the two should keep their order; if they did not, λ would matter less than it seems here.
 # - *The gain comes from adapting to speakers.* A gain at heterogeneity 0, where all speakers are alike, would show that some of it has another source.
-# - *Dev should consist of strangers.* If both splits chose epochs of equal test scores on corpora with more sessions, the published split would be good enough.
+# - *Dev should consist of strangers.* If, on corpora with more sessions, both splits led to the same test score, the published split would be good enough.
 #
 # ## Further reading
 #

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 6 · Inside the model
 #
-# **Question.** What do gate and FiLM know about speakers, which emotions are predicted differently, how is $z$ organised, and where in the model can the speaker be found?
+# **Question.** What do gate and FiLM know about speakers? Which emotions are predicted differently? How is $z$ organised, and where in the model can the speaker be found?
 #
 # **Produces.** Fig. 3 (`fig3_gate`), Fig. 4 (`fig4_confusion`), Fig. 5 (`fig5_features`), Fig. A9 (`fig9_probes`) and, on simulated corpora, Fig. A15 (`fig15_balance`) and Table A7 (`table7_recovery`).
 #
@@ -34,7 +34,7 @@
 #
 # **Your time.** About 90 minutes, and another 60 for the exercises.
 #
-# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Findings are written by code from the results of the corpus at hand, so they can differ from those of another corpus. A difference counts if its 95 % interval excludes zero.
+# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Cells with `assert` check what the page says; you can skip them at first. Findings are written by code from the results of the corpus at hand, so they can differ from those of another corpus. A difference counts if its 95 % interval excludes zero.
 
 # %% tags=["parameters"]
 import os
@@ -51,14 +51,11 @@ from mlsan.study import open_notebook
 study = open_notebook("06_qualitative", globals())
 
 # %%
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
 import mlsan.report.nb06_qualitative as report
-from mlsan.corpus import catalogue
 from mlsan.corpus.transcripts import TRANSCRIPTS
 from mlsan.evaluation import balance, conversation, gathered, neutrality, qualitative
 from mlsan.evaluation.heterogeneity import leading_speakers
@@ -75,7 +72,7 @@ from mlsan.training import AS_PRINTED
 #
 # ## Gate and FiLM by speaker
 #
-# $g_m$ has one weight per channel; its mean is how much of a modality passes for a speaker. For FiLM, the two panels show how far the calibration is from the identity, for speakers enrolled with all their training utterances and for a stranger of whom nothing is known. **Predict:** which row should be closest to the identity?
+# The gate multiplies the context features of modality $m$ by $g_m$, one weight per channel; their mean says how much of the modality passes for a speaker. FiLM multiplies the raw features by γ and adds β: it does nothing where γ = 1 and β = 0. The table shows, for each speaker, the mean gate, and how far γ is from 1 and β from 0 (root mean square over features). The named speakers are enrolled with all of their training utterances; "unknown" is a stranger of whom nothing is known. **Predict:** for whom does FiLM do least?
 
 # %% tags=["nbval-ignore-output"]
 benchmark, corpus = next(iter(study.corpora.items()))
@@ -83,7 +80,9 @@ pair = {system: study.config(benchmark, system) for system in ("MultiEMO", "ML-S
 models = {system: study.model(run) for system, run in pair.items()}
 speakers = leading_speakers(corpus, 6)
 weights = qualitative.speaker_weights(pair["ML-SAN"], corpus, models["ML-SAN"], speakers)
-weights.pivot(index="speaker", columns="modality", values="gate").round(3)
+named = weights.rename(columns={"scale": "γ − 1", "shift": "β"})
+wide = named.pivot(index="speaker", columns="modality", values=["gate", "γ − 1", "β"])
+wide.dropna(axis=1, how="all").round(3)
 
 # %%
 assert weights["gate"].between(0, 1).all()
@@ -96,7 +95,7 @@ display(Markdown(report.identity_answer(weights)))
 # %% [markdown]
 # ### Does the gate find what a speaker shows?
 #
-# In the simulation, some speakers show more in the voice and less in the face, others the reverse, and it is known by how much. A gate that weights the modalities by speaker could open audio for the first and visual for the second. Each speaker of training is one point per modality. **Predict:** do audio and visual move apart to the right?
+# In the simulation, some speakers show more in the voice and less in the face, others the reverse, and it is known by how much. A gate that weights the modalities by speaker could open audio for the first and visual for the second. The figure compares ML-SAN *as printed*, whose FiLM and gate start as the paper describes, with ours, which starts FiLM at the speaker's statistics and the gate open (notebook 3). Each training speaker is one point per modality. **Predict:** do audio and visual move apart towards the right?
 
 # %% tags=["nbval-ignore-output"]
 gated = [r for r in study.plan("main") if study.system(r) in (AS_PRINTED, "ML-SAN")]
@@ -125,14 +124,18 @@ if study.simulated:
 # %% [markdown]
 # ## A case study
 #
-# The paper's example is the line "I have a bad feeling", with weights 0.22 for audio and 0.78 for visual. MELD's transcripts contain no such utterance, and Eq. 3 cannot produce weights that sum to one (notebook 3):
+# The paper explains its gate with one example: the line "I have a bad feeling". MELD's transcripts contain no such utterance. Its two printed weights sum to one, as those of a softmax do. Eq. 3 has no softmax, so nothing in it makes weights sum to one (notebook 3):
 
 # %%
 assert round(sum(FIG3_WEIGHTS.values()), 2) == 1
 print(FIG3_WEIGHTS)
 
 # %% [markdown]
-# This figure shows a conversation: the test dialogue of 6 to 12 turns between at least three people (two, if the corpus has no dialogue of three) on which the two systems disagree most. This fixed rule may favour either system. In the middle are the features of its speakers before and after calibration: each dot is one of their test utterances, the turns of the conversation are numbered. Below, the bars are each modality's share in the norm of the gated context features, beside both systems' predictions.
+# Our example is chosen by a rule, which may favour either system: the test dialogue of 6 to 12 turns between at least three people (two, if the corpus has no dialogue of three) on which the two systems disagree most. The figure has three parts:
+#
+# - above, the table of gate and FiLM from the start of this notebook;
+# - in the middle, the features of the conversation's speakers before and after calibration: each dot is one of their test utterances, and the turns of the conversation are numbered;
+# - below, what each modality contributes to each turn (its share in the length of the gated context features), beside both systems' predictions.
 #
 # **Predict:** what happens to the distance between the speakers' clouds?
 
@@ -143,7 +146,7 @@ ours, base = (predictions[system] for system in ("ML-SAN", "MultiEMO"))
 chosen = qualitative.case_dialogue(ours, base, range(6, 13), corpus.test, people=3)
 place, dialogue = next((i, d) for i, d in enumerate(corpus.test) if d.id == chosen)
 case = qualitative.case_study(pair, models, corpus, dialogue, "all")
-right = {system: int((case[system] == case["emotion"]).sum()) for system in pair}
+right = report.correct(case, tuple(pair))
 
 # %% tags=["nbval-ignore-output"]
 seen = study.stages(pair["ML-SAN"], "test", "all")
@@ -158,9 +161,7 @@ figure3 = report.gate_figure(weights, places, case, title, corpus.declaration.em
 runs = [study.result(run).key for run in pair.values()]
 panels = {"weights": weights, "places": places, "case": case}
 data = pd.concat([table.assign(panel=panel) for panel, table in panels.items()])
-note = (
-    f"{corpus.name}, seed 0, {modality} features. In the dialogue, correct of {len(case)}: {right}."
-)
+note = f"{corpus.name}, seed 0, {modality} features. Correct turns of {len(case)}: {right}."
 display(Markdown(study.save_figure(figure3, data, "fig3_gate", runs, note)))
 
 # %%
@@ -171,25 +172,20 @@ assert case["speaker"].nunique() > 1
 print("each turn's shares sum to 1 over", [name.removeprefix("weight_") for name in shares])
 
 # %% tags=["nbval-ignore-output"]
-before, after = qualitative.speaker_distance(places)
-nearer = "come closer" if after < before else "do not come closer"
-display(
-    Markdown(
-        f"**The speakers of this conversation {nearer}.** Their centres are {before:.2f} standard "
-        f"deviations apart in the raw {modality} features and {after:.2f} after calibration. "
-        f"Correct of {len(case)} turns: {right}."
-    )
-)
+answer = report.distance_answer(places, modality)
+Markdown(f"{answer} Correct turns of {len(case)}: {right}.")
 
 # %% [markdown]
 # ### The conversation, turn by turn
 #
-# The same conversation as a table. Each system's answer has its probability (softmax of the logits); ✗ marks a wrong one, with the probability of the true emotion. One feature stands for all: the one that tells these speakers apart best before calibration, in standard deviations over all their test utterances, before → after. Simulated conversations have no words: their lines are **invented** by a small grammar (`mlsan.report.words`) so that you can follow, and no model has seen them. MELD's own lines are shown where its transcripts are at hand.
+# The same conversation as a table:
 #
-# **Predict:** is a system less sure where it is wrong?
+# - *line*: simulated conversations have no words, so these lines are **invented** by a small grammar (`mlsan.report.words`) to help you follow; no model has seen them. MELD's own lines are shown where its transcripts are at hand.
+# - *feature*: of all features, the one that tells these speakers apart best, before → after calibration, in standard deviations over all of their test utterances.
+# - *MultiEMO* and *ML-SAN*: the answer with its probability (softmax of the logits). ✗ marks a wrong answer, with the probability of the true emotion.
 
 # %% tags=["nbval-ignore-output"]
-transcripts = (Path(DATA) if DATA else catalogue.DATA / CORPUS) / TRANSCRIPTS
+transcripts = study.folder / TRANSCRIPTS
 trained = {system: study.stages(run, "test", "all") for system, run in pair.items()}
 answered = conversation.answers(trained, corpus)
 turns = answered[answered["dialogue"] == chosen]
@@ -207,7 +203,9 @@ print("the table and the figure show the same answers")
 # %% [markdown]
 # ### A gallery of failures
 #
-# A mean hides what kind of mistakes a model makes. These are the answers of seed 0 that were wrong although ML-SAN was surest, at most one per dialogue: first those where MultiEMO is right, then those where both are wrong. An invented line gives the true emotion away, because it was made from it; the models had no such hint. With real lines (`CORPUS=meld-text`), ask of each: could *you* have told, from this line and the lines before it?
+# A mean hides what kind of mistakes a model makes. Of ML-SAN's wrong answers (seed 0), these are the ones of which it was surest, at most one per dialogue: first those where MultiEMO is right, then those where both are wrong. An invented line gives the true emotion away, because it was made from it; the models had no such hint. With real lines (`CORPUS=meld-text`), ask of each: could *you* have told, from this line and the lines before it?
+#
+# **Predict:** over the whole test set, is a system less sure where it is wrong?
 
 # %% tags=["nbval-ignore-output"]
 systems, gallery, counted = ("MultiEMO", "ML-SAN"), [], []
@@ -239,7 +237,7 @@ for emotion, support in (("fear", 50), ("anger", 345)):
     print(f"{emotion}: {support * before / 100:.0f} -> {support * after / 100:.0f} of {support}")
 
 # %% [markdown]
-# Fear gains three utterances. Our confusion matrices, with counts, summed over all seeds:
+# Fear gains three utterances. Here are our confusion matrices, with the number of test utterances beside each emotion. **Predict:** does ML-SAN recognise rare emotions better, or frequent ones? The table below the figure has the recalls, the rarest emotion first.
 
 # %% tags=["nbval-ignore-output"]
 both = [run for run in study.plan("main") if study.system(run) in pair]
@@ -285,7 +283,7 @@ listed(changes)
 # %% [markdown]
 # ## How is $z$ organised?
 #
-# Each point is the $z$ of one test utterance, on the first two principal components of $z$: the plane in which the utterances spread most. If $z$ is organised by emotion, the maps by emotion show patches of one colour; if it is organised by speaker, the maps by speaker do.
+# The paper answers this with a map of $z$ (its Fig. 5). In ours, each point is the $z$ of one test utterance, on the first two principal components of $z$: the plane in which the utterances spread most. If $z$ is organised by emotion, the maps by emotion show patches of one colour; if it is organised by speaker, the maps by speaker do. Such a plane shows only a part of $z$, so write down your impression, and let the next section check it with numbers.
 
 # %% tags=["nbval-ignore-output"]
 maps = pd.concat(
@@ -316,13 +314,15 @@ for (name, system), part in maps.groupby(["benchmark", "system"], sort=False):
 # %% [markdown]
 # ## Where is the speaker?
 #
-# The paper claims that calibrated features are "unrelated to the speaker" and that the output "keeps identity". A map can mislead; a linear probe gives a number for both claims. At each stage of the model, one probe predicts the speaker (fitted on training dialogues, scored on dev dialogues of the same people) and one predicts the emotion (scored on test). The probes read the modalities that FiLM calibrates, audio and visual if they are present, and at the end $z$.
+# The paper claims that calibrated features are "unrelated to the speaker" and that the output "keeps identity". A *linear probe*, a logistic regression on the features, gives a number for both claims. It reads five stages of the model: the *raw* features, the *calibrated* ones (after FiLM), the *context* features (after the context encoder), the *gated* ones, and *z*. Up to *gated* it reads the modalities that FiLM calibrates, audio and visual if they are present. At each stage there are three probes:
 #
-# The lines: MultiEMO, whose features nobody calibrates; ML-SAN as printed; the same with an **adversary**, a second speaker head on the calibrated features whose gradient is reversed, so that FiLM is trained to hide the speaker; and ML-SAN with its statistics start. A gate that depends on the speaker writes the speaker into its output, trained or not; so one line shows ML-SAN with the identity withheld at test time, the styles kept.
+# - one names the speaker: fitted on training dialogues, scored on dev dialogues of the same people. We call a stage *neutral* if this probe is at most 5 points above chance;
+# - one names strangers, who are not in training: fitted on every other test dialogue of theirs, scored on the rest;
+# - one predicts the emotion: fitted on training, scored on test.
 #
-# For strangers, who are not in training, another probe names them from test utterances: fitted on every other dialogue of theirs, scored on the rest.
+# The columns of the figure are models: MultiEMO, which does not calibrate; ML-SAN as printed; our ML-SAN; ML-SAN as printed with an **adversary**, a second speaker head on the calibrated features whose gradient is reversed, so that FiLM is trained to hide the speaker; and our ML-SAN with every *identity withheld* at test time, the styles kept. The last one is a control: a gate that reads the speaker writes the speaker into its output, whether it has learned anything or not.
 #
-# **Predict:** at which stage does the speaker become hardest and at which easiest to predict?
+# **Predict:** at which stage of ML-SAN is the speaker hardest to name, and at which easiest?
 
 # %% tags=["nbval-ignore-output"]
 arms = study.plan("neutrality")
@@ -372,7 +372,7 @@ display(Markdown(text))
 spoken = probed[probed["target"] == "speaker"].set_index(["corpus", "system", "stage"])
 wide = spoken["wf1_mean"].unstack("stage", sort=False).round(1)
 wide["chance"] = spoken["chance"].groupby(level=[0, 1], sort=False).mean().round(1)
-wide
+wide.loc[probed["corpus"].unique()]
 
 # %%
 assert spoken["wf1_mean"].dropna().between(0, 100).all()
@@ -390,7 +390,13 @@ listed(report.calibrated_sentences(probed))
 # %% [markdown]
 # ## Does FiLM find the speakers' styles?
 #
-# In a simulation each speaker's style is known, so the calibrated features can be compared with features without style. The score is the mean $R^2$ over features, on training utterances of the seen speakers and on test utterances of the strangers. "By speaker" standardises each speaker's features over these utterances. "Best" is the best scale and shift per speaker and feature: the bound of Eq. 2. **Predict** which start comes closer to the bound, and for whom.
+# That a probe cannot name the speaker does not show that the right thing was removed. In a simulation each speaker's style is known, so the calibrated features can be compared with the same features without any style. The score is $R^2$, the squared correlation of the two, on training utterances of the seen speakers and on test utterances of the strangers. The ways to calibrate:
+#
+# - *none*: the raw features; *by speaker*: standardised over each speaker's utterances;
+# - *learned*: FiLM as printed, and FiLM with our start at the speaker's statistics;
+# - *best*: the best scale and shift for each speaker and feature, which no γ and β of Eq. 2 can exceed.
+#
+# **Predict** which start of FiLM comes closer to the best, and for whom.
 
 # %% tags=["nbval-ignore-output"]
 parts, starts = [], (AS_PRINTED, "ML-SAN")
@@ -427,19 +433,29 @@ if parts:
     display(listed(report.recovery_findings(study.labelled(quality))))
 
 # %% [markdown]
-# **What would change our mind.** *The gate knows little about speakers:* a correlation with the true balance whose interval lies above zero, over more seeds, or gates that differ between speakers by tenths and not by thousandths. *Calibration hides a speaker only from linear probes:* a nonlinear probe, fitted anew, that stays at chance on calibrated features. *The statistics start finds the style:* a corpus with other mixtures of style and emotion, where the best scale and shift of Table A7 are far from what statistics give. *The failures shown are typical:* the same gallery for another seed; change the seed in `study.config(name, system, seed)` and compare.
-
-# %% [markdown]
 # ## What we learned
 #
 # - Gate and FiLM assign one set of weights to each speaker; the weights cannot change between the turns of one speaker.
 # - A recall that rises by half can be a matter of three utterances. Report counts next to shares.
-# - Fig. A9 tests both claims of the paper with numbers. Nothing in Eq. 4 makes the calibrated features neutral; the auxiliary loss asks for more speaker information in $z$. A start at the speaker's statistics takes mean and variance away, which is what a linear probe can read.
+# - Fig. A9 tests both claims of the paper with numbers. Nothing in Eq. 4 makes the calibrated features neutral, and the auxiliary loss asks for more speaker information in $z$. FiLM that starts at the speaker's statistics removes the speaker's mean and variance, and with them most of what a linear probe can use.
 # - The adversary's reversed gradient moves each speaker's scale and shift to where one head cannot separate them, not to the values of the other speakers. A new probe can find the speakers again.
-# - "Learned" compared with "best" shows how much of what Eq. 2 can do a start and its training have found, for speakers that training has and for strangers.
+# - Table A7 compares what FiLM has learned with the best that Eq. 2 allows, for speakers in training and for strangers.
 # - One conversation proves nothing, and a case can be found for either system. Choose it by a rule, and say which.
 #
-# **Further reading.** E. Perez, F. Strub, H. de Vries, V. Dumoulin, A. Courville, *FiLM: visual reasoning with a general conditioning layer*, AAAI 2018. G. Alain, Y. Bengio, *Understanding intermediate layers using linear classifier probes*, ICLR workshop 2017 (arXiv 1610.01644). Y. Ganin, V. Lempitsky, *Unsupervised domain adaptation by backpropagation*, ICML 2015: the reversed gradient. Y. Elazar, Y. Goldberg, *Adversarial removal of demographic attributes from text data*, EMNLP 2018: why a new probe finds again what an adversary was to hide. C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On calibration of modern neural networks*, ICML 2017: what a probability of .9 is worth.
+# ## What would change our mind
+#
+# - *The gate knows little about speakers.* Gates that differ between speakers by tenths, and whose correlation with the true balance is above zero with its whole interval.
+# - *The statistics start finds the style.* A corpus in which style and emotion are mixed in another way, so that even the best scale and shift of Table A7 leave much of the style.
+# - *The speaker is gone.* A linear probe near chance is not enough: a nonlinear one, fitted anew, would have to fail as well.
+# - *The failures shown are typical.* Another seed with other failures: change the seed in `study.config(name, system, seed)` and compare.
+#
+# ## Further reading
+#
+# - Perez et al., *FiLM: Visual Reasoning with a General Conditioning Layer*, AAAI 2018.
+# - Alain and Bengio, *Understanding Intermediate Layers Using Linear Classifier Probes*, ICLR workshop 2017.
+# - Ganin and Lempitsky, *Unsupervised Domain Adaptation by Backpropagation*, ICML 2015: the reversed gradient.
+# - Elazar and Goldberg, *Adversarial Removal of Demographic Attributes from Text Data*, EMNLP 2018: why a new probe finds again what an adversary was to hide.
+# - Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017: what a probability of .9 is worth.
 #
 # ## Exercises
 #

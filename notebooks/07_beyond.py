@@ -11,9 +11,9 @@
 # ---
 
 # %% [markdown]
-# # 7 · Strangers, enrolled; other models, adapted; missing and noisy modalities
+# # 7 · Enrolling strangers, adapting other models, missing modalities
 #
-# **Question.** What can a trained model do for a speaker whom training never saw, given 0, 1, 10 or all of this stranger's *unlabelled* utterances, do other models gain from the same three parts, and what is left of the score when a modality is missing or noisy?
+# **Question.** What can a trained model do for a speaker whom training never saw, given 0, 1, 10 or all of this stranger's *unlabelled* utterances? Do other models gain from ML-SAN's three parts? And what is left of the score when a modality is missing or noisy?
 #
 # **Produces.** Table A5 (`table5_enrolment`), Fig. A11 (`fig11_enrolment`, if the corpora name speakers of whom some are unseen), Table A11 (`table11_adapted`) and Fig. A10 (`fig10_robustness`). The paper has none of them; it leaves these questions open.
 #
@@ -27,15 +27,15 @@
 # **Goals.** After this notebook you can
 #
 # - enrol a stranger from unlabelled utterances, save the style, and predict with it;
-# - say how many utterances are enough, and why the utterances of one dialogue are worth less than as many others;
+# - say how many utterances are enough, and why utterances of one dialogue are worth less than the same number from several;
 # - put ML-SAN's three parts around another model, and compare it with itself;
-# - test a model with a modality missing, and say what readiness for that costs.
+# - test a model with a modality missing, and say what it costs to train for that.
 #
 # **Prerequisites.** Notebook 3, and the simulator of notebook 1. Weighted means and their variance.
 #
 # **Your time.** About 75 minutes, and another 60 for the exercises.
 #
-# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Findings are written by code from the results of the corpus at hand. A statement *holds* if its whole 95 % interval is on its side of zero, *does not hold* if none of it is, and is *undecided* otherwise.
+# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Cells with `assert` check what the page says; you can skip them at first. Findings are written by code from the results of the corpus at hand. A statement *holds* if its whole 95 % interval is on its side of zero, *does not hold* if none of it is, and is *undecided* otherwise.
 
 # %% tags=["parameters"]
 import os
@@ -73,16 +73,19 @@ from mlsan.training import AS_PRINTED, MODALITY_DROPOUT, WITH_SPEAKER
 #
 # A person's voice and face have a level and a range of their own, and both can be estimated without labels. The idea is old:
 #
-# - In speech recognition, speaker adaptive training and constrained maximum-likelihood linear regression estimate one affine transform per speaker (Gales 1998). FiLM with a γ and a β per speaker (Perez et al. 2018) is the same kind of map, its parameters learned.
-# - In emotion recognition, iterative feature normalisation takes an affine map per speaker from the utterances that a first model detects as neutral, and iterates (Busso et al. 2013).
-# - Enrolment utterances, neutral, emotional or all, have been attended to by the encoder of a speech emotion recogniser (Triantafyllopoulos and Schuller 2024). The axis of this notebook, how much and what kind of enrolment, is theirs.
-# - Instead of estimating the speaker, the speaker can be hidden by a reversed gradient (Gat et al. 2022); notebook 6 tries it as ML-SAN's adversary.
+# - In speech recognition, speaker adaptive training and constrained maximum-likelihood linear regression estimate one affine map per speaker (Gales 1998). FiLM with a γ and a β per speaker (Perez et al. 2018) is a map of the same kind with learned parameters.
+# - In emotion recognition, iterative feature normalisation estimates an affine map per speaker from the utterances that a model takes for neutral, applies it, and repeats both steps (Busso et al. 2013).
+# - A speech emotion recogniser can also attend to a speaker's enrolment utterances: neutral, emotional or all of them (Triantafyllopoulos and Schuller 2024). The question of this notebook, how much enrolment and of what kind, is theirs.
+# - Instead of estimating the speaker, one can hide the speaker with a reversed gradient (Gat et al. 2022); notebook 6 tries this as ML-SAN's adversary.
 #
-# Here one model is trained with random amounts of enrolment (notebook 3), and each test below uses this same model. The labels of test speakers are never touched.
-#
+# Here one model is trained with random amounts of enrolment (notebook 3), and each test below uses this same model. The labels of test speakers are never used.
+
+# %% [markdown]
 # ## Enrol a stranger
 #
-# All that enrolment needs is the features of a few utterances: one row per utterance, no labels. `enrol` gives a *style*, which can be saved and loaded; the utterances themselves are not needed any more. (A style identifies a person: keep it as safe as a recording.) `predict` takes a new dialogue and the styles of those who speak in it.
+# A *stranger* is a test speaker whom training does not have. All that enrolment needs is the features of some of the stranger's utterances: one row per utterance, no labels. `enrol` gives a *style*, which can be saved and loaded; the utterances themselves are not needed any more. (A style identifies a person: keep it as safe as a recording.) `predict` takes a new dialogue and the styles of those who speak in it.
+#
+# We enrol one stranger from half of their test dialogues, and predict the other half. **Predict:** how many of 100 answers change, and are they better or worse than before?
 
 # %% tags=["nbval-ignore-output"]
 strange = [name for name, who in study.strangers.items() if who]
@@ -97,7 +100,8 @@ film = [modality for modality in run.model.styled if modality in corpus.sizes]
 if strange and film:
     stranger = study.strangers[benchmark][0]
     talks = [d for d in corpus.test if stranger in d.speaker]
-    new, others = talks[0], talks[1:] or talks
+    half = max(1, len(talks) // 2)
+    new, others = talks[:half], talks[half:] or talks
     features = {
         m: np.concatenate([d.feature[m][np.array(d.speaker) == stranger] for d in others])
         for m in corpus.sizes
@@ -113,23 +117,15 @@ if strange and film:
         style.save(Path(folder) / "stranger.style")
         loaded = Style.load(Path(folder) / "stranger.style")
     assert all(np.array_equal(loaded.mu_sigma[m], style.mu_sigma[m]) for m in film)
-    found = predict(run, corpus, model, new, {stranger: loaded})
-    assert found.shape == (len(new),)
-    print("the style was saved, loaded, and used to predict a new dialogue")
+    found = [predict(run, corpus, model, d, {stranger: loaded}) for d in new]
+    assert list(map(len, found)) == list(map(len, new))
+    print("the style was saved, loaded, and used to predict new dialogues")
 
 # %% tags=["nbval-ignore-output"]
 if strange and film:
-    emotions = np.array(study.emotions[benchmark])
-    unknown = predict(run, corpus, model, new, {})
-    shown = {"speaker": new.speaker, "emotion": emotions[new.label]}
-    shown |= {"not enrolled": emotions[unknown], "enrolled": emotions[found]}
-    right = {
-        name: score_predictions(new.label, predicted)["accuracy"]
-        for name, predicted in (("not enrolled", unknown), ("enrolled", found))
-    }
-    caption = ", ".join(f"{name}: {score:.0f} % correct" for name, score in right.items())
-    first = pd.DataFrame(shown).head(10).to_markdown(index=False)
-    display(Markdown(f"{first}\n\nOf all {len(new)} turns, {caption}."))
+    unknown = [predict(run, corpus, model, d, {}) for d in new]
+    emotions = study.emotions[benchmark]
+    display(Markdown(report.changed_answers(new, unknown, found, stranger, emotions)))
 
 # %% [markdown]
 # **Drag it.** How much do $n$ utterances say about a stranger? The estimate of a mean is shrunk, $\mu = \mu_0 + k\,(\bar x - \mu_0)$ with $k = n b/(n b + w)$ (notebook 3), where $b$ is the variance between speakers and $w$ the variance within one. The curves are the expected squared errors of three estimates: the plain mean of the $n$ utterances, the population's mean, and the shrunk mean. **Predict** for which $n$ the plain mean is worse than the population's, for $w = 4b$. In JupyterLab, run the cell and drag the sliders; elsewhere you see the picture for $n = 3$.
@@ -147,7 +143,7 @@ Explorer(
 )
 
 # %% [markdown]
-# With nothing to go by, a stranger has the population's style, and calibration does nothing. **Predict:** how far does one utterance take the style, and in what direction does it err?
+# A stranger of whom nothing is known has the style of the population, and FiLM then does almost nothing. With more utterances the estimate moves from the population's mean to the stranger's. **Predict:** how much of this way does one utterance go?
 
 # %% tags=["nbval-ignore-output"]
 if strange and film:
@@ -160,18 +156,17 @@ if strange and film:
     display(Markdown(report.way_answer(away)))
 
 # %% [markdown]
-# Short of all of it, the style errs in two directions: towards the population, because the estimate is shrunk, and towards the emotion of the few utterances, because they are no fair sample.
+# An estimate from few utterances errs in two directions: towards the population, because it is *shrunk*, that is, moved towards the population's mean to reduce its noise; and towards the emotions of these few utterances, because they are not a fair sample.
+#
+# The second error can be reduced. The text says what the emotions of the utterances probably are, training says what each emotion adds to a feature, and this part is subtracted before the style is estimated (`mlsan.corpus.expression`). It matters most where utterances are few; in many utterances the emotions average out.
 #
 # ## Table A5: how much enrolment is enough?
 #
-# A few utterances show their emotions besides their speaker. Text helps to tell them apart: it says what the emotions probably are, training says what each emotion adds to a feature, and this part is subtracted before the style is estimated (`mlsan.corpus.expression`). On dev of strangers this was worth 5 to 6 points where the stranger is enrolled within the dialogue, 2 with three utterances, and under 1 with ten or more.
-#
-# The same trained models are tested with strangers enrolled from nothing, from the dialogue so far, from the whole dialogue, from ten utterances of their other dialogues, and from all of their utterances. **Predict** where the dialogue itself comes in: it has many utterances, but of one mood.
+# Now for scores. The same trained models are tested with strangers enrolled with nothing, with the dialogue so far, with the whole dialogue, with ten utterances of their other dialogues, and with all of their utterances. Emotions last in a dialogue, so that it has many utterances but one mood. **Predict** the place of the whole dialogue among these five.
 
 # %% tags=["nbval-ignore-output"]
 plan = study.plan("main")
 table = study.sweep([r for r in plan if study.system(r) in ("MultiEMO", AS_PRINTED, "ML-SAN")])
-table[["corpus", "system", "seed", "status", "test_wf1"]].round(2)
 
 # %%
 for name, part in table.groupby("corpus", sort=False):
@@ -230,7 +225,7 @@ listed(report.dialogue_answer(rows))
 # %% [markdown]
 # ## Fig. A11: the curve
 #
-# Only the utterances of unseen speakers count here. The dotted line is an oracle that exists in simulations: MultiEMO, trained and tested on the same conversations with speakers who are all alike. **Predict** at which number half of the gain is reached.
+# The table has five amounts of enrolment, the figure has more. Only the utterances of unseen speakers count here. On simulated corpora the dotted line is an oracle: MultiEMO, trained and tested on the same conversations with speakers who are all alike. **Predict:** how many utterances give half of what all utterances gain?
 
 # %% tags=["nbval-ignore-output"]
 amounts, lines, alike = {}, {}, study.doses().get(0.0)
@@ -284,9 +279,9 @@ if curve is not None:
 # %% [markdown]
 # ## Table A11: do other models gain as MultiEMO does?
 #
-# Calibrate, gate, speaker head: in ML-SAN the three parts sit inside MultiEMO, but nothing in Eq. 1–4 needs MultiEMO. `mlsan.model.adapted.Adapted` puts them around any model of Table 1: FiLM on the raw audio and visual features, the gate on what the model's classifier reads, the speaker head on the gated features. All else is the model's own: its losses, learning rate, batches and epochs. Speakers are enrolled in training as ML-SAN's are.
+# FiLM, gate and speaker head: in ML-SAN these three parts sit inside MultiEMO, but nothing in Eq. 1–4 needs MultiEMO. `mlsan.model.adapted.Adapted` puts them around any model of Table 1: FiLM on the raw audio and visual features, the gate on what the model's classifier reads, the speaker head on the gated features. Everything else stays the model's own: its losses, learning rate, batches and epochs. Speakers are enrolled in training as in ML-SAN.
 #
-# Each model is compared with itself: same seeds, same test dialogues. **Predict:** which gains more, a model that knows who speaks (DialogueRNN keeps a state per role, MMGCN embeds the role) or one that does not?
+# Each model is compared with itself: same seeds, same test dialogues. Some models already know who speaks in a dialogue: DialogueRNN keeps a state per role (the first speaker, the second, …), MMGCN embeds the role. BC-LSTM does not. **Predict:** which gain more?
 
 # %% tags=["nbval-ignore-output"]
 plan = study.plan("adapted")
@@ -322,7 +317,7 @@ listed(report.adapted_findings(study.labelled(table11.data)))
 # %% [markdown]
 # ## Missing and noisy modalities
 #
-# At test time one modality is missing (its features are zero), or white noise is added to all features, in units of each feature's own standard deviation. Models marked *modality dropout* were trained with missing modalities. Every model gets the same noise.
+# A microphone fails, a face turns away. At test time one modality is missing (its features are zero), or white noise is added to all features, in units of each feature's own standard deviation. Models marked *modality dropout* were trained for this: each modality of each training dialogue was set to zero with a small probability (exercise 3). Every model gets the same noise, and strangers are not enrolled. The table under the figure shows how many points of W-F1 each condition costs.
 #
 # **Predict** which missing modality hurts most, and whether modality dropout costs anything on clean data.
 
@@ -365,18 +360,28 @@ listed(report.absent_answer(robust))
 listed(report.dropout_findings(scored, study.emotions, study.names))
 
 # %% [markdown]
-# **What would change our mind.** *Enrolment helps strangers:* a corpus of real conversations with many utterances of each stranger, where ML-SAN with all of them is no better than with none; acted voices (notebook 9) and simulated speakers are not that. *A dialogue is a poor sample:* conversations in which emotions do not last, so that a dialogue is as mixed as a random sample (`inertia` and `mood` of the simulator at 0). *Other models gain too:* more seeds for the models whose interval includes zero. *Modality dropout is worth its price:* recordings in which a modality really fails, and not at random.
-
-# %% [markdown]
 # ## What we learned
 #
 # - Enrolment is a property of the test, not of the model: one trained model serves every amount, because training has met every amount.
-# - A dialogue is a sample of one mood: its mean takes emotion away together with style. Table A5 and Fig. A11 show what utterances of other dialogues are worth beside it, for each corpus, with intervals.
-# - ML-SAN's parts can be put around other models. The sentences under Table A11 say for each whether it gains, against itself and with an interval.
-# - Nothing here uses a label of a test speaker. But a deployed system must have the stranger's utterances, and every table says which ones it used.
-# - The last table shows how many points of W-F1 each condition costs. Modality dropout is worthwhile if its rows lose less and its score on clean data stays within the interval.
+# - A dialogue is a sample of one mood: subtracting its mean takes emotion away together with style. Table A5 and Fig. A11 compare it with utterances of other dialogues.
+# - ML-SAN's parts can be put around other models. Compare each model with itself, and strangers who are enrolled with strangers who are not: a part that helps the former can cost the latter.
+# - Nothing here uses a label of a test speaker, but a system in use must have the stranger's utterances. So say for every score which ones it used.
+# - Modality dropout is worthwhile if the model loses less when a modality is missing, and does not lose on clean data. An undecided difference on clean data is no proof that it costs nothing.
 #
-# **Further reading.** M. J. F. Gales, *Maximum likelihood linear transformations for HMM-based speech recognition*, Computer Speech & Language 12(2), 1998. C. Busso, S. Mariooryad, A. Metallinou, S. Narayanan, *Iterative feature normalization scheme for automatic emotion detection from speech*, IEEE Transactions on Affective Computing 4(4), 2013. E. Perez, F. Strub, H. de Vries, V. Dumoulin, A. Courville, *FiLM: visual reasoning with a general conditioning layer*, AAAI 2018. I. Gat, H. Aronowitz, W. Zhu, E. Morais, R. Hoory, *Speaker normalization for self-supervised speech emotion recognition*, ICASSP 2022. A. Triantafyllopoulos, B. Schuller, *Enrolment-based personalisation for improving individual-level fairness in speech emotion recognition*, Interspeech 2024.
+# ## What would change our mind
+#
+# - *Enrolment helps strangers.* A corpus of real conversations with many utterances of each stranger, on which ML-SAN is no better with all of them than with none. Simulated speakers and acted voices (notebook 9) are no substitute for it.
+# - *A dialogue is a poor sample.* Conversations in which emotions do not last, so that a dialogue is as mixed as a random sample (`inertia` and `mood` of the simulator at 0).
+# - *Other models gain too.* More seeds for the models whose interval includes zero.
+# - *Modality dropout is worth its price.* Recordings in which modalities really fail, which they do not do at random.
+#
+# ## Further reading
+#
+# - Gales, *Maximum Likelihood Linear Transformations for HMM-based Speech Recognition*, Computer Speech & Language 12(2), 1998.
+# - Busso et al., *Iterative Feature Normalization Scheme for Automatic Emotion Detection from Speech*, IEEE Transactions on Affective Computing 4(4), 2013.
+# - Perez et al., *FiLM: Visual Reasoning with a General Conditioning Layer*, AAAI 2018.
+# - Gat et al., *Speaker Normalization for Self-supervised Speech Emotion Recognition*, ICASSP 2022.
+# - Triantafyllopoulos and Schuller, *Enrolment-based Personalisation for Improving Individual-level Fairness in Speech Emotion Recognition*, Interspeech 2024.
 #
 # ## Exercises
 #

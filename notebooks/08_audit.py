@@ -13,11 +13,11 @@
 # %% [markdown]
 # # 8 · Audit: the features, and the claims
 #
-# **Question.** Published text features come from a language model that was itself trained on emotions in these corpora. How much of a model's score is already in these features? And which of the paper's claims hold, by our evidence?
+# **Question.** Published text features come from a language model that was itself trained on emotions in these corpora. How much of a model's score is already in these features? And which of the paper's claims hold on our evidence?
 #
 # **Produces.** Table A12, the claims and their verdicts (`table12_claims`); three small tables, shown only here.
 #
-# **Needs.** A corpus with text features, and the finished runs of notebooks 3 to 6, as far as there are any; it trains none. Optionally `emoberta-train.json` in the data folder: `utterance-ordered-MELD_IEMOCAP.json` of [tae898/erc](https://github.com/tae898/erc).
+# **Needs.** A corpus with text features. Reads the runs of notebooks 3 to 6 that are finished and trains none. Optionally `emoberta-train.json` in the data folder: `utterance-ordered-MELD_IEMOCAP.json` of [tae898/erc](https://github.com/tae898/erc).
 #
 # **Time.** smoke: seconds · small: about two minutes · paper: some minutes.
 
@@ -28,13 +28,13 @@
 #
 # - separate what a score owes to the features from what it owes to the model;
 # - find repeated utterances and other links between training and test;
-# - turn a sentence of a paper into a number with a place where it must lie, and reach a verdict by a rule that was fixed before.
+# - turn a sentence of a paper into a number and a range in which it must lie, and reach a verdict by a rule fixed beforehand.
 #
-# **Prerequisites.** Notebooks 3 and 4. Logistic regression, t-tests, correlation and regression slopes.
+# **Prerequisites.** Notebooks 3 and 4, and the probes and gates of notebook 6. Logistic regression, t-tests, correlation and regression slopes.
 #
 # **Your time.** About 75 minutes, and another 60 for the exercises.
 #
-# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Findings are written by code from the results of the corpus at hand.
+# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Cells with `assert` check what the page says; you can skip them at first. Findings are written by code from the results of the corpus at hand.
 
 # %% tags=["parameters"]
 import os
@@ -51,36 +51,28 @@ from mlsan.study import open_notebook
 study = open_notebook("08_audit", globals())
 
 # %%
-from pathlib import Path
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
 import mlsan.report.claims as claims
 import mlsan.report.nb08_audit as report
-from mlsan.corpus import catalogue
-from mlsan.corpus.simulate import read_truth, simulated_folder, simulation
 from mlsan.evaluation import gathered, mean_over_seeds, score_predictions
 from mlsan.evaluation.audit import EMOBERTA_LIST, read_emoberta_list, text_audit
-from mlsan.evaluation.claims import implied_t, verdict
 from mlsan.evaluation.expressiveness import mean_gates, true_gains
 from mlsan.evaluation.neutrality import stage_probes
-from mlsan.evaluation.significance import t_needed
 from mlsan.report.lessons import listed
 from mlsan.report.nb06_qualitative import arm_of
-from mlsan.report.paper import RUNS, TABLE1
 from mlsan.report.tables import BASE, ENROLLED, FULL, TEXT_PROBE
 from mlsan.training import AS_PRINTED
-from mlsan.vocabulary import BENCHMARKS, MODALITIES
+from mlsan.vocabulary import MODALITIES
 
 # %% [markdown]
 # ## A linear probe against the whole model
 #
-# The probe is a logistic regression on the text features of one utterance: no context, no speaker, no audio, no video. Its score is what the features contain without any model of the conversation. A model's contribution is its difference to the probe.
+# A model reads features that another model has computed. To see what the features alone can do, we fit a *linear probe*: a logistic regression on the text features of one utterance, without context, speaker, audio or video. What a model adds is its difference to the probe.
 #
-# **Predict:** on MELD, ML-SAN's published weighted F1 is 67.73. What would a linear probe on the published text features score? (`CORPUS=multiemo` answers this question; other corpora answer the same question about their own features.)
+# **Predict:** how many points does the best model add to the probe on this corpus? (With `CORPUS=multiemo` these are the published text features, and you can compare the probe with ML-SAN's published 67.73 on MELD.)
 
 # %%
 probed = {
@@ -109,17 +101,15 @@ for benchmark, audit in probed.items():
     print(f"{study.names[benchmark]}: the probe beats the most frequent emotion")
 
 # %% [markdown]
-# If the probe is close to the models, the table ranks text features more than models. On simulated corpora, how much the text reveals is a setting of the simulator, so this difference is not a finding there.
+# If the probe comes close to the models, then scores of papers that use different text features say more about the features than about the models. On simulated corpora, how much the text reveals is a setting of the simulator, so there this difference is not a finding.
 #
 # ## The same words in training and in test
 #
-# *"Yeah."*, *"Hey!"*, *"Oh my God!"*: short lines recur. If the features are computed one utterance at a time, the same words have the same features. Features computed with context, as EmoBERTa's can be, differ even for the same words.
+# *"Yeah."*, *"Hey!"*, *"Oh my God!"*: short lines recur. If the features are computed one utterance at a time, the same words have the same features, and a model can remember their labels from training. So we count the test utterances whose features also occur in training, and score the probe with and without them. (Features computed with context, as EmoBERTa's can be, differ even for the same words. Simulated features are drawn anew for each utterance, so none recur; `CORPUS=meld-text` has real repetitions.)
 
 # %% tags=["nbval-ignore-output"]
-repeated = pd.DataFrame(
-    {study.names[name]: report.duplicates(audit) for name, audit in probed.items()}
-).T
-repeated.round(1)
+repeated = {study.names[name]: report.duplicates(audit) for name, audit in probed.items()}
+pd.DataFrame.from_dict(repeated, orient="index").round(1)
 
 # %%
 for name, audit in probed.items():
@@ -133,11 +123,10 @@ print("the repeated texts are those whose features also occur in training")
 # %% [markdown]
 # ## Did the feature extractor train on the test set?
 #
-# One public EmoBERTa was trained on a mixture of MELD and IEMOCAP that did not hold out the official test split: its list of training dialogues contains 249 of MELD's 280 test dialogues. Whether the published features come from this model is not known. If they do, the probe should score higher on the 249 dialogues than on the 31 others.
+# EmoBERTa is a language model that was fine-tuned on emotions in conversations. One public version was trained on a mixture of MELD and IEMOCAP that did not hold out the official test split: its list of training dialogues contains 249 of MELD's 280 test dialogues. Whether the published features come from this version is not known. If they do, the probe should score higher on these 249 dialogues than on the other 31.
 
 # %% tags=["nbval-ignore-output"]
-folder = Path(DATA) if DATA else catalogue.DATA / CORPUS
-seen = read_emoberta_list(folder / EMOBERTA_LIST)
+seen = read_emoberta_list(study.folder / EMOBERTA_LIST)
 real = "MELD" in probed and not study.corpora["MELD"].simulated
 exposure = report.by_exposure(probed["MELD"], seen) if seen and real else None
 if exposure is None:
@@ -146,32 +135,27 @@ exposure if exposure is None else exposure.round(1)
 
 # %% [markdown]
 # With 31 dialogues on one side, a difference of a few points is noise. Features that were computed without labels, such as those of `meld-text`, show how large the difference can be by chance.
-#
+
+# %% [markdown]
 # ## The paper's claims
 #
-# A claim is worth as much as the test that it could have failed. Here each claim of the paper is written as a statement about one number: where must the number lie if the claim holds? The verdict then follows by rule from the number's 95 % interval. The claim *holds* if the whole interval lies there, it *does not hold* if none of it does, and it is *undecided* otherwise. What our data cannot show *cannot be tested here*.
+# A claim that no result could contradict says nothing. So we write each claim of the paper as a statement about one number: in which range must the number lie if the claim is true? The verdict then follows by rule from the number's 95 % interval. The claim *holds* if the whole interval lies in the range, it *does not hold* if none of it does, and it is *undecided* otherwise. What our data cannot show *cannot be tested here*.
 #
 # On simulated corpora a verdict is about the *method*: does this model do such a thing on data with known speakers? It neither confirms nor refutes what the paper measured on MELD and IEMOCAP.
 #
 # ### What the printed numbers imply
 #
-# The paper reports paired t-tests with p < .01 from three runs, and prints means and standard deviations. The differences of paired runs are not printed, but their standard deviation lies between the difference and the sum of the two printed ones. **Predict:** does ML-SAN's gain on IEMOCAP, 73.28 ± 0.13 against 72.02 ± 0.07, allow p < .01?
+# The first claim needs no run of ours. The paper reports paired t-tests with p < .01 from three runs of ML-SAN and MultiEMO, and prints means and standard deviations. For the test, $t = \sqrt 3\,\bar d / s$ with the mean $\bar d$ and the standard deviation $s$ of the three differences. $s$ is not printed, but it lies between the difference and the sum of the two printed standard deviations. **Predict:** does ML-SAN's gain on IEMOCAP, 73.28 ± 0.13 against 72.02 ± 0.07, allow p < .01?
 
 # %%
-for benchmark in BENCHMARKS:
-    full, base = TABLE1[FULL][benchmark], TABLE1[BASE][benchmark]
-    implied = implied_t(full.mean - base.mean, (full.sd, base.sd), RUNS)
-    answer = verdict(implied, low=t_needed(RUNS))
-    print(
-        f"{benchmark} paper: t of at least {implied.low:.1f}, p < .01 needs {t_needed(RUNS):.2f}: {answer}"
-    )
+listed(report.printed_answer())
 
 # %% [markdown]
-# So the printed p is arithmetically possible. What is unusual is the spread: deviations of .04 to .13 points over three runs. Table A12 compares this with ours.
+# So the printed p is arithmetically possible. What is unusual is the spread: standard deviations of .04 to .13 points over three runs. Table A12 compares this with ours.
 #
 # ### Evidence from the finished runs
 #
-# The same counts, intervals and enrolment as in the tables and figures that Table A12 links to.
+# All other claims are tested with our runs. A *piece of evidence* is one number with its interval, for one claim, one corpus and one tested system. These cells collect the evidence from scores, with the same counts, intervals and enrolment as in the tables and figures to which Table A12 links.
 
 # %% tags=["nbval-ignore-output"]
 plans = ("main", "ablation", "lambda", "neutrality")
@@ -209,7 +193,7 @@ print(len(evidence), "pieces of evidence from scores")
 # %% [markdown]
 # ### Is the speaker gone?
 #
-# Two claims of the paper point in opposite directions: Fig. 5 is said to show *disentanglement* in $z$, emotion without identity; the auxiliary loss is said to *retain* the identity in the same $z$. A linear probe for the speaker decides between them, as in Fig. A9. We call a stage neutral if the probe stays within 5 points of chance. **Predict** which of the two claims holds.
+# Two claims of the paper contradict each other: Fig. 5 is said to show *disentanglement* in $z$, emotion without identity; the auxiliary loss is said to *retain* the identity in the same $z$. A linear probe for the speaker decides between them, as in Fig. A9 of notebook 6. As there, we call features neutral if the probe is at most 5 points above chance. **Predict** which of the two claims holds, for ML-SAN as printed and for ours.
 
 # %% tags=["nbval-ignore-output"]
 probes, arms = [], (AS_PRINTED, FULL)
@@ -226,18 +210,18 @@ for key, part in pd.concat(probes).groupby(["benchmark", "system"]) if probes el
     evidence += claims.probe_evidence(*key, above)
 
 # %% tags=["nbval-ignore-output"]
-listed(report.answered(evidence, study.names, "neutral", "disentangled", "kept"))
+report.answered(evidence, study.names, "neutral", "disentangled", "kept")
 
 # %% [markdown]
 # ### Does the gate know who shows what, and where?
 #
-# "Some express emotions through their voice, while others do so through visual cues" (section 3.2): the gate is said to focus on the channels that are most informative for a speaker. A simulation knows the answer: each speaker's gains in voice and face. Their difference is the true *balance*. If the claim holds, the mean gate of audio minus that of visual rises with it from speaker to speaker. **Predict** the correlation, remembering that FiLM has already taken the gains out of the features.
+# "Some express emotions through their voice, while others do so through visual cues" (section 3.2): the gate is said to focus on the channels that are most informative for a speaker. In a simulation the answer is known: each speaker's gains in voice and face, whose difference is the true *balance*. If the claim holds, the mean gate of audio minus that of visual rises with the balance from speaker to speaker. **Predict** the correlation, remembering that FiLM has already removed the gains from the features.
+#
+# Notebook 6 draws this as Fig. A15, with an interval over seeds alone: that is about exactly these speakers. The claim is about speakers in general, so here speakers are resampled too, and the intervals are wider.
 
 # %% tags=["nbval-ignore-output"]
 gains = {
-    name: true_gains(
-        read_truth(simulated_folder(simulation(name, study.profile), study.source.cache))
-    )
+    name: true_gains(study.truth(name))
     for name, corpus in study.corpora.items()
     if corpus.simulated and corpus.named
 }
@@ -254,23 +238,17 @@ balance = {name: found["balance"] for name, found in gains.items()}
 evidence += report.gates_evidence(gates, balance, by_speaker)
 
 # %% tags=["nbval-ignore-output"]
-listed(report.answered(evidence, study.names, "balance", "swing"))
-
-# %% tags=["nbval-ignore-output"]
-shown = [key for key in gates if key[0] in gains]
-if shown:
-    figure, axes = plt.subplots(1, len(shown), figsize=(7, 2.1), squeeze=False)
-    for axis, (name, system) in zip(axes[0], shown, strict=True):
-        for learned in gates[name, system]:
-            gap = learned["audio"] - learned["visual"]
-            axis.plot(gains[name].loc[learned.index, "balance"], gap, ".", markersize=3, alpha=0.5)
-        axis.set(xlabel="true gain, voice / face (log2)", title=f"{study.names[name]}, {system}")
-    axes[0, 0].set_ylabel("gate, audio − visual")
+report.answered(evidence, study.names, "balance", "swing")
 
 # %% [markdown]
 # ### Introverts and extroverts
 #
-# Fig. 1 of the paper: a global model takes an introvert's joy for neutral, and an extrovert's neutral for joy. Here the *strength* of a speaker is the mean gain in voice and face (log2). Two regressions over test speakers: how does the share of emotional utterances that are called neutral change with a speaker's strength, and how does the share of neutral utterances that are called emotional? The slope is in points per standard deviation of strength. Speakers count as often as they have utterances, and the interval is over seeds and speakers. **Predict** both signs for MultiEMO.
+# Fig. 1 of the paper says that one model for everybody takes an introvert's joy for neutral, and an extrovert's neutral for joy. In the simulation the *strength* of a speaker is the mean gain in voice and face (log2): low for introverts, high for extroverts. Two regressions over test speakers test the claim:
+#
+# - how the share of emotional utterances that are taken for neutral changes with strength;
+# - how the share of neutral utterances that are taken for emotional changes with it.
+#
+# The slopes are in points per standard deviation of strength. Each speaker is weighted by their number of utterances, and the interval is over seeds and speakers. If the claim is true, ML-SAN's first slope should be flatter than MultiEMO's. **Predict** the signs of both slopes for MultiEMO.
 
 # %% tags=["nbval-ignore-output"]
 ways = ((BASE, BASE, study.predictions), (AS_PRINTED, AS_PRINTED, study.predictions))
@@ -287,10 +265,12 @@ for name in study.corpora:
     evidence += claims.expression_evidence(name, tables, strength, neutral)
 
 # %% tags=["nbval-ignore-output"]
-listed(report.answered(evidence, study.names, "introverts", "extroverts", "levelled"))
+report.answered(evidence, study.names, "introverts", "extroverts", "levelled")
 
 # %% [markdown]
 # ### Table A12: the ledger
+#
+# All claims in one table: where the paper makes them, what it prints, which system was tested, and our verdict on each corpus with the number behind it. A claim can hold for one tested system and not for another.
 
 # %% tags=["nbval-ignore-output"]
 table12 = report.claims_table(evidence, study.names)
@@ -310,20 +290,30 @@ report.verdicts(table12.data)
 # %% tags=["nbval-ignore-output"]
 same = report.everywhere(table12.data).items()
 lines = [f"**{name}**: {'; '.join(says) or 'none'}." for name, says in same]
-Markdown(f"On all corpora and tested systems alike:\n\n{listed(lines)}")
+Markdown(f"Claims with the same verdict on all corpora and tested systems:\n\n{listed(lines)}")
 
 # %% [markdown]
-# **What would change our mind.** A verdict on simulated speakers about MELD and IEMOCAP themselves: the published features, five seeds, dev selection (`CORPUS=multiemo`). "Undecided": more seeds, and above all more test dialogues. The gate: a model whose FiLM is switched off, where the gain is still in the features when the gate sees them (`study.config(benchmark, "only Gate")`).
-#
 # ## What we learned
 #
 # - A score depends on the features and the model together; the probe shows what the features contribute.
 # - Repeated lines link training and test; they can be counted and left out.
 # - The training list of a feature extractor is part of the protocol. If it is unknown, say so next to the score.
-# - A claim becomes testable when it names a number and where that number must lie. Two of the paper's claims about $z$ exclude each other.
-# - A verdict belongs to the data it was found on. A ledger that says "simulated" and "cannot be tested here" is worth more than one that says "reproduced".
+# - A claim becomes testable when it names a number and the range in which it must lie. Written like this, two of the paper's claims about $z$ exclude each other.
+# - A verdict is about the data on which it was found. A ledger that says "simulated" and "cannot be tested here" is worth more than one that says "reproduced".
 #
-# **Further reading.** T. Kim, P. Vossen, *EmoBERTa: speaker-aware emotion recognition in conversation with RoBERTa*, 2021 (arXiv 2108.12009). T. Shi, S.-L. Huang, *MultiEMO: an attention-based correlation-aware multimodal fusion framework for emotion recognition in conversations*, ACL 2023. J. Dodge, S. Gururangan, D. Card, R. Schwartz, N. A. Smith, *Show your work: improved reporting of experimental results*, EMNLP 2019. R. Dror, G. Baumer, S. Shlomov, R. Reichart, *The hitchhiker's guide to testing statistical significance in natural language processing*, ACL 2018. S. Kapoor, A. Narayanan, *Leakage and the reproducibility crisis in machine-learning-based science*, Patterns 4(9), 2023.
+# ## What would change our mind
+#
+# - *The verdicts on simulated speakers.* Runs on MELD and IEMOCAP themselves, with the published features, five seeds and the epoch chosen on dev (`CORPUS=multiemo`).
+# - *"Undecided".* More seeds, and above all more test dialogues and speakers.
+# - *The gate does not follow the balance.* A model without FiLM, in which the gains are still in the features that the gate sees (`study.config(benchmark, "only Gate")`).
+#
+# ## Further reading
+#
+# - Kim and Vossen, *EmoBERTa: Speaker-Aware Emotion Recognition in Conversation with RoBERTa*, 2021 (arXiv 2108.12009).
+# - Shi and Huang, *MultiEMO: An Attention-Based Correlation-Aware Multimodal Fusion Framework for Emotion Recognition in Conversations*, ACL 2023.
+# - Dodge et al., *Show Your Work: Improved Reporting of Experimental Results*, EMNLP 2019.
+# - Dror et al., *The Hitchhiker's Guide to Testing Statistical Significance in Natural Language Processing*, ACL 2018.
+# - Kapoor and Narayanan, *Leakage and the Reproducibility Crisis in Machine-Learning-Based Science*, Patterns 4(9), 2023.
 #
 # ## Exercises
 #

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 9 · Real voices
 #
-# **Question.** Does calibration by speaker help on real voices: for people who are in training, and for strangers of whom there are 0, 1, 10 or all *unlabelled* utterances?
+# **Question.** Does calibration by speaker help on real voices: for people who are in training, and for strangers of whom we have 0, 1, 10 or all *unlabelled* utterances?
 #
 # **Produces.** Table A8 (`table8_voices`) and Fig. A12 a–f (`fig12_voices_…`), in `figures/nemo/`. The paper has none of them.
 #
@@ -27,14 +27,14 @@
 # **Goals.** After this notebook you can
 #
 # - say what acoustic features measure, and how much of them is the speaker and how much the emotion;
-# - test a model on people whom it has never heard, fold by fold, and enrol them without labels;
-# - enrol yourself, and say what a style gives away about you.
+# - test a model on people who are not in training, fold by fold, and enrol them without labels;
+# - enrol yourself, and say what a style reveals about you.
 #
-# **Prerequisites.** Notebook 7, which introduces enrolment. Nothing about speech.
+# **Prerequisites.** Notebook 7, which introduces enrolment, and the probes of notebook 6. Nothing about speech.
 #
 # **Your time.** About 90 minutes, and another 60 for the exercises; a good half hour more if you record your own voice.
 #
-# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. A statement *holds* if its whole 95 % interval is on its side of zero, *does not hold* if none of it is, and is *undecided* otherwise.
+# Where you read **Predict**, write down an answer before you go on: a cell below gives the number. Cells with `assert` check what the page says; you can skip them at first. A statement *holds* if its whole 95 % interval is on its side of zero, *does not hold* if none of it is, and is *undecided* otherwise.
 
 # %% tags=["parameters"]
 import os
@@ -53,25 +53,17 @@ study = open_notebook("09_voices", globals())
 # %%
 import numpy as np
 import pandas as pd
-from IPython.display import Audio, Markdown, display
+from IPython.display import HTML, Markdown, display
 
 import mlsan.evaluation.voices as evaluation
+import mlsan.report.nb07_beyond as beyond
 import mlsan.report.nb09_voices as report
 from mlsan.corpus.nemo.protocols import FOLDS, SEEN, scaling, splits
 from mlsan.corpus.nemo.recordings import CLIPS, EMOTIONS, recordings
 from mlsan.corpus.nemo.sound import read_clip
-from mlsan.evaluation import score_predictions
-from mlsan.evaluation.counts import dialogue_counts, gathered
-from mlsan.evaluation.heterogeneity import variance_shares
-from mlsan.evaluation.metrics import summed_confusion
-from mlsan.evaluation.neutrality import chance_level, withheld_stages
-from mlsan.evaluation.probes import emotion_predictions
-from mlsan.evaluation.qualitative import speaker_weights
-from mlsan.evaluation.voices import LEVEL, PITCH, hertz
+from mlsan.evaluation import gathered, heterogeneity, neutrality, probes, qualitative
+from mlsan.evaluation.counts import dialogue_counts
 from mlsan.report.lessons import listed
-from mlsan.report.nb06_qualitative import confusion_figure
-from mlsan.report.nb07_beyond import CURVE, MARKS, enrolment_curve, enrolment_figure
-from mlsan.report.nb09_voices import FLAT, LINEAR, MADE_UP
 from mlsan.report.tables import STANDARDISED
 from mlsan.training import AS_PRINTED
 
@@ -90,7 +82,7 @@ print(
 )
 
 # %% [markdown]
-# Here is one sentence, *Ten miesiąc minął bardzo szybko* ("This month went by very quickly"), by a woman and a man, neutral and angry. **Predict:** whose pitch is higher, that of the neutral woman or that of the angry man? (The players are there if the package was installed from the repository; the recordings are nEMO's, CC BY-NC-SA 4.0.)
+# Here is one sentence, *Ten miesiąc minął bardzo szybko* ("This month went by very quickly"), by a woman and a man, neutral and angry. **Predict:** whose pitch is higher, that of the neutral woman or that of the angry man? (The players need the repository; an installed package has no clips. The recordings are nEMO's, CC BY-NC-SA 4.0.)
 
 # %% tags=["nbval-ignore-output"]
 voices = {"IC0": "woman IC0", "TP0": "man TP0"}
@@ -99,9 +91,7 @@ files = {
     for actor, who in voices.items()
     for emotion in ("neutral", "anger")
 }
-for name, file in files.items():
-    if file.exists():
-        display(Markdown(name), Audio(filename=file))
+HTML(report.players(files))
 
 # %% tags=["nbval-ignore-output"]
 sounds = {name: read_clip(file) for name, file in files.items() if file.exists()}
@@ -115,23 +105,24 @@ else:
 if sounds:
     display(Markdown(study.save_figure(figure12a, frames, "fig12_voices_sound")))
 
+# %% [markdown]
+# The model does not see these curves, but openSMILE's features of the whole clip. Here are its mean pitch and its level (its estimate of the pitch differs from the one in the figure, whose dotted line is a median):
+
 # %%
-place = {name: clips.names.tolist().index(name) for name in (PITCH, LEVEL)}
-row = {name: i for i, name in enumerate(clips.clip.tolist())}
+names, row = clips.names.tolist(), {name: i for i, name in enumerate(clips.clip.tolist())}
+pitches, levels = (clips.features[:, names.index(n)] for n in (evaluation.PITCH, evaluation.LEVEL))
+hertz = {name: evaluation.hertz(pitches[row[file.stem]]) for name, file in files.items()}
 for name, file in files.items():
-    pitch, level = (clips.features[row[file.stem], place[part]] for part in (PITCH, LEVEL))
-    print(f"{name}: mean pitch {hertz(pitch):.0f} Hz, level {level:.1f} dB")
-low, high = (clips.features[row[c], place[PITCH]] for c in ("TP0_anger_14", "IC0_neutral_14"))
-assert low < high, "the angry man is lower than the neutral woman"
-print(
-    f"the neutral woman is higher than the angry man: {hertz(high):.0f} against {hertz(low):.0f} Hz"
-)
+    print(f"{name}: mean pitch {hertz[name]:.0f} Hz, level {levels[row[file.stem]]:.1f} dB")
+high, low = hertz["woman IC0, neutral"], hertz["man TP0, anger"]
+assert low < high
+print(f"the neutral woman's pitch is higher than the angry man's: {high:.0f} against {low:.0f} Hz")
 
 # %% [markdown]
-# A raised voice means something only against this person's usual voice. That is what calibration by speaker is for. How much of a feature is the speaker, and how much the emotion?
+# So a raised voice can be recognised only if one knows the person's usual voice. That is what calibration by speaker is for. How much of a feature is the speaker, and how much the emotion?
 
 # %%
-speaker_share, emotion_share = variance_shares(study.corpora[SEEN], "audio")
+speaker_share, emotion_share = heterogeneity.variance_shares(study.corpora[SEEN], "audio")
 assert speaker_share > 2 * emotion_share
 print(f"median feature: {speaker_share:.0f} % of variance between speakers,", end=" ")
 print(f"{emotion_share:.0f} % between emotions")
@@ -142,7 +133,7 @@ print(f"{emotion_share:.0f} % between emotions")
 # - **Seen:** all nine actors are in training, and test has sentences that training lacks.
 # - **Unseen:** training lacks the test actors. Five folds of two, two, two, two and one actor cover all nine, and their test sets are pooled into one.
 #
-# MultiEMO needs dialogues, and nEMO has none. So *sessions* are made up: two actors take turns, and each turn is a clip drawn at random. **Nobody talks to anybody here, and context carries nothing**; a model that reads context can only lose by it. The text would say nothing either, since every sentence is said in every emotion: audio is the only modality.
+# MultiEMO needs dialogues, and nEMO has none. So we make up *sessions*: two actors take turns, and each turn is a clip drawn at random. **Nobody talks to anybody here, and context carries no information**; a model that reads context can only lose by it. Text would not help either, since every sentence is said in every emotion: audio is the only modality.
 
 # %%
 parts = splits(SEEN)
@@ -173,7 +164,7 @@ pd.DataFrame(
 # %% [markdown]
 # ## Training
 #
-# MultiEMO, ML-SAN as printed, and ML-SAN are trained once per seed and protocol or fold; MultiEMO also on features that are standardised by speaker. Two linear probes show what can be read off a single utterance by a straight line.
+# MultiEMO, ML-SAN as printed, and ML-SAN are trained once per seed, in the seen protocol and in each fold; MultiEMO also on features that are standardised by speaker. The table has their weighted F1 on dev and on test. In the folds, dev has the training actors and test has strangers who are not enrolled: compare the two.
 
 # %% tags=["nbval-ignore-output"]
 plan = study.plan("voices")
@@ -191,20 +182,21 @@ assert set(table["seed"]) == set(study.seeds)
 print(", ".join(trained["system"].unique()), "- no run failed")
 
 # %% [markdown]
-# ## Table A8
+# ## Table A8: what a stranger costs
 #
-# One trained ML-SAN per seed and fold is tested with the unseen actors enrolled from nothing, from 1, 3, 10, 30 and 100 utterances of other test sessions, and from all of their test utterances. **Predict:** how much does a stranger cost, and how many utterances win it back?
+# One trained ML-SAN per seed and fold is tested with the unseen actors enrolled with nothing, with 1, 3, 10, 30 and 100 utterances of other test sessions, and with all of their test utterances. Two linear probes, logistic regressions on the features of a single utterance, show what is possible without a network. **Predict:** how many points does MultiEMO lose on strangers, and how many utterances does ML-SAN need to win half of them back?
 
 # %% tags=["nbval-ignore-output"]
-amounts = (*CURVE, *MARKS)
+amounts = (*beyond.CURVE, *beyond.MARKS)
 ours = table[table["system"] == "ML-SAN"]
 readers = {amount: study.reader(plan, amount) for amount in amounts}
 found = gathered(table, study.predictions, study.emotions)
 flat = gathered(standardised, other.predictions, study.emotions)
 for name in corpora:
     found[name][STANDARDISED] = flat[name][STANDARDISED]
-    for probe, source in ((LINEAR, study), (FLAT, other)):
-        every = dict.fromkeys(study.seeds, emotion_predictions(source.corpora[name], ("audio",)))
+    for probe, source in ((report.LINEAR, study), (report.FLAT, other)):
+        predicted = probes.emotion_predictions(source.corpora[name], ("audio",))
+        every = dict.fromkeys(study.seeds, predicted)
         found[name][probe] = dialogue_counts(every, len(EMOTIONS))
 pools = evaluation.pooled_unseen(found, SEEN)
 
@@ -217,14 +209,16 @@ enrolled = {
     for amount, read in readers.items()
 }
 unseen = {
-    (system, "all" if system in (STANDARDISED, FLAT) else ""): counts
+    (system, "all" if system in (STANDARDISED, report.FLAT) else ""): counts
     for system, counts in pools.items()
     if system != "ML-SAN"
 }
-unseen |= {("ML-SAN", str(amount)): enrolled[amount] for amount in CURVE}
+unseen |= {("ML-SAN", str(amount)): enrolled[amount] for amount in beyond.CURVE}
 table8 = report.voices_table(found[SEEN], unseen)
+
+# %% tags=["nbval-ignore-output"]
 by = ("benchmark", "system")
-display(Markdown(study.save_table(table8, "table8_voices", trained, MADE_UP, by)))
+display(Markdown(study.save_table(table8, "table8_voices", trained, report.MADE_UP, by)))
 
 # %%
 whole = [name for name in FOLDS if name in corpora]
@@ -244,25 +238,26 @@ listed(report.voices_findings(table8.data))
 # %% [markdown]
 # ## The curve
 #
-# Notebook 7 draws this curve for simulated strangers. Here are real ones, with the dialogue so far and the dialogue as further kinds of enrolment. A session here is a random sample of the actor's emotions, unlike a dialogue in which emotions last. In notebook 7, a dialogue has one mood and is a poor enrolment for its length. **Predict:** is the session a better or a worse enrolment than ten utterances of other sessions?
+# Notebook 7 draws this curve for simulated strangers; here it is for real people. The two marks on the right are enrolment with the session itself, so far and whole ("dialogue" in the figure). In notebook 7, emotions last in a dialogue: it has one mood, and is a poor enrolment for its length. A session here is different, because its clips are drawn at random. **Predict:** is the whole session a better or a worse enrolment than ten utterances of other sessions?
 
 # %% tags=["nbval-ignore-output"]
 strange = "nEMO, unseen"
 lines = {system: pools[system] for system in ("MultiEMO", AS_PRINTED, STANDARDISED)}
-curve = enrolment_curve({strange: enrolled}, {strange: lines})
-figure12c = enrolment_figure(curve)
+curve = beyond.enrolment_curve({strange: enrolled}, {strange: lines})
+figure12c = beyond.enrolment_figure(curve)
 
 # %% tags=["nbval-ignore-output"]
 keys = list(trained.loc[trained["benchmark"] != SEEN, "run"])
-display(Markdown(study.save_figure(figure12c, curve, "fig12_voices_enrolment", keys, MADE_UP)))
+note = report.MADE_UP
+display(Markdown(study.save_figure(figure12c, curve, "fig12_voices_enrolment", keys, note)))
 
 # %% tags=["nbval-ignore-output"]
-Markdown(report.session_answer(curve))
+listed(report.session_answer(curve, enrolled))
 
 # %% [markdown]
 # ## Who gains, who loses
 #
-# A mean over nine actors can hide that some lose. **Predict** whether everybody gains.
+# A mean over nine actors can hide that some lose. **Predict:** how many of the nine gain?
 
 # %% tags=["nbval-ignore-output"]
 strangers = table[(table["benchmark"] != SEEN) & table["system"].isin(["MultiEMO", "ML-SAN"])]
@@ -276,8 +271,8 @@ people = report.actors_table(actors, genders)
 figure12d = report.actors_figure(people)
 
 # %% tags=["nbval-ignore-output"]
-keys = list(strangers["run"])
-display(Markdown(study.save_figure(figure12d, people, "fig12_voices_actors", keys, MADE_UP)))
+keys, note = list(strangers["run"]), report.MADE_UP
+display(Markdown(study.save_figure(figure12d, people, "fig12_voices_actors", keys, note)))
 
 # %%
 assert set(people["actor"]) == set.union(*(held[name] for name in folds))
@@ -285,23 +280,12 @@ assert people.groupby("system")["utterances"].sum().nunique() == 1
 print("one row per actor and system:", list(people["system"].unique()))
 
 # %% tags=["nbval-ignore-output"]
-full = people[people["system"] == "ML-SAN, all"]
-gains, loses = full[full["delta_low"] > 0], full[full["delta_high"] < 0]
-best, worst = full.loc[full["delta"].idxmax()], full.loc[full["delta"].idxmin()]
-display(
-    Markdown(
-        f"**{'Everybody gains' if len(gains) == len(full) else 'Not everybody gains for certain'}.** "
-        f"With full enrolment {len(gains)} of {len(full)} actors gain by an interval that excludes "
-        f"zero, {len(loses)} lose by one. The most: {best['actor']} {best['delta']:+.1f} "
-        f"[{best['delta_low']:+.1f}, {best['delta_high']:+.1f}]; the least: {worst['actor']} "
-        f"{worst['delta']:+.1f} [{worst['delta_low']:+.1f}, {worst['delta_high']:+.1f}]."
-    )
-)
+Markdown(report.gain_answer(people[people["system"] == "ML-SAN, all"]))
 
 # %% [markdown]
 # ## Calibration, in Hz and dB
 #
-# FiLM works on standardised features, but a feature's scale can be undone: eGeMAPS counts pitch in semitones above 27.5 Hz (`F0semitoneFrom27.5Hz_sma3nz_amean`) and level in dB below full scale (`equivalentSoundLevel_dBp`). Here are all utterances of two strangers, a woman and a man, before and after calibration. **Predict** where the two clouds go.
+# What does calibration do to a voice? FiLM works on standardised features, but this scale can be undone: eGeMAPS gives pitch in semitones above 27.5 Hz (`F0semitoneFrom27.5Hz_sma3nz_amean`) and level in dB below full scale (`equivalentSoundLevel_dBp`). Here are all utterances of two strangers, a woman and a man, before and after calibration. **Predict** where the two clouds go.
 
 # %% tags=["nbval-ignore-output"]
 fold = next(name for name in folds if "IC0" in study.strangers[name])
@@ -312,7 +296,7 @@ places["emotion"] = np.array(EMOTIONS)[places["label"]]
 figure12b = report.calibration_figure(places, genders)
 
 # %% tags=["nbval-ignore-output"]
-note = f"{fold}, seed {run.seed}. {MADE_UP}"
+note = f"{fold}, seed {run.seed}. {report.MADE_UP}"
 data = places.drop(columns="label")
 text = study.save_figure(figure12b, data, "fig12_voices_calibration", [study.key(run)], note)
 display(Markdown(text))
@@ -322,22 +306,23 @@ listed(report.clouds_answer(places, genders))
 
 # %%
 raw = places[places["stage"] == "raw"].reset_index()
-pitches = clips.features[:, place[PITCH]]
 own = clips.speaker == raw["speaker"].iloc[0]
 mine = raw[raw["speaker"] == raw["speaker"].iloc[0]]
-assert np.isclose(np.median(hertz(pitches[own])), mine["pitch"].median(), rtol=1e-3)
+found = np.median(evaluation.hertz(pitches[own]))
+assert np.isclose(found, mine["pitch"].median(), rtol=1e-3)
 print("undoing the scale gives openSMILE's own numbers back")
 
 # %% [markdown]
 # ## Inside: features, gates, and who is speaking
 #
-# Which of the 88 features does calibration move most, and does the gate treat the actors of the seen protocol differently? **Predict:** is pitch among the first?
+# Which of the 88 features does calibration move most, and does the gate treat the actors of the seen protocol differently? To read the names of the features: F0 is the pitch, F1 to F3 are the resonances of the vocal tract, MFCCs describe the shape of the spectrum, HNR compares voiced sound with noise. **Predict:** is pitch among the first?
 
 # %% tags=["nbval-ignore-output"]
 moved, gates = [], []
 for run in (r for r in plan if study.system(r) == "ML-SAN"):
     if run.benchmark == SEEN:
-        weights = speaker_weights(run, corpora[SEEN], study.model(run), sorted(genders))
+        model, who = study.model(run), sorted(genders)
+        weights = qualitative.speaker_weights(run, corpora[SEEN], model, who)
         gates.append(weights[weights["modality"] == "audio"].assign(seed=run.seed))
     else:
         seen = study.stages(run, "test", "all")
@@ -348,31 +333,31 @@ figure12e = report.inside_figure(moved, gates, genders)
 
 # %% tags=["nbval-ignore-output"]
 data = pd.concat([moved.assign(part="FiLM"), gates.assign(part="gate")], ignore_index=True)
-keys = list(ours["run"])
-display(Markdown(study.save_figure(figure12e, data, "fig12_voices_inside", keys, MADE_UP)))
+keys, note = list(ours["run"]), report.MADE_UP
+display(Markdown(study.save_figure(figure12e, data, "fig12_voices_inside", keys, note)))
 
 # %% tags=["nbval-ignore-output"]
-Markdown(report.inside_answer(moved, gates, PITCH))
+Markdown(report.inside_answer(moved, gates, evaluation.PITCH))
 
 # %% [markdown]
-# A linear probe can name a speaker from raw features nearly always. If calibration works, it cannot do so from calibrated ones. But FiLM may write the identity back: $\gamma$ of Eq. 1 departs from its start by $W e_s$, and the departure multiplies the *raw* features. Two rates of learning W and b are compared: the full rate, which dev prefers for actors that training has, and a tenth of it, which dev prefers where test actors are strangers. **Predict:** which of the two keeps the features neutral? The probes name the training actors on dev sentences, once with their identity and once with it withheld.
+# A linear probe can nearly always name a speaker from raw features. If calibration works, it cannot do so from calibrated ones. But FiLM can write the speaker back: it starts at the speaker's statistics and then learns $W e_s + b$ on top of them, with the speaker's embedding $e_s$ (Eq. 1), so each training speaker can get a γ of their own again, which multiplies the *raw* features.
+#
+# How far this goes depends on the learning rate of $W$ and $b$. We chose it on dev: the full rate for the seen protocol, and a tenth of it for the folds, where test has strangers. **Predict:** which of the two keeps the features more neutral? The probes name the training actors on dev sentences, once with their identity and once with it withheld.
 
 # %% tags=["nbval-ignore-output"]
 named, chance = [], []
-probed = [r for r in plan if study.system(r) == "ML-SAN" and r.seed == study.seeds[0]]
-for run in probed:
-    splits_of = [getattr(corpora[run.benchmark], part) for part in ("train", "dev")]
-    seen = [study.stages(run, part) for part in ("train", "dev")]
-    model = study.model(run)
-    hidden = [withheld_stages(run, corpora[run.benchmark], model, part) for part in splits_of]
+for run in (r for r in plan if study.system(r) == "ML-SAN" and r.seed == study.seeds[0]):
+    own, model, parts = corpora[run.benchmark], study.model(run), ("train", "dev")
+    seen = [study.stages(run, part) for part in parts]
+    hidden = [neutrality.withheld_stages(run, own, model, getattr(own, part)) for part in parts]
     scores = evaluation.speaker_probes(*seen)
     scores["calibrated, identity withheld"] = evaluation.speaker_probes(*hidden)["calibrated"]
     rate = "full rate (seen)" if run.benchmark == SEEN else "a tenth (unseen)"
     named.append({"FiLM learns at": rate, **scores})
-    chance.append(chance_level(seen[0].speaker, seen[1].speaker))
+    chance.append(neutrality.chance_level(seen[0].speaker, seen[1].speaker))
 named = pd.DataFrame(named)
 spaces = ["raw", "standardised", "calibrated", "calibrated, identity withheld"]
-display(named.groupby("FiLM learns at")[spaces].mean().round(0))
+named.groupby("FiLM learns at")[spaces].mean().round(0)
 
 # %% tags=["nbval-ignore-output"]
 rates = named.groupby(named["FiLM learns at"].str.startswith("full"))["calibrated"].mean()
@@ -385,8 +370,13 @@ print("raw features name the speaker; standardised ones do not")
 
 # %% [markdown]
 # ## Which emotions are confused?
+#
+# A confusion matrix shows where the points are won. If calibration works, a person whose usual voice is loud should no longer be taken for angry all the time. **Predict:** which confusion falls most?
 
 # %% tags=["nbval-ignore-output"]
+from mlsan.evaluation.metrics import summed_confusion
+from mlsan.report.nb06_qualitative import confusion_figure
+
 cells = []
 for system, rows, read in (
     ("MultiEMO", base, study.predictions),
@@ -398,21 +388,17 @@ shares = pd.concat(cells, ignore_index=True)
 figure12f = confusion_figure(shares)
 
 # %% tags=["nbval-ignore-output"]
-note = f"{len(study.seeds)} seeds. {MADE_UP}"
+note = f"{len(study.seeds)} seeds. {report.MADE_UP}"
 keys = list(strangers["run"])
 display(Markdown(study.save_figure(figure12f, shares, "fig12_voices_confusion", keys, note)))
 
 # %% tags=["nbval-ignore-output"]
-lines = [
-    f"- {row.emotion} taken for {row.predicted}: {row.before:.0f} % → {row.after:.0f} %."
-    for row in report.largest_changes(shares, ("MultiEMO", "ML-SAN")).itertuples()
-]
-display(Markdown("\n".join(lines)))
+listed(report.changes_answer(shares, ("MultiEMO", "ML-SAN")))
 
 # %% [markdown]
 # ## You are the stranger
 #
-# Enrolment needs a trained model and an array of features, one row per utterance, and no labels. Here the stranger is an actor of the fold above. To try your own voice, record a dozen sentences as mono WAV files, install the extra (`pip install 'mlsan[voices]'`), and replace the first lines of the next cell by
+# Enrolment needs a trained model and the features of some utterances, one row per utterance, and no labels. Here the stranger is an actor of the fold above. To try your own voice, record a dozen sentences as mono WAV files, install the extra (`pip install 'mlsan[voices]'`), and replace the first lines of the next cell by
 #
 # ```python
 # from pathlib import Path
@@ -428,6 +414,7 @@ display(Markdown("\n".join(lines)))
 
 # %%
 from mlsan.corpus import Dialogue
+from mlsan.evaluation import score_predictions
 from mlsan.evaluation.strangers import enrol, predict
 
 me = study.strangers[fold][0]
@@ -466,8 +453,8 @@ Markdown(f"{first}\n\nOf all {len(x)} utterances, {caption}.")
 # ## Privacy and ethics
 #
 # - **A style is biometric data.** The probe above names a speaker from the features; a table of styles or of speaker embeddings can recognise people in other recordings. In the European Union, biometric data that identify a person are specially protected (GDPR, Art. 9). Ask for consent, say what the style is for, and make deletion easy: one style is one file.
-# - **What to keep.** A style is all that enrolment needs. Recordings, transcripts and single utterances' features need not be kept after it. Do not keep styles of people who only happened to speak.
-# - **What not to conclude.** These are acted voices: actors were told what to show. A model of acted anger measures how people *play* anger, in one language and nine voices, and says nothing about what anybody feels. Figure 12d shows that the same model can be much worse for one person than for another; an average hides whom a system fails.
+# - **What to keep.** The style is all that predictions need. Recordings, transcripts and the features of single utterances can be deleted after enrolment. Do not keep styles of people who only happened to speak.
+# - **What not to conclude.** These are acted voices: actors were told what to show. A model of acted anger measures how people *play* anger, in one language and nine voices, and says nothing about what anybody feels. Fig. A12d shows that the same model can be much worse for one person than for another; an average hides for whom a system fails.
 # - **Where not to use it.** Inferring emotions at work and in schools is prohibited in the European Union (AI Act, Art. 5). Nothing here is evidence that it would work.
 
 # %% [markdown]
@@ -477,17 +464,24 @@ Markdown(f"{first}\n\nOf all {len(x)} utterances, {caption}.")
 listed(report.summary(table8.data))
 
 # %% [markdown]
-# **What would change our mind.** *Calibration helps with strangers:* spontaneous speech, recorded in many rooms, where ML-SAN with all utterances of a stranger is no better than with none; nine actors in one studio are few, and the interval is over sessions and seeds, not over actors. *Standardising is as good:* a corpus with few utterances of each speaker, on which the shrunk estimate is clearly better. *The speaker is hidden:* a probe that is not linear and names the actors from calibrated features.
-
-# %% [markdown]
 # ## What we learned
 #
-# - A stranger costs a model that does not adapt a large part of its score. Unlabelled utterances of the stranger can win some of it back; the sentences above say how much, and how many it takes.
-# - Calibration takes the speaker out of the features that say who speaks, pitch among them, and leaves what differs between the emotions of one person.
+# - A model that does not adapt loses a large part of its score on strangers. Unlabelled utterances of the stranger win some of it back; the sentences above say how much, and how many utterances it takes.
+# - Calibration moves the features in which people differ, pitch among them, and keeps what differs between the emotions of one person. How much of the speaker is left depends on how freely FiLM may learn.
 # - Standardising by speaker is one line of code and hard to beat where there are many utterances of everyone. A learned calibration is worth its parameters where there are few, or where the speaker is known from training.
-# - The mean hides people. Who gains and who loses belongs beside every score.
+# - A mean hides people. Report who gains and who loses beside every score.
 #
-# **Further reading.** I. Christop, *nEMO: Dataset of Emotional Speech in Polish*, LREC-COLING 2024. F. Eyben, K. Scherer, B. Schuller et al., *The Geneva Minimalistic Acoustic Parameter Set (GeMAPS) for voice research and affective computing*, IEEE Transactions on Affective Computing 7(2), 2016. P. Boersma, *Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a sampled sound*, IFA Proceedings 17, 1993.
+# ## What would change our mind
+#
+# - *Calibration helps with strangers.* Spontaneous speech, recorded in many rooms, on which ML-SAN is no better with all utterances of a stranger than with none. Nine actors in one studio are few, and the intervals are over sessions and seeds, not over actors.
+# - *Standardising is as good.* A corpus with few utterances of each speaker, on which the shrunk estimate is clearly better.
+# - *A slower FiLM keeps the features more neutral.* A nonlinear probe that names the actors equally well at both rates.
+#
+# ## Further reading
+#
+# - Christop, *nEMO: Dataset of Emotional Speech in Polish*, LREC-COLING 2024.
+# - Eyben et al., *The Geneva Minimalistic Acoustic Parameter Set (GeMAPS) for Voice Research and Affective Computing*, IEEE Transactions on Affective Computing 7(2), 2016.
+# - Boersma, *Accurate Short-term Analysis of the Fundamental Frequency and the Harmonics-to-Noise Ratio of a Sampled Sound*, IFA Proceedings 17, 1993.
 #
 # ## Exercises
 #

@@ -41,8 +41,8 @@ def test_duplicates_are_counted_and_left_out(corpus):
     assert found["test utterances"] == 6
     assert found["text also in training"] == 2
     assert found["with the same label there"] == 0
-    assert found["probe W-F1, those"] == 0
-    assert found["probe W-F1, without those"] == 100
+    assert found["probe W-F1, repeated"] == 0
+    assert found["probe W-F1, the others"] == 100
 
 
 def test_models_stand_above_the_probe(corpus):

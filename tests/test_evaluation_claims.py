@@ -34,7 +34,7 @@ from mlsan.report.claims import (
     probe_evidence,
     table1_evidence,
 )
-from mlsan.report.nb08_audit import claims_table, everywhere, finding, verdicts
+from mlsan.report.nb08_audit import answered, claims_table, everywhere, printed_answer, verdicts
 from mlsan.report.tables import BASE, ENROLLED, FULL
 from mlsan.study import NOTEBOOKS
 from mlsan.training import AS_PRINTED, CELLS, run_settings
@@ -290,13 +290,19 @@ def test_the_two_claims_about_z_exclude_each_other():
         assert pair in ({"holds", "does not hold"}, {"undecided"})
 
 
-def ledger():
+NAMES = {"MELD": "sim-meld", "IEMOCAP": "sim-iemocap"}
+
+
+def evidence_for_all():
     systems = {BASE: counts(0.4), AS_PRINTED: counts(0.3, 2), FULL: counts(0.8, 3)}
     evidence = table1_evidence("MELD", systems, False)
     evidence += gate_evidence("MELD", FULL, estimate(0.1, 0.2), NOTHING, by_speaker=True)
     evidence += table1_evidence("IEMOCAP", systems, False)
-    evidence += expression_evidence("IEMOCAP", {}, None, 2)
-    return claims_table(evidence[::-1], {"MELD": "sim-meld", "IEMOCAP": "sim-iemocap"})
+    return evidence + expression_evidence("IEMOCAP", {}, None, 2)
+
+
+def ledger():
+    return claims_table(evidence_for_all()[::-1], NAMES)
 
 
 def test_the_ledger_has_a_verdict_for_each_claim_and_corpus(tmp_path):
@@ -340,12 +346,32 @@ def test_verdicts_are_counted_and_stated():
     assert CLAIMS["t"].says in common["holds"]
     assert CLAIMS["better"].says in common["mixed"]
     assert sum(map(len, common.values())) == data["claim"].nunique()
-    (line,) = finding(data, "swing")
-    assert line.startswith("sim-meld, ML-SAN: for some speaker voice and face")
-    assert line.endswith("does not hold: 0.15 [0.10, 0.20] largest difference of mean gates.")
-    assert finding(data, "levelled")[0].endswith("cannot be tested here.")
-    assert len(finding(data, "better")) == 4
-    assert len(finding(data, "better", FULL)) == 2
+
+
+def test_some_claims_are_answered_in_a_small_table():
+    text = answered(evidence_for_all(), NAMES, "swing", "better")
+    head, _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()
+    )
+    assert head == ["claim", "number", "tested", "sim-meld", "sim-iemocap"]
+    assert [row[2] for row in rows] == [AS_PRINTED, FULL, FULL]
+    assert rows[0][:2] == ["ML-SAN is better than MultiEMO", "points of W-F1"]
+    assert rows[1][:2] == ["", ""], "each claim is written once"
+    assert rows[2][:2] == [CLAIMS["swing"].says, "largest difference of mean gates"]
+    assert rows[2][3:] == ["does not hold: 0.15 [0.10, 0.20]", "–"]
+    assert "cannot be tested here" in answered(evidence_for_all(), NAMES, "levelled")
+    assert "Nothing to report" in answered([], NAMES, "swing")
+
+
+def test_the_printed_p_is_possible():
+    meld, iemocap = printed_answer()
+    least = 1.26 * np.sqrt(3) / (0.13 + 0.07)
+    assert (
+        f"IEMOCAP paper: the printed numbers allow p < .01: **holds**; t is between {least:.1f}"
+        in iemocap
+    )
+    assert iemocap.endswith(f"and p < .01 needs {stats.t.ppf(0.995, 2):.2f}.")
+    assert meld.startswith("MELD paper: ")
 
 
 def test_a_claim_with_its_own_upper_end():

@@ -390,8 +390,9 @@ def test_table11_compares_each_model_with_itself():
 def test_findings_of_table11_count_gains_and_losses_by_their_intervals():
     table, _ = adapted()
     none, most = adapted_findings(table.data)
-    assert none.startswith("MELD, strangers enrolled with none: of 2 models 0 gain and 1 lose by")
-    assert most.startswith("MELD, strangers enrolled with all: of 2 models 1 gain and 1 lose by")
+    assert none.startswith("MELD, strangers enrolled with none: of 2 models 0 gain (")
+    assert most.startswith("MELD, strangers enrolled with all: of 2 models 1 gain (")
+    assert "1 lose (interval below zero): " in none
     gain = table.shown.set_index("model").loc["MMGCN", "Δ all [95 %]"]
     assert f"MMGCN {gain}; DialogueRNN -" in most
     assert adapted_findings(table.data[table.data["strangers"] == ""]) == []

@@ -33,6 +33,8 @@ from mlsan.report.conversation import (
 from mlsan.report.nb06_qualitative import (
     balance_findings,
     calibrated_sentences,
+    correct,
+    distance_answer,
     identity_answer,
     probe_findings,
     recall_changes,
@@ -41,6 +43,7 @@ from mlsan.report.nb06_qualitative import (
 from mlsan.report.nb07_beyond import (
     AMOUNTS,
     absent_answer,
+    changed_answers,
     curve_sentences,
     dialogue_answer,
     dropout_findings,
@@ -274,12 +277,27 @@ def test_the_unknown_speaker_is_compared_with_the_others() -> None:
         ]
     )
     said = identity_answer(weights)
-    assert "row is closest to the identity" in said
-    assert "by 0.10 (root" in said
-    assert "by 0.40 to 1.00." in said
+    assert "FiLM does least for the unknown speaker" in said
+    assert "by 0.10 (mean" in said
+    assert said.endswith("that is 0.40 to 1.00.")
     weights.loc[weights["speaker"] == "unknown", "shift"] = 3
-    assert "is not closest" in identity_answer(weights)
+    assert "does not do least" in identity_answer(weights)
     assert identity_answer(weights.assign(scale=np.nan)).startswith("Nothing is calibrated")
+
+
+def test_the_case_counts_right_turns_and_measures_the_distance() -> None:
+    case = pd.DataFrame({"emotion": ["joy", "fear"], "MultiEMO": "joy", "ML-SAN": "anger"})
+    assert correct(case, PAIR) == "MultiEMO 1, ML-SAN 0"
+    centre = {("Ada", "raw"): 0.0, ("Ben", "raw"): 4.0, ("Ada", "calibrated"): 0.0}
+    centre |= {("Ben", "calibrated"): 1.0}
+    places = pd.DataFrame(
+        {"speaker": who, "stage": stage, "x": x, "y": 0.0} for (who, stage), x in centre.items()
+    )
+    said = distance_answer(places, "audio")
+    assert said.startswith("**The speakers of this conversation come closer.**")
+    assert "are 4.00 standard deviations apart in the raw audio features and 1.00 after" in said
+    swapped = places.assign(stage=places["stage"].map({"raw": "calibrated", "calibrated": "raw"}))
+    assert "do not come closer" in distance_answer(swapped.iloc[::-1], "audio")
 
 
 @pytest.mark.parametrize(
@@ -290,7 +308,7 @@ def test_the_gates_verdict_follows_the_interval(low: float, word: str) -> None:
     row |= {"rho": low + 0.05, "rho_low": low, "rho_high": low + 0.3}
     (said,) = balance_findings(pd.DataFrame([row, row | {"audio": 0.7}]))
     assert f"sim-meld, ML-SAN: the gate follows what a speaker shows: **{word}**; " in said
-    assert "by 0.1414" in said
+    assert "deviation of 0.1414 over speakers; in the paper's Fig. 3 the two differ by 0.56" in said
 
 
 def counts(right: float, total: int = 40) -> Counts:
@@ -308,7 +326,8 @@ def test_recalls_change_where_the_interval_says_so() -> None:
     assert shown["test utterances"].tolist() == [200, 800]
     assert shown["Δ [95 %]"].tolist() == ["+0.00 [+0.00, +0.00]", "+25.00 [+25.00, +25.00]"]
     assert said[0].endswith("joy +25.00 [+25.00, +25.00].")
-    assert said[1].endswith("zero: nowhere."), "a change of exactly 0 is none"
+    assert said[0].startswith("recall rises (interval above zero): ")
+    assert said[1].endswith("below zero): no emotion."), "a change of exactly 0 is none"
 
 
 def probes(z: float) -> pd.DataFrame:
@@ -319,36 +338,60 @@ def probes(z: float) -> pd.DataFrame:
         for stage, score in (("raw", 90.0), ("calibrated", 14.0), ("z", z))
     ]
     table = pd.DataFrame(rows).assign(corpus="sim-meld", chance=12.0, seeds=3)
-    return table.assign(low=table["wf1_mean"] - 1, high=table["wf1_mean"] + 1)
+    table = table.assign(low=table["wf1_mean"] - 1, high=table["wf1_mean"] + 1)
+    above = {"above": "wf1_mean", "above_low": "low", "above_high": "high"}
+    return table.assign(**{name: table[of] - table["chance"] for name, of in above.items()})
 
 
 def test_probes_decide_what_is_neutral() -> None:
     (said,) = probe_findings(probes(95), 5.0)
-    assert "hardest to name at the stage calibrated and easiest at z** (+2.0 and +83.0" in said
-    assert "calibrated is neutral (+2.00 [+1.00, +3.00] points) and z is not neutral" in said
-    assert "z is undecided" in probe_findings(probes(17), 5.0)[0]
+    assert 'ML-SAN: the speaker is hardest to name at "calibrated" and easiest at "z"**' in said
+    assert "(+2.0 and +83.0 points of W-F1" in said
+    assert (
+        'chance), "calibrated" is neutral (+2.00 [+1.00, +3.00]) and "z" is not neutral (+8' in said
+    )
+    assert '"z" is undecided' in probe_findings(probes(17), 5.0)[0]
     assert probe_findings(probes(95).query("system == 'MultiEMO'"), 5.0) == []
     first, second = calibrated_sentences(probes(95))
     assert first == (
-        "sim-meld, the speakers who speak most: the probe's W-F1 is 90.0 on raw features; on "
-        "calibrated features ML-SAN 14.0; chance is 12.0."
+        "sim-meld, the training speakers who speak most: the probe's W-F1 is 90.0 on raw features. "
+        "On calibrated features: ML-SAN 14.0. Chance is 12.0."
     )
-    assert "the strangers, enrolled" in second
+    assert "enrolled strangers" in second
 
 
 def test_recovery_names_the_closer_start() -> None:
     row = {"corpus": "sim-meld", "speakers": "seen", "none": 0.1, "best": 0.9}
     row |= {"learned (statistics start)": 0.7, "learned as printed": 0.2}
     data = pd.DataFrame([row | {"modality": "audio"}, row | {"modality": "visual"}])
-    assert "seen: the statistics start is closer in every modality**" in recovery_findings(data)[0]
+    (said,) = recovery_findings(data)
+    assert "seen: the statistics start is closer to the best in every modality**" in said
     data.loc[1, "learned as printed"] = 0.8
-    assert "closer in 1 of 2** (audio 0.70 of at most 0.90" in recovery_findings(data)[0]
+    (said,) = recovery_findings(data)
+    assert "closer to the best in 1 of 2 modalities** (audio: 0.70, best 0.90, as printed" in said
 
 
 def test_the_way_of_one_utterance() -> None:
     said = way_answer({0: 0.4, 1: 0.3, 3: 0.2, 15: 0.0})
-    assert said.startswith("**One utterance takes the mean 25 % of the way** from")
-    assert "(0.40 away) to the mean of all (0.30 away); 3 go 50 %, 15 go 100 %." in said
+    assert said.startswith("**One utterance goes 25 % of the way** from")
+    assert "falls from 0.40 to 0.30 (root" in said
+    assert said.endswith("Of more utterances, 3 go 50 %, 15 go 100 %.")
+
+
+def test_changed_answers_count_both_ways() -> None:
+    talk = replace(dialogue([0, 1, 1, 0]), speaker=("Eve", "Eve", "Ada", "Eve"))
+    unknown, enrolled = np.array([1, 1, 0, 0]), np.array([0, 1, 1, 1])
+    said = changed_answers([talk], [unknown], [enrolled], "Eve", ("joy", "fear"))
+    assert said.startswith(
+        "**Enrolment changes 2 of 3 answers**: 1 become right and 1 become wrong"
+    )
+    assert "Correct: not enrolled 67 %, enrolled 67 %." in said
+    rows = said.splitlines()[-2:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert cells == [["7", "1", "joy", "fear", "joy"], ["7", "4", "joy", "joy", "fear"]]
+    same = changed_answers([talk], [unknown], [unknown], "Eve", ("joy", "fear"))
+    assert "changes 0 of 3" in same
+    assert "|" not in same
 
 
 def enrolment_rows() -> pd.DataFrame:
@@ -376,7 +419,7 @@ def test_enrolment_is_better_worse_or_undecided() -> None:
     ]
     (said,) = dialogue_answer(enrolment_rows())
     assert said.startswith(
-        "**sim-meld: the dialogue comes in 3 of 5, counted from the lowest** (none"
+        "**sim-meld: the dialogue is number 3 of 5, counted from the best** (all 54.00, 10"
     )
 
 
@@ -390,13 +433,22 @@ def test_the_curve_reaches_half_of_its_gain() -> None:
     ]
     rows.append({"corpus": "sim-meld", "system": "MultiEMO", "amount": "", "wf1": 49.0})
     curve = pd.DataFrame(rows)
-    assert half_answer(curve) == ["**sim-meld: half of the gain is reached with 10** (60 % of it)."]
+    assert half_answer(curve) == [
+        "**sim-meld: half of the gain is reached with 10 utterances** (60 % of what all utterances "
+        "gain)."
+    ]
     assert "gains nothing" in half_answer(curve.assign(gained=np.nan))[0]
     (said,) = curve_sentences(curve)
-    assert "ML-SAN is +1.00 points with no enrolment, +7.00 with 10 utterances and +11.00" in said
-    assert said.endswith("falls by at most 0.00 points.")
-    assert session_answer(curve).startswith("**The session is a worse enrolment than ten")
-    assert "53.00 against 56.00" in session_answer(curve)
+    assert "is +1.00 points without enrolment, +7.00 with 10 utterances and +11.00 with all" in said
+    assert said.endswith("The curve never falls with more utterances.")
+    low = curve.assign(wf1=curve["wf1"].where(curve["amount"] != "30", 55.0))
+    assert curve_sentences(low)[0].endswith("falls by at most 1.00 points with more utterances.")
+    enrolled = {"dialogue": counts(0.5), 10: counts(0.75)}
+    verdict, gains = session_answer(curve, enrolled)
+    assert "better enrolment than ten utterances of other sessions: **does not hold**; -" in verdict
+    assert "**holds**; +" in session_answer(curve, {"dialogue": counts(0.75), 10: counts(0.5)})[0]
+    assert "(50.00) to all (60.00), ten utterances give 60 % and the session 30 %." in gains
+    assert gains.endswith("The curve never falls with more utterances.")
 
 
 def test_who_gains_most_from_the_three_parts() -> None:
@@ -417,8 +469,8 @@ def test_what_is_missed_most_and_what_dropout_costs() -> None:
     ]
     table = pd.DataFrame(rows).assign(corpus="sim-meld", system="ML-SAN")
     assert absent_answer(table) == [
-        "**sim-meld, ML-SAN: it hurts most to miss** text (20.0 points) without; text (10.0 "
-        "points) with modality dropout."
+        "**sim-meld, ML-SAN: missed most** is text (-20.0 points); with modality dropout text "
+        "(-10.0 points)."
     ]
     parts = []
     for seed, dropout in product((0, 1), (0.0, 0.2)):
@@ -438,7 +490,10 @@ def test_the_probe_is_compared_with_the_best_model() -> None:
     rows = [(TEXT_PROBE, 50.0), ("MultiEMO", 60.0), ("ML-SAN", 62.5)]
     table = pd.DataFrame(rows, columns=["system", "wf1"]).assign(benchmark="MELD")
     names = {"MELD": "sim-meld"}
-    said = ["**sim-meld: the probe scores 50.0**, the best model, ML-SAN, 62.5: +12.5."]
+    said = [
+        "**sim-meld: the probe scores 50.0** and the best model, ML-SAN, 62.5: the model adds 12.5 "
+        "points."
+    ]
     assert probe_answer(table, names) == said
     assert probe_answer(table[:1], names) == ["**sim-meld: the probe scores 50.0**."]
 
@@ -453,13 +508,11 @@ def test_evidence_on_gates_is_answered_at_once() -> None:
     evidence = gates_evidence({key: learned}, {"MELD": truth}, {key: True})
     assert [one.claim for one in evidence] == ["swing", "dynamic", "balance"]
     assert evidence[0].found.value == pytest.approx(0.2)
-    (said,) = answered_claims(evidence, {"MELD": "sim-meld"}, "balance")
-    assert said.startswith("sim-meld, ML-SAN: the gate opens for the modality in which")
-    assert ": holds: 1.00" in said or ": undecided: 1.00" in said
+    said = answered_claims(evidence, {"MELD": "sim-meld"}, "balance")
+    assert "the gate opens for the modality in which" in said
+    assert " holds: 1.00" in said or " undecided: 1.00" in said
     unknown = gates_evidence({key: learned}, {}, {key: True})
-    (said,) = answered_claims(unknown, {"MELD": "sim-meld"}, "balance")
-    assert said.endswith("cannot be tested here.")
-    assert answered_claims([], {"MELD": "sim-meld"}, "balance") == []
+    assert "cannot be tested here" in answered_claims(unknown, {"MELD": "sim-meld"}, "balance")
     assert gates_evidence({key: [one[["audio"]] for one in learned]}, {}, {key: True}) == []
 
 
@@ -485,10 +538,11 @@ def test_what_a_stranger_costs() -> None:
     assert "costs MultiEMO nothing" in stranger_answer(voices(61.0, (31.0, 36.0, 40.0)))
     found = voices_findings(voices(30.0, (29.5, 46.0, 50.0)))
     assert found[0].startswith("seen actors: ML-SAN is better than MultiEMO: **undecided**; +1.00")
-    assert "utterances: 10: ML-SAN is better than MultiEMO: **holds**; +16.00" in found[2]
+    assert found[1].startswith("unseen actors, not enrolled: ML-SAN is better than MultiEMO: **un")
+    assert "enrolled with 10 utterances: ML-SAN is better than MultiEMO: **holds**; +16" in found[2]
     lines = summary(voices(30.0, (31.0, 46.0, 50.0)))
     assert lines[0] == "Seen actors: ML-SAN 61.0, MultiEMO 60.0, difference +1.00 [+0.00, +2.00]."
-    assert "reaches 70.0 on seen and 65.0 on unseen actors" in lines[3]
+    assert "reaches 70.0 on seen and 65.0 on unseen actors, ML-SAN 61.0 and 50.0." in lines[3]
 
 
 def test_where_clouds_go_and_what_moves() -> None:

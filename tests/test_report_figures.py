@@ -153,6 +153,7 @@ def test_probes_are_averaged_over_seeds_and_drawn_along_the_stages():
     assert row["wf1_mean"] == pytest.approx(60)
     assert (row["low"], row["high"]) == (59, 61)  # of two seeds the range
     assert (row["seeds"], row["chance"], row["modalities"]) == (2, 20, "audio+visual")
+    assert row[["above", "above_low", "above_high"]].tolist() == [40, 39, 41]
     figure = probes_figure(labelled(table, SIM))
     axes = np.array(panels(figure)).reshape(2, len(SYSTEMS))
     titles = [axis.get_title().replace("\n", " ") for axis in axes[0]]

@@ -68,7 +68,7 @@ from mlsan.report.tables import ENROLLED, PROBE, STANDARDISED, labelled
 from mlsan.study import open_notebook
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-LESSONS = sorted(NOTEBOOKS.glob("0[0-5]_*.py"))
+LESSONS = sorted(NOTEBOOKS.glob("0[0-9]_*.py"))
 EMOTIONS = ("neutral", "joy", "fear")
 NAMES = {"MELD": "sim-meld"}
 VERDICT = r"\*\*(holds|does not hold|undecided|cannot be tested here)\*\*"

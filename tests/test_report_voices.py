@@ -1,5 +1,8 @@
 """Table A8 and Fig. A12."""
 
+import base64
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,9 +17,12 @@ from mlsan.report.nb09_voices import (
     actors_figure,
     actors_table,
     calibration_figure,
+    changes_answer,
+    gain_answer,
     inside_figure,
     largest_changes,
     most_moved,
+    players,
     sound_figure,
     sound_table,
     voices_table,
@@ -199,3 +205,24 @@ def test_largest_changes_are_confusions():
     found = largest_changes(shares, ("a", "b"), 2)
     assert found[["emotion", "predicted"]].to_numpy().tolist() == [["x", "y"], ["z", "y"]]
     assert found["change"].tolist() == pytest.approx([-40, -10])
+    assert changes_answer(shares, ("a", "b"))[0] == "x taken for y: 50 % → 10 %."
+
+
+def test_clips_are_played_in_one_table(tmp_path):
+    clip = tmp_path / "a.wav"
+    clip.write_bytes(b"RIFF sound")
+    text = players({"man & anger": clip, "woman": tmp_path / "absent.wav"})
+    assert text.count("<tr>") == 2
+    assert "<td>man &amp; anger</td>" in text
+    (data,) = re.findall(r'<audio controls src="data:audio/wav;base64,([^"]+)"></audio>', text)
+    assert base64.b64decode(data) == b"RIFF sound"
+    assert "<td>woman</td><td>not installed</td>" in text
+
+
+def test_gains_of_people_are_counted():
+    people = pd.DataFrame({"actor": ["A", "B"], "delta": [5.0, -2.0]})
+    people = people.assign(delta_low=people["delta"] - 1, delta_high=people["delta"] + 1)
+    said = gain_answer(people)
+    assert said.startswith("**Not everybody gains for certain.** Of 2 actors 1 gain (interval")
+    assert "that of A, +5.00 [+4.00, +6.00]; the smallest that of B, -2.00 [-3.00, -1.00]." in said
+    assert gain_answer(people[:1]).startswith("**Everybody gains.**")

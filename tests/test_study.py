@@ -7,6 +7,7 @@ import pytest
 
 from mlsan.__main__ import main
 from mlsan.corpus import CorpusError, open_corpora
+from mlsan.corpus.catalogue import DATA
 from mlsan.evaluation import gathered
 from mlsan.report import read_manifest
 from mlsan.report.nb02_baseline import main_table
@@ -54,10 +55,13 @@ def test_plans_share_runs_and_know_their_benchmarks():
         study.plan("all")
 
 
-def test_each_profile_has_a_folder_of_its_own():
+def test_each_profile_has_a_folder_of_its_own(tmp_path):
     assert open_study("01_data", "smoke").figures.name == "sim-smoke"
     study = open_study("01_data", "smoke")
     assert study.executed.name == "sim-smoke"
+    assert study.folder == DATA / "sim"
+    elsewhere = replace(study, source=replace(study.source, data=tmp_path))
+    assert elsewhere.folder == tmp_path
     assert study.simulated
     assert study.oracle("MELD").name.endswith("oracle-calibrated")
 

@@ -159,7 +159,7 @@ CLAIMS: dict[str, Claim] = {
         unit="points above chance",
     ),
     "swing": Claim(
-        "for some speaker voice and face weigh as differently as in Fig. 3",
+        "for some speaker, the weights of voice and face differ as much as in Fig. 3",
         "4.6, Fig. 3",
         FIG3,
         low=abs(paper.FIG3_WEIGHTS["audio"] - paper.FIG3_WEIGHTS["visual"]),

@@ -17,6 +17,7 @@ from mlsan.evaluation import Counts, Estimate, difference, mean_over_seeds
 from mlsan.evaluation.claims import verdict
 from mlsan.evaluation.neutrality import STAGES
 from mlsan.evaluation.qualitative import speaker_distance
+from mlsan.report import paper
 from mlsan.report.declaration import Artifact
 from mlsan.report.lessons import finding
 from mlsan.report.style import (
@@ -32,7 +33,7 @@ from mlsan.report.tables import BASE, FULL, Table, by_corpus, change
 from mlsan.scores import class_recall
 from mlsan.training import AS_PRINTED, system_of
 from mlsan.training.settings import RunSettings
-from mlsan.vocabulary import Benchmark
+from mlsan.vocabulary import Benchmark, Modality
 
 ADVERSARY = f"{AS_PRINTED} + adversary"
 WITHHELD = "ML-SAN, identity withheld"
@@ -336,7 +337,8 @@ def probes_table(rows: pd.DataFrame) -> pd.DataFrame:
 
     `rows` are `stage_probes` of each run, with benchmark, system and seed added. A probe's score is
     about one run, so that only seeds are resampled. Returns one row per benchmark, target, system
-    and stage: wf1_mean, low, high, seeds, chance, modalities.
+    and stage: wf1_mean, low, high, seeds, chance, above (the score minus chance) with its interval
+    above_low and above_high, and modalities.
     """
     keys = ["benchmark", "target", "system", "stage"]
     table = []
@@ -344,6 +346,7 @@ def probes_table(rows: pd.DataFrame) -> pd.DataFrame:
         value, low, high, seeds = mean_over_seeds(part["wf1"].to_numpy())
         row = dict(zip(keys, key, strict=True)) | {"wf1_mean": value, "low": low, "high": high}
         row |= {"seeds": seeds, "chance": part["chance"].mean()}
+        row |= mean_over_seeds((part["wf1"] - part["chance"]).to_numpy()).columns("above")
         table.append(row | {"modalities": part["modalities"].iloc[0]})
     return pd.DataFrame(table)
 
@@ -444,16 +447,31 @@ def balance_figure(table: pd.DataFrame) -> Figure:
 
 
 def identity_answer(weights: pd.DataFrame) -> str:
-    """How far each calibration of `speaker_weights` is from the identity, in a sentence."""
+    """For whom FiLM does least, by the scales and shifts of `speaker_weights`."""
     if weights["scale"].isna().all():
         return "Nothing is calibrated here: the corpus has neither audio nor visual features."
     far = weights.groupby("speaker", sort=False)[["scale", "shift"]].mean().max(axis=1)
     known = far.drop("unknown")
-    nearest = "closest to" if far["unknown"] <= known.min() else "not closest to"
+    least = "does" if far["unknown"] <= known.min() else "does not do"
     return (
-        f"**The unknown speaker's row is {nearest} the identity.** Its factor or shift is away "
-        f"from it by {far['unknown']:.2f} (root mean square, mean over modalities, the larger of "
-        f"both), those of the known speakers by {known.min():.2f} to {known.max():.2f}."
+        f"**FiLM {least} least for the unknown speaker.** Its γ is away from 1, or its β from 0, "
+        f"by {far['unknown']:.2f} (mean over modalities, the larger of the two); for the known "
+        f"speakers that is {known.min():.2f} to {known.max():.2f}."
+    )
+
+
+def correct(case: pd.DataFrame, systems: Sequence[str]) -> str:
+    """How many turns of a `case_study` each system gets right: `MultiEMO 7, ML-SAN 6`."""
+    return ", ".join(f"{name} {(case[name] == case['emotion']).sum()}" for name in systems)
+
+
+def distance_answer(places: pd.DataFrame, modality: Modality) -> str:
+    """Whether calibration brings a conversation's speakers together: `before_and_after`."""
+    before, after = speaker_distance(places)
+    nearer = "come closer" if after < before else "do not come closer"
+    return (
+        f"**The speakers of this conversation {nearer}.** Their centres are {before:.2f} standard "
+        f"deviations apart in the raw {modality} features and {after:.2f} after calibration."
     )
 
 
@@ -463,14 +481,15 @@ def balance_findings(table: pd.DataFrame) -> list[str]:
     `table` is `gates_and_truth` with the column corpus.
     """
     lines = []
+    swing = abs(paper.FIG3_WEIGHTS["audio"] - paper.FIG3_WEIGHTS["visual"])
     for (name, system), own in table.groupby(["corpus", "system"], sort=False):
         row, apart = own.iloc[0], (own["audio"] - own["visual"]).std()
         rho = Estimate(row["rho"], row["rho_low"], row["rho_high"], row["seeds"])
         says = f"{name}, {system}: the gate follows what a speaker shows"
         text = finding(says, rho, unit="(Spearman's correlation)")
         lines.append(
-            f"{text} Audio minus visual differs between speakers by {apart:.4f} (standard "
-            "deviation), on a scale from 0 to 1."
+            f"{text} Audio minus visual has a standard deviation of {apart:.4f} over speakers; in "
+            f"the paper's Fig. 3 the two differ by {swing:.2f}."
         )
     return lines
 
@@ -499,11 +518,13 @@ def recall_changes(
         }
     )
     lines = []
-    for low, high, word in ((0.0, np.inf, "rises"), (-np.inf, 0.0, "falls")):
+    ways = ((0.0, np.inf, "rises", "above"), (-np.inf, 0.0, "falls", "below"))
+    for low, high, word, side in ways:
         each = {k: verdict(Estimate(*found[k], len(base.seeds)), low, high) for k in order}
         sure = [k for k in order if each[k] == "holds"]
         names = ", ".join(f"{emotions[k]} {change(*found[k])}" for k in sure)
-        lines.append(f"recall {word}, by an interval that excludes zero: {names or 'nowhere'}.")
+        where = names or "no emotion"
+        lines.append(f"recall {word} (interval {side} zero): {where}.")
     return shown, lines
 
 
@@ -518,17 +539,18 @@ def probe_findings(table: pd.DataFrame, within: float) -> list[str]:
         own = part[part["system"] == FULL].dropna(subset="wf1_mean").set_index("stage")
         if own.empty:
             continue
-        above = own[["wf1_mean", "low", "high"]].sub(own["chance"], axis=0)
-        low, high = above["wf1_mean"].idxmin(), above["wf1_mean"].idxmax()
+        above = own[["above", "above_low", "above_high"]]
+        low, high = above["above"].idxmin(), above["above"].idxmax()
         said = []
         for stage in ("calibrated", "z"):
             found = Estimate(*above.loc[stage], int(own.loc[stage, "seeds"]))
-            text = change(*found[:3])
-            said.append(f"{stage} is {words[verdict(found, -np.inf, within)]} ({text} points)")
+            word, text = words[verdict(found, -np.inf, within)], change(*found[:3])
+            said.append(f'"{stage}" is {word} ({text})')
         lines.append(
-            f"**{name}: the speaker is hardest to name at the stage {low} and easiest at {high}** "
-            f"({above.loc[low, 'wf1_mean']:+.1f} and {above.loc[high, 'wf1_mean']:+.1f} points of "
-            f"W-F1 above chance). By the rule of at most {within:g}, {' and '.join(said)}."
+            f'**{name}, {FULL}: the speaker is hardest to name at "{low}" and easiest at "{high}"**'
+            f" ({above.loc[low, 'above']:+.1f} and {above.loc[high, 'above']:+.1f} points of "
+            f"W-F1 above chance). By the rule (at most {within:g} points above chance), "
+            f"{' and '.join(said)}."
         )
     return lines
 
@@ -536,7 +558,7 @@ def probe_findings(table: pd.DataFrame, within: float) -> list[str]:
 def calibrated_sentences(table: pd.DataFrame) -> list[str]:
     """What the probes of `probes_table` read before and after calibration, model by model."""
     lines = []
-    who = {"speaker": "the speakers who speak most", "stranger": "the strangers, enrolled"}
+    who = {"speaker": "the training speakers who speak most", "stranger": "enrolled strangers"}
     for name, corpus in by_corpus(table):
         for target, part in corpus[corpus["target"] != "emotion"].groupby("target", sort=False):
             line = part.set_index(["system", "stage"])["wf1_mean"]
@@ -547,7 +569,7 @@ def calibrated_sentences(table: pd.DataFrame) -> list[str]:
             )
             lines.append(
                 f"{name}, {who[target]}: the probe's W-F1 is {line[FULL, 'raw']:.1f} on raw "
-                f"features; on calibrated features {found}; chance is {part['chance'].mean():.1f}."
+                f"features. On calibrated features: {found}. Chance is {part['chance'].mean():.1f}."
             )
     return lines
 
@@ -560,11 +582,13 @@ def recovery_findings(quality: pd.DataFrame) -> list[str]:
     lines = []
     for (name, speakers), part in quality.groupby(["corpus", "speakers"], sort=False):
         closer = part["learned (statistics start)"] > part["learned as printed"]
-        where = "in every modality" if closer.all() else f"in {closer.sum()} of {len(part)}"
+        many = f"in {closer.sum()} of {len(part)} modalities"
+        where = "in every modality" if closer.all() else many
         each = "; ".join(
-            f"{row['modality']} {row['learned (statistics start)']:.2f} of at most "
-            f"{row['best']:.2f}, as printed {row['learned as printed']:.2f}, raw {row['none']:.2f}"
+            f"{row['modality']}: {row['learned (statistics start)']:.2f}, best {row['best']:.2f}, "
+            f"as printed {row['learned as printed']:.2f}, none {row['none']:.2f}"
             for row in part.to_dict("records")
         )
-        lines.append(f"**{name}, {speakers}: the statistics start is closer {where}** ({each}).")
+        says = f"{name}, {speakers}: the statistics start is closer to the best {where}"
+        lines.append(f"**{says}** ({each}).")
     return lines

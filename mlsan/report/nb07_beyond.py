@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 from matplotlib.figure import Figure
 
+from mlsan.corpus import Dialogue
 from mlsan.corpus.enrolment import Amount
 from mlsan.evaluation import Counts, difference, mean_score
 from mlsan.evaluation.counts import dialogue_counts
@@ -217,7 +219,7 @@ def adapted_findings(data: pd.DataFrame) -> list[str]:
         )
         found.append(
             f"{benchmark}, strangers enrolled with {strangers}: of {len(part)} models {gain} gain "
-            f"and {lose} lose by an interval that excludes zero ({each})."
+            f"(interval above zero) and {lose} lose (interval below zero): {each}."
         )
     return found
 
@@ -310,9 +312,45 @@ def way_answer(away: Mapping[int, float]) -> str:
     one = share.pop(1)
     rest = ", ".join(f"{n} go {text}" for n, text in share.items())
     return (
-        f"**One utterance takes the mean {one} of the way** from the population "
-        f"({away[0]:.2f} away) to the mean of all ({away[1]:.2f} away); {rest}."
+        f"**One utterance goes {one} of the way** from the population's mean to that of all of the "
+        f"stranger's utterances: the distance falls from {away[0]:.2f} to {away[1]:.2f} (root mean "
+        f"square over features). Of more utterances, {rest}."
     )
+
+
+def changed_answers(
+    dialogues: Sequence[Dialogue],
+    unknown: Sequence[Int[np.ndarray, "_turn"]],
+    enrolled: Sequence[Int[np.ndarray, "_turn"]],
+    stranger: str,
+    emotions: Sequence[str],
+) -> str:
+    """What enrolment changes in the answers for one stranger, and the first ten changes.
+
+    `unknown` and `enrolled` are the predictions of all turns of each dialogue without and with the
+    stranger's style; `emotions` are those of the corpus in label order.
+    """
+    ways = ("not enrolled", "enrolled")
+    rows = []
+    for dialogue, *predicted in zip(dialogues, unknown, enrolled, strict=True):
+        for turn in np.flatnonzero(np.array(dialogue.speaker) == stranger):
+            row = {"dialogue": dialogue.id, "turn": str(turn + 1)}
+            labels = (dialogue.label[turn], *(answers[turn] for answers in predicted))
+            rows.append(row | dict(zip(("true emotion", *ways), labels, strict=True)))
+    table = pd.DataFrame(rows)
+    table[["true emotion", *ways]] = np.array(emotions)[table[["true emotion", *ways]]]
+    right = {way: table[way] == table["true emotion"] for way in ways}
+    changed = table[ways[0]] != table[ways[1]]
+    better, worse = (int((changed & right[way]).sum()) for way in reversed(ways))
+    text = (
+        f"**Enrolment changes {changed.sum()} of {len(table)} answers**: {better} become right and "
+        f"{worse} become wrong. Correct: "
+        + ", ".join(f"{way} {100 * found.mean():.0f} %" for way, found in right.items())
+    )
+    if not changed.any():
+        return f"{text}."
+    first = table[changed].head(10).to_markdown(index=False, disable_numparse=True)
+    return f"{text}. The first changes:\n\n{first}"
 
 
 def enrolment_findings(rows: pd.DataFrame) -> list[str]:
@@ -329,8 +367,9 @@ def enrolment_findings(rows: pd.DataFrame) -> list[str]:
         kinds = {"better": own["low"] > 0, "worse": own["high"] < 0}
         kinds["undecided"] = ~(kinds["better"] | kinds["worse"])
         each = "; ".join(
-            f"**{kind}**: {', '.join(map(_with_change, own[there].itertuples())) or 'no row'}"
+            f"**{kind}**: {', '.join(map(_with_change, own[there].itertuples()))}"
             for kind, there in kinds.items()
+            if there.any()
         )
         utterances = f"{own['utterances'].max():,} utterances"
         lines.append(f"{name}, {part} speakers ({utterances}), against {BASE}: {each}.")
@@ -357,12 +396,12 @@ def dialogue_answer(rows: pd.DataFrame) -> list[str]:
     )
     lines = []
     for name, own in kept.groupby("corpus", sort=False):
-        scores = own.set_index("system")["wf1_mean"].sort_values(kind="stable")
+        scores = own.set_index("system")["wf1_mean"].sort_values(ascending=False, kind="stable")
         scores = scores.rename(index=_short)
         place = scores.index.tolist().index(_short(AMOUNTS["dialogue"])) + 1
         order = ", ".join(f"{amount} {score:.2f}" for amount, score in scores.items())
         lines.append(
-            f"**{name}: the dialogue comes in {place} of {len(scores)}, counted from the lowest** "
+            f"**{name}: the dialogue is number {place} of {len(scores)}, counted from the best** "
             f"({order})."
         )
     return lines
@@ -381,9 +420,10 @@ def half_answer(curve: pd.DataFrame) -> list[str]:
         if along.isna().all() or not len(reached):
             lines.append(f"**{name}: enrolment with all utterances gains nothing.**")
             continue
+        enough = f"{reached[0]} utterance{'' if reached[0] == '1' else 's'}"
         lines.append(
-            f"**{name}: half of the gain is reached with {reached[0]}** "
-            f"({100 * along[reached[0]]:.0f} % of it)."
+            f"**{name}: half of the gain is reached with {enough}** "
+            f"({100 * along[reached[0]]:.0f} % of what all utterances gain)."
         )
     return lines
 
@@ -397,12 +437,13 @@ def curve_sentences(curve: pd.DataFrame) -> list[str]:
         gain = own["wf1"] - line[BASE]
         along = own.loc[[str(amount) for amount in CURVE], "wf1"]
         fall = max(0.0, float((along.cummax() - along).max()))
-        oracle = f"; the oracle is at {line[ORACLE]:.2f}" if ORACLE in line else ""
+        oracle = f" The oracle scores {line[ORACLE]:.2f}." if ORACLE in line else ""
+        falls = f"falls by at most {fall:.2f} points" if fall else "never falls"
         lines.append(
-            f"{name}: minus {BASE}, {FULL} is {gain['0']:+.2f} points with no enrolment, "
-            f"{gain['10']:+.2f} with 10 utterances and {gain['all']:+.2f} with all; the dialogue "
-            f"so far gives {gain['past']:+.2f} and the dialogue {gain['dialogue']:+.2f}. The curve "
-            f"falls by at most {fall:.2f} points{oracle}."
+            f"{name}: {FULL} minus {BASE} is {gain['0']:+.2f} points without enrolment, "
+            f"{gain['10']:+.2f} with 10 utterances and {gain['all']:+.2f} with all; it is "
+            f"{gain['past']:+.2f} with the dialogue so far and {gain['dialogue']:+.2f} with the "
+            f"dialogue. The curve {falls} with more utterances.{oracle}"
         )
     return lines
 
@@ -458,8 +499,8 @@ def absent_answer(table: pd.DataFrame) -> list[str]:
             if absent.empty:
                 continue
             worst = absent.idxmin()
-            how = "with modality dropout" if dropout else "without"
-            found.append(f"{worst} ({clean - absent[worst]:.1f} points) {how}")
+            how = "with modality dropout " if dropout else ""
+            found.append(f"{how}{worst} (-{clean - absent[worst]:.1f} points)")
         if found:
-            lines.append(f"**{name}, {system}: it hurts most to miss** {'; '.join(found)}.")
+            lines.append(f"**{name}, {system}: missed most** is {'; '.join(found)}.")
     return lines

@@ -7,12 +7,15 @@ import numpy as np
 import pandas as pd
 
 from mlsan.evaluation import mean_over_seeds, mean_sd, score_predictions
-from mlsan.evaluation.claims import NOTHING, Verdict
+from mlsan.evaluation.claims import NOTHING, Verdict, implied_t, verdict
 from mlsan.evaluation.expressiveness import mean_correlation
+from mlsan.evaluation.significance import t_needed
+from mlsan.report import paper
 from mlsan.report.claims import CLAIMS, Claim, Evidence, gate_evidence, in_order
 from mlsan.report.declaration import Artifact
-from mlsan.report.tables import TEXT_PROBE, Table, estimate, with_interval
-from mlsan.vocabulary import Benchmark
+from mlsan.report.lessons import Text, listed
+from mlsan.report.tables import BASE, FULL, TEXT_PROBE, Table, estimate, with_interval
+from mlsan.vocabulary import BENCHMARKS, Benchmark
 
 
 def wf1(part: pd.DataFrame) -> float:
@@ -43,7 +46,7 @@ def probe_and_models(probed: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.
 
 
 def probe_answer(table: pd.DataFrame, names: Mapping[Benchmark, str]) -> list[str]:
-    """How much of the best model's score the probe reaches: `probe_and_models`, by corpus."""
+    """How much the best model adds to the probe: `probe_and_models`, by corpus."""
     lines = []
     for benchmark, part in table.groupby("benchmark", sort=False):
         scores = part.set_index("system")["wf1"]
@@ -51,7 +54,8 @@ def probe_answer(table: pd.DataFrame, names: Mapping[Benchmark, str]) -> list[st
         text = f"**{names[benchmark]}: the probe scores {probe:.1f}**"
         if len(models):
             best = models.idxmax()
-            text += f", the best model, {best}, {models[best]:.1f}: {models[best] - probe:+.1f}"
+            text += f" and the best model, {best}, {models[best]:.1f}"
+            text += f": the model adds {models[best] - probe:.1f} points"
         lines.append(f"{text}.")
     return lines
 
@@ -63,8 +67,8 @@ def duplicates(audit: pd.DataFrame) -> dict[str, int | float]:
         "text also in training": int(audit["duplicate"].sum()),
         "with the same label there": int(audit["same_label"].sum()),
         "probe W-F1, all": wf1(audit),
-        "probe W-F1, those": wf1(audit[audit["duplicate"]]),
-        "probe W-F1, without those": wf1(audit[~audit["duplicate"]]),
+        "probe W-F1, repeated": wf1(audit[audit["duplicate"]]),
+        "probe W-F1, the others": wf1(audit[~audit["duplicate"]]),
     }
 
 
@@ -175,26 +179,32 @@ def everywhere(data: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
-def finding(data: pd.DataFrame, claim: str, tested: str = "") -> list[str]:
-    """A claim's verdicts as sentences, one per corpus and system (or the one `tested`)."""
-    rows = data[data["claim"] == claim]
-    rows = rows[rows["tested"] == tested] if tested else rows
-    return [
-        f"{row['corpus']}, {row['tested']}: {row['says']}: {_evidence_cell(row)}"
-        + (f" {row['unit']}." if np.isfinite(row["value"]) else ".")
-        for _, row in rows.iterrows()
-    ]
+def answered(evidence: Iterable[Evidence], corpora: Mapping[Benchmark, str], *claims: str) -> Text:
+    """The verdicts on some claims from the evidence gathered so far, as a table.
 
-
-def answered(
-    evidence: Iterable[Evidence], corpora: Mapping[Benchmark, str], *claims: str
-) -> list[str]:
-    """The verdicts on some claims as sentences, from the evidence gathered so far."""
+    Each claim is written once, in the first of its rows, with what its number is.
+    """
     rows = [one for one in evidence if one.claim in claims]
     if not rows:
-        return []
-    data = claims_table(rows, corpora).data
-    return [line for claim in claims for line in finding(data, claim)]
+        return listed([])
+    shown = claims_table(rows, corpora).shown[["claim", "tested", *corpora.values()]]
+    unit = {CLAIMS[name].says: CLAIMS[name].unit for name in claims}
+    shown.insert(1, "number", shown["claim"].map(unit))
+    shown.loc[shown["claim"].duplicated(), ["claim", "number"]] = ""
+    return Text(shown.to_markdown(index=False, disable_numparse=True))
+
+
+def printed_answer() -> list[str]:
+    """Whether the paper's Table 1 allows its p < .01: one finding for each of its benchmarks."""
+    needed, lines = t_needed(paper.RUNS), []
+    for benchmark in BENCHMARKS:
+        full, base = (paper.TABLE1[system][benchmark] for system in (FULL, BASE))
+        t = implied_t(full.mean - base.mean, (full.sd, base.sd), paper.RUNS)
+        lines.append(
+            f"{benchmark} paper: the printed numbers allow p < .01: **{verdict(t, low=needed)}**; "
+            f"t is between {t.low:.1f} and {t.high:.1f}, and p < .01 needs {needed:.2f}."
+        )
+    return lines
 
 
 def gates_evidence(

@@ -1,6 +1,9 @@
 """Notebook 9: real voices (Table A8 and Fig. A12), on nEMO."""
 
+import base64
+import html
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,6 +12,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlsan.corpus.enrolment import Amount
 from mlsan.corpus.nemo.protocols import NOTES
 from mlsan.evaluation import Counts, difference, mean_score
 from mlsan.evaluation.acoustics import HIGHEST, LOWEST, contour, mel_spectrogram
@@ -102,6 +106,21 @@ SOUND = Artifact(
     "has pitch and sound level by frame.",
     needs="voices",
 )
+
+
+def players(files: Mapping[str, Path]) -> str:
+    """An HTML table with a name and an audio player per WAV file; files that are absent have none.
+
+    The files are embedded, so that the page plays them wherever it is.
+    """
+    rows = []
+    for name, file in files.items():
+        player = "not installed"
+        if file.exists():
+            data = base64.b64encode(file.read_bytes()).decode()
+            player = f'<audio controls src="data:audio/wav;base64,{data}"></audio>'
+        rows.append(f"<tr><td>{html.escape(name)}</td><td>{player}</td></tr>")
+    return f"<table>{''.join(rows)}</table>"
 
 
 def sound_table(
@@ -334,10 +353,35 @@ def voices_findings(data: pd.DataFrame) -> list[str]:
     lines = []
     rows = data[data["system"] == FULL].dropna(subset=["delta", "low"])
     for row in rows.itertuples():
-        unseen = f"unseen actors, utterances: {row.amount}"
-        who = "seen actors" if row.protocol == "seen" else unseen
+        with_how_many = {"0": "not enrolled", "1": "enrolled with 1 utterance"}.get(
+            row.amount, f"enrolled with {row.amount} utterances"
+        )
+        who = "seen actors" if row.protocol == "seen" else f"unseen actors, {with_how_many}"
         lines.append(finding(f"{who}: {FULL} is better than {row.reference}", delta_of(row)))
     return lines
+
+
+def gain_answer(people: pd.DataFrame) -> str:
+    """Who gains from enrolment: the rows of one system in `actors_table`."""
+    gain, lose = (people["delta_low"] > 0).sum(), (people["delta_high"] < 0).sum()
+    says = "Everybody gains" if gain == len(people) else "Not everybody gains for certain"
+    ends = people.loc[[people["delta"].idxmax(), people["delta"].idxmin()]]
+    most, least = (
+        f"{row.actor}, {change(row.delta, row.delta_low, row.delta_high)}"
+        for row in ends.itertuples()
+    )
+    return (
+        f"**{says}.** Of {len(people)} actors {gain} gain (interval above zero) and {lose} lose "
+        f"(interval below zero). The largest gain is that of {most}; the smallest that of {least}."
+    )
+
+
+def changes_answer(shares: pd.DataFrame, systems: Sequence[str]) -> list[str]:
+    """The `largest_changes` in words."""
+    return [
+        f"{row.emotion} taken for {row.predicted}: {row.before:.0f} % → {row.after:.0f} %."
+        for row in largest_changes(shares, systems).itertuples()
+    ]
 
 
 def stranger_answer(data: pd.DataFrame) -> str:
@@ -363,19 +407,23 @@ def stranger_answer(data: pd.DataFrame) -> str:
     return f"{text} No amount of enrolment wins half of it back ({FULL}: {enrolled.max():.1f})."
 
 
-def session_answer(curve: pd.DataFrame) -> str:
-    """How the session compares with ten utterances as an enrolment: `enrolment_curve` of voices."""
+def session_answer(curve: pd.DataFrame, enrolled: Mapping[Amount, Counts]) -> list[str]:
+    """How the session compares with ten utterances as an enrolment.
+
+    `curve` is the `enrolment_curve` of voices, `enrolled` the counts that it was made of.
+    """
     own = curve[curve["amount"] != ""].set_index("amount")
     score, gained = own["wf1"], 100 * own["gained"]
     along = own.loc[[str(amount) for amount in CURVE], "wf1"]
     fall = max(0.0, float((along.cummax() - along).max()))
-    better = "better" if score["dialogue"] > score["10"] else "worse"
-    return (
-        f"**The session is a {better} enrolment than ten utterances of other sessions**: "
-        f"{score['dialogue']:.2f} against {score['10']:.2f}. From none ({score['0']:.2f}) to all "
-        f"({score['all']:.2f}), ten utterances gain {gained['10']:.0f} % and the session "
-        f"{gained['dialogue']:.0f} %. The curve falls by at most {fall:.2f} points."
-    )
+    falls = f"falls by at most {fall:.2f} points" if fall else "never falls"
+    says = "The session is a better enrolment than ten utterances of other sessions"
+    return [
+        finding(says, difference(enrolled["dialogue"], enrolled[10])),
+        f"Of the gain from none ({score['0']:.2f}) to all ({score['all']:.2f}), ten utterances "
+        f"give {gained['10']:.0f} % and the session {gained['dialogue']:.0f} %. The curve {falls} "
+        "with more utterances.",
+    ]
 
 
 def summary(data: pd.DataFrame) -> list[str]:
@@ -397,11 +445,11 @@ def summary(data: pd.DataFrame) -> list[str]:
         f"ten unlabelled utterances and {difference_of('unseen', 'all')} with all.",
         f"Against {BASE} on features standardised by speaker, {FULL} is "
         f"{difference_of('seen', '', STANDARDISED)} on seen and "
-        f"{difference_of('unseen', 'all', STANDARDISED)} on fully enrolled unseen actors. That is "
-        "the price or the gain of a learned calibration against one line of code.",
+        f"{difference_of('unseen', 'all', STANDARDISED)} on fully enrolled unseen actors: what a "
+        "learned calibration gains or loses against one line of code.",
         f"A linear probe on standardised features reaches {score_of('seen', FLAT)} on seen and "
-        f"{score_of('unseen', FLAT, 'all')} on unseen actors, without any context: there is none "
-        "here to use.",
+        f"{score_of('unseen', FLAT, 'all')} on unseen actors, {FULL} {score_of('seen', FULL)} and "
+        f"{score_of('unseen', FULL, 'all')}. The probe reads no context, and there is none here.",
     ]
 
 
@@ -431,8 +479,8 @@ def inside_answer(moved: pd.DataFrame, gates: pd.DataFrame, pitch: str) -> str:
     among = "is" if rank <= 12 else "is not"
     return (
         f"**Pitch {among} among the first twelve**: the mean pitch is number {rank} of "
-        f"{len(order)}. The most moved: {', '.join(f'`{name}`' for name in order[:3])}. The gates "
-        f"of the actors are between {spread.min():.2f} and {spread.max():.2f} on average."
+        f"{len(order)}. The most moved: {', '.join(f'`{name}`' for name in order[:3])}. The mean "
+        f"gates of the actors are between {spread.min():.3f} and {spread.max():.3f}."
     )
 
 
