@@ -9,7 +9,7 @@ Where there is text, styles are those of the features without what the emotions 
 (`mlsan.corpus.expression`): a few utterances show more of their emotions than of their speaker.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -46,8 +46,8 @@ class Enrolment:
         self.dialogues = corpus.train
         plain = _Utterances.of(corpus.train, code, modalities)
         explained = modalities and "text" in corpus.sizes
-        self.expression = _expressions(corpus.train, plain) if explained else {}
-        """What the emotions add, by modality; empty without text."""
+        self.expression = _expression(corpus.train, plain) if explained else None
+        """What the emotions add; None without text."""
         self.train = plain.without(self.expression, corpus.train)
         self.population = {
             modality: Population.fit(features, self.train.name)
@@ -163,15 +163,13 @@ class Enrolment:
         return styles
 
 
-def _expressions(
-    dialogues: Sequence[Dialogue], utterances: "_Utterances"
-) -> dict[Modality, Expression]:
-    text = np.concatenate([d.feature["text"] for d in dialogues])
+def _expression(dialogues: Sequence[Dialogue], utterances: "_Utterances") -> Expression:
     label = np.concatenate([d.label for d in dialogues])
-    return {
-        modality: Expression.fit(text, features, label, utterances.name)
-        for modality, features in utterances.features.items()
-    }
+    return Expression.fit(_text(dialogues), utterances.features, label, utterances.name)
+
+
+def _text(dialogues: Sequence[Dialogue]) -> Float[np.ndarray, "utterance _"]:
+    return np.concatenate([d.feature["text"] for d in dialogues])
 
 
 _NONE = np.empty(0, dtype=int)
@@ -244,14 +242,12 @@ class _Utterances:
         )
 
     def without(
-        self, expression: Mapping[Modality, Expression], dialogues: Sequence[Dialogue]
+        self, expression: Expression | None, dialogues: Sequence[Dialogue]
     ) -> "_Utterances":
         """These without what the emotions of the dialogues' utterances probably add."""
-        if not expression:
+        if expression is None:
             return self
-        text = np.concatenate([d.feature["text"] for d in dialogues])
-        left = {m: x - expression[m].added(text) for m, x in self.features.items()}
-        return replace(self, features=left)
+        return replace(self, features=expression.without(_text(dialogues), self.features))
 
     @cached_property
     def rows_by_name(self) -> dict[str, np.ndarray]:

@@ -5,11 +5,14 @@ Text says what the emotions probably are, and training utterances say what each 
 feature. With this part subtracted, few utterances tell more of the style.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
+
+from mlsan.vocabulary import Modality
 
 if TYPE_CHECKING:
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -17,18 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Expression:
-    """Text's posterior of the emotions, and what they add to each feature of one modality."""
+    """Text's posterior of the emotions, and what they add to each feature."""
 
     posterior: "LinearDiscriminantAnalysis"
     share: Float[np.ndarray, "class"]
     """Mean posterior over the training utterances."""
-    effect: Float[np.ndarray, "class feature"]
+    effect: dict[Modality, Float[np.ndarray, "class _"]]
 
     @classmethod
     def fit(
         cls,
         text: Float[np.ndarray, "utterance _"],
-        features: Float[np.ndarray, "utterance feature"],
+        features: Mapping[Modality, Float[np.ndarray, "utterance _"]],
         label: Int[np.ndarray, "utterance"],
         speaker: Shaped[np.ndarray, "utterance"],
     ) -> "Expression":
@@ -39,16 +42,23 @@ class Expression:
         posterior = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(text, label)
         p = posterior.predict_proba(text)
         _, of = np.unique(speaker.astype(str), return_inverse=True)
-        centred = [x - _means(x, of)[of] for x in (p, np.asarray(features, float))]
-        return cls(posterior, p.mean(axis=0), np.linalg.lstsq(*centred)[0])
+        within = p - _means(p, of)[of]
+        effect = {}
+        for modality, x in features.items():
+            x = np.asarray(x, float)
+            effect[modality] = np.linalg.lstsq(within, x - _means(x, of)[of])[0]
+        return cls(posterior, p.mean(axis=0), effect)
 
-    def added(
-        self, text: Float[np.ndarray, "utterance _"]
-    ) -> Float[np.ndarray, "utterance feature"]:
-        """What the expected emotions add to each utterance's features, 0 on average."""
+    def without(
+        self,
+        text: Float[np.ndarray, "utterance _"],
+        features: Mapping[Modality, Float[np.ndarray, "utterance _"]],
+    ) -> dict[Modality, Float[np.ndarray, "utterance _"]]:
+        """The features without what the expected emotions add to them, which is 0 on average."""
         if not len(text):
-            return np.zeros((0, self.effect.shape[1]))
-        return (self.posterior.predict_proba(text) - self.share) @ self.effect
+            return dict(features)
+        beyond = self.posterior.predict_proba(text) - self.share
+        return {modality: x - beyond @ self.effect[modality] for modality, x in features.items()}
 
 
 def _means(

@@ -59,12 +59,11 @@ def enrol(
     if len({len(rows) for rows in x.values()}) > 1:
         counts = ", ".join(f"{modality} {len(rows)}" for modality, rows in x.items())
         raise ValueError(f"features differ in their number of utterances: {counts}")
-    found = {}
-    for modality in films:
-        added = enrolment.expression[modality].added(x["text"]) if enrolment.expression else 0
-        style = enrolment.population[modality].style(x[modality] - added)
-        found[modality] = np.stack(style).astype(np.float32)
-    return Style(found)
+    own = {modality: x[modality] for modality in films}
+    if enrolment.expression:
+        own = enrolment.expression.without(x["text"], own)
+    styles = {m: enrolment.population[m].style(rows) for m, rows in own.items()}
+    return Style({m: np.stack(style).astype(np.float32) for m, style in styles.items()})
 
 
 def _checked(

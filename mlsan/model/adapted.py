@@ -12,50 +12,29 @@ model has:
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from mlsan.corpus.style import Population
 from mlsan.corpus.types import Batch
 from mlsan.model.baselines.common import Turns
-from mlsan.model.interface import Output, Sizes, check_order
-from mlsan.model.mlsan import FiLM, MLSANSettings, SpeakerGate, speaker_loss
+from mlsan.model.interface import Output, Sizes
+from mlsan.model.mlsan import FiLM, SpeakerGate, SpeakerParts, speaker_loss
 from mlsan.model.wrapper import Wrapper, WrapperSettings, linears
 from mlsan.vocabulary import Modality
 
 
-class AdaptedSettings(WrapperSettings):
-    """Which parts are on, with the choices of `MLSANSettings`."""
+class AdaptedSettings(SpeakerParts, WrapperSettings):
+    """Which parts are on, and the model inside."""
 
     name: str = "+ speaker"
-    film: bool = Field(True, description="input level, Eq. 1-2")
-    gate: bool = Field(True, description="Eq. 3, on z")
-    aux: bool = Field(True, description="output level, Eq. 4")
-    lam: float = Field(0.02, ge=0, description="lambda of Eq. 4")
-    speaker_dim: int = Field(64, gt=0, description="size of the speaker embedding e_s")
-    film_start: Literal["statistics", "zero", "printed"] = Field(
-        "statistics", description="where gamma and beta start, see FiLM"
-    )
-    film_rate: float = Field(
-        0.1, ge=0, description="learning rate of Eq. 1's W and b, relative to the other parameters'"
-    )
-    film_modalities: tuple[Modality, ...] = ("audio", "visual")
-    gate_start: Literal["open", "random"] = Field("open", description="see SpeakerGate")
-
-    @property
-    def styled(self) -> tuple[Modality, ...]:
-        """The modalities whose FiLM starts at the speaker's statistics."""
-        started = self.film and self.film_start == "statistics"
-        return self.film_modalities if started else ()
 
     @model_validator(mode="after")
     def _base_has_no_parts(self) -> "AdaptedSettings":
-        check_order("film_modalities", self.film_modalities)
-        if isinstance(self.base, MLSANSettings):
+        if isinstance(self.base, SpeakerParts):
             raise ValueError("ML-SAN has the three parts itself: take MultiEMO as the base")
         return self
 

@@ -18,23 +18,21 @@ from mlsan.corpus.style import Population
 from mlsan.model.adversary import Adversary
 from mlsan.model.fast.packing import Packing
 from mlsan.model.fast.stacked import StackedLinear
-from mlsan.model.interface import Features, Output, Sizes, Styles, check_order
+from mlsan.model.interface import Features, ModelSettings, Output, Sizes, Styles, check_order
 from mlsan.model.multiemo import MultiEMO, MultiEMOSettings
 from mlsan.vocabulary import UNKNOWN, Modality
 
 OPEN = 3.0  # the open gate's b: sigmoid(3) = .95
 
 
-class MLSANSettings(MultiEMOSettings):
-    """Which parts are on, and the choices that the paper leaves open."""
+class SpeakerParts(ModelSettings):
+    """Which of the three parts are on, and how they start."""
 
-    name: str = "ML-SAN"
     film: bool = Field(True, description="input level, Eq. 1-2")
     gate: bool = Field(True, description="interaction level, Eq. 3")
     aux: bool = Field(True, description="output level, Eq. 4")
     lam: float = Field(0.02, ge=0, description="lambda of Eq. 4; the paper: .5 MELD, .2 IEMOCAP")
     speaker_dim: int = Field(64, gt=0, description="size of the speaker embedding e_s")
-    film_site: Literal["raw", "projected"] = Field("raw", description="what FiLM calibrates")
     film_start: Literal["statistics", "zero", "printed"] = Field(
         "statistics", description="where gamma and beta start, see FiLM"
     )
@@ -43,13 +41,6 @@ class MLSANSettings(MultiEMOSettings):
     )
     film_modalities: tuple[Modality, ...] = ("audio", "visual")
     gate_start: Literal["open", "random"] = Field("open", description="see SpeakerGate")
-    gate_input: Literal["speaker", "speaker+context"] = Field(
-        "speaker", description="see SpeakerGate"
-    )
-    aux_input: Literal["z", "fused"] = Field("z", description="what the speaker head reads")
-    adversary: bool = Field(
-        False, description="a speaker head with reversed gradient on the calibrated features"
-    )
 
     @property
     def styled(self) -> tuple[Modality, ...]:
@@ -58,8 +49,26 @@ class MLSANSettings(MultiEMOSettings):
         return self.film_modalities if started else ()
 
     @model_validator(mode="after")
-    def _film_is_possible(self) -> "MLSANSettings":
+    def _film_modalities_in_order(self) -> "SpeakerParts":
         check_order("film_modalities", self.film_modalities)
+        return self
+
+
+class MLSANSettings(SpeakerParts, MultiEMOSettings):
+    """MultiEMO's, the parts', and the other choices that the paper leaves open."""
+
+    name: str = "ML-SAN"
+    film_site: Literal["raw", "projected"] = Field("raw", description="what FiLM calibrates")
+    gate_input: Literal["speaker", "speaker+context"] = Field(
+        "speaker", description="see SpeakerGate"
+    )
+    aux_input: Literal["z", "fused"] = Field("z", description="what the speaker head reads")
+    adversary: bool = Field(
+        False, description="a speaker head with reversed gradient on the calibrated features"
+    )
+
+    @model_validator(mode="after")
+    def _film_is_possible(self) -> "MLSANSettings":
         if self.styled and self.film_site != "raw":
             raise ValueError(
                 f"film_site={self.film_site} has no statistics to start from: set film_site=raw, "
