@@ -189,7 +189,8 @@ def run_notebooks(study: Study, keys: Sequence[str]) -> tuple[list[str], list[st
     if fresh:
         say(f"  up to date: {', '.join(fresh)}")
     # The runs are trained, so no notebook waits for another.
-    pool = Parallel(os.cpu_count() or 1, return_as="generator", pre_dispatch="n_jobs")
+    here = study.jobs if isinstance(study.jobs, int) else os.cpu_count() or 1
+    pool = Parallel(here, return_as="generator", pre_dispatch="n_jobs")
     executed = pool(
         delayed(_execute)(source, study.executed / f"{source.stem}.ipynb", parameters)
         for source in waiting

@@ -1,6 +1,7 @@
 """Notebooks that are up to date are left alone; any change of inputs or outputs runs them again."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ PROFILE = CORPUS = DATA = JOBS = DEVICE = ""
 
 # %%
 import json
+from dataclasses import replace
 from pathlib import Path
 
 figures = Path("..") / "figures" / f"sim-{PROFILE}"
@@ -58,6 +60,20 @@ def test_a_changed_output_or_entry_is_made_again(study):
     (study.executed / "01_tiny.html").unlink()
     assert command.run_notebooks(study, KEYS) == ([], [])
     assert command.run_notebooks(study, KEYS) == ([], ["01_tiny"])
+
+
+@pytest.mark.parametrize(("jobs", "processes"), [(1, 1), (3, 3), ("tcp://host:8786", 2), (None, 2)])
+def test_jobs_limits_the_notebooks_that_run_at_once(study, monkeypatch, jobs, processes):
+    asked = []
+
+    def parallel(n_jobs, **_):
+        asked.append(n_jobs)
+        return lambda tasks: [(None, 0.0, "not run") for _ in tasks]
+
+    monkeypatch.setattr(command, "Parallel", parallel)
+    monkeypatch.setattr(command.os, "cpu_count", lambda: 2)
+    command.run_notebooks(replace(study, jobs=jobs), KEYS)
+    assert asked == [processes]
 
 
 def test_a_notebook_that_fails_leaves_no_record(study):
