@@ -334,7 +334,7 @@ def test_links_of_the_ledger_lead_to_declared_files():
     for claim in CLAIMS.values():
         if claim.shown is not None:
             assert ARTIFACTS[claim.shown.name] is claim.shown
-            assert (NOTEBOOKS / f"{claim.shown.notebooks[-1]}.py").exists()
+            assert (NOTEBOOKS / f"{claim.shown.notebook}.py").exists()
 
 
 def test_verdicts_are_counted_and_stated():

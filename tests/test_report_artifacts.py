@@ -71,7 +71,7 @@ def figure() -> Figure:
 
 
 def from_its_notebook(name: str) -> Provenance:
-    return replace(ORIGIN, notebook=ARTIFACTS[name].notebooks[-1])
+    return replace(ORIGIN, notebook=ARTIFACTS[name].notebook)
 
 
 def save_all(folder: Path) -> None:
@@ -290,7 +290,7 @@ def test_each_artifact_is_declared_once_in_the_module_of_its_notebook() -> None:
     ]
     assert len({artifact.name for _, artifact in declared}) == len(declared) == len(ARTIFACTS)
     for notebook, artifact in declared:
-        assert notebook == artifact.notebooks[0]
+        assert notebook == artifact.notebook
 
 
 def test_damaged_manifest_is_named(folder: Path) -> None:
@@ -368,7 +368,7 @@ def test_an_artifact_of_another_call_is_stale(folder: Path, change: dict, detail
 
 def test_what_an_up_to_date_notebook_has_written_may_be_older(folder: Path) -> None:
     found = check(folder, replace(SESSION, started=4e9, fresh=frozenset({"04_ablations"})))
-    own = {name for name in EXPECTED if ARTIFACTS[name].notebooks[-1] == "04_ablations"}
+    own = {name for name in EXPECTED if ARTIFACTS[name].notebook == "04_ablations"}
     assert own
     assert {f.artifact for f in found} == EXPECTED - own
 

@@ -104,7 +104,7 @@ def test_captions_say_what_is_made_up_and_what_is_used():
     assert "those of test included" in caption
     voices = [a for a in ARTIFACTS.values() if a.needs == "voices"]
     assert len(voices) == 7
-    assert all(a.notebooks == ("09_voices",) for a in voices)
+    assert all(a.notebook == "09_voices" for a in voices)
 
 
 def test_voices_make_their_own_artifacts_and_no_others():

@@ -184,9 +184,10 @@ def _declared(name: str, kind: Kind, provenance: Provenance) -> Artifact:
     artifact = ARTIFACTS[name]
     if artifact.kind != kind:
         raise ValueError(f"{name} is a {artifact.kind}: use save_{artifact.kind}")
-    if provenance.notebook not in artifact.notebooks:
-        makers = " and ".join(artifact.notebooks)
-        raise ValueError(f"{name} is declared to come from {makers}, not {provenance.notebook}")
+    if provenance.notebook != artifact.notebook:
+        raise ValueError(
+            f"{name} is declared to come from {artifact.notebook}, not {provenance.notebook}"
+        )
     return artifact
 
 

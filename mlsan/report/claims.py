@@ -16,8 +16,7 @@ from mlsan.evaluation.expressiveness import confusions, mean_slope
 from mlsan.evaluation.significance import paired, paired_t, t_needed
 from mlsan.report import paper
 from mlsan.report.declaration import Artifact
-from mlsan.report.nb02_baseline import TABLE1
-from mlsan.report.nb03_mlsan import TABLE3, TABLE4
+from mlsan.report.nb03_mlsan import TABLE1, TABLE3, TABLE4
 from mlsan.report.nb04_ablations import TABLE2, TABLE2_ALL
 from mlsan.report.nb05_sensitivity import FIG6
 from mlsan.report.nb06_qualitative import FIG3, FIG9

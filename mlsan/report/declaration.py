@@ -14,10 +14,10 @@ FILES: dict[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Artifact:
-    """A declared table or figure and the notebooks that may write it."""
+    """A declared table or figure and the notebook that writes it."""
 
     name: str
-    notebooks: tuple[str, ...]
+    notebook: str
     title: str
     caption: str
     needs: Need = ""

@@ -15,7 +15,7 @@ from mlsan.report.style import DOUBLE, SINGLE, emotion_colours
 
 FIG0 = Artifact(
     "fig0_starts",
-    ("00_from_scratch",),
+    "00_from_scratch",
     "Fig. A0",
     "Strangers' features as the trained model calibrates them, by where FiLM starts (seed 0). A "
     "dot is the mean of one stranger's utterances of one emotion, a cross is the emotion without "

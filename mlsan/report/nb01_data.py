@@ -21,7 +21,7 @@ from mlsan.vocabulary import Benchmark
 
 TABLE0 = Artifact(
     "table0_corpora",
-    ("01_data",),
+    "01_data",
     "Table A0",
     "The corpora: dialogues, utterances, speakers, test speakers unseen in training, labels.",
 )
@@ -58,7 +58,7 @@ def corpora_table(corpora: Mapping[Benchmark, Corpus]) -> Table:
 
 FIG1 = Artifact(
     "fig1_heterogeneity",
-    ("01_data",),
+    "01_data",
     "Fig. 1",
     "The same emotions of two speakers, before and after calibration: large marks are a speaker's "
     "mean of an emotion, lines join the two speakers' means, and dots are utterances. Each panel "

@@ -30,7 +30,7 @@ from mlsan.vocabulary import BENCHMARKS, Benchmark
 
 TABLE2 = Artifact(
     "table2_ablation",
-    ("04_ablations",),
+    "04_ablations",
     "Table 2",
     "ML-SAN and each of its parts left out: weighted F1 (points), mean ± sd over seeds, and the "
     "difference to the full model with its 95 % interval over seeds and test dialogues, beside "
@@ -78,7 +78,7 @@ def ablation_table(
 
 TABLE2_ALL = Artifact(
     "table2_factorial",
-    ("04_ablations",),
+    "04_ablations",
     "Table 2, all cells",
     "Every combination of FiLM, gate and auxiliary loss, main effects and interactions, and ML-SAN "
     "given other kinds of speaker: weighted F1 (points), mean ± sd over seeds, and differences "
@@ -150,7 +150,7 @@ def factorial_table(
 
 FIG13 = Artifact(
     "fig13_ablation",
-    ("04_ablations",),
+    "04_ablations",
     "Fig. A13",
     "Every combination of FiLM, gate and auxiliary loss: weighted F1 (points) of each seed (dots) "
     "and their mean (bars). Strangers are enrolled with all of their unlabelled test utterances.",
@@ -196,7 +196,7 @@ def ablation_figure(scores: pd.DataFrame) -> Figure:
 
 FIG14 = Artifact(
     "fig14_effects",
-    ("04_ablations",),
+    "04_ablations",
     "Fig. A14",
     "Main effects and interactions of FiLM, gate and auxiliary loss over all eight cells: weighted "
     "F1 (points) with 95 % intervals over seeds and test dialogues; filled where the interval "

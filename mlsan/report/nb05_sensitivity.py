@@ -17,7 +17,7 @@ from mlsan.vocabulary import Benchmark
 
 FIG6 = Artifact(
     "fig6_lambda",
-    ("05_sensitivity",),
+    "05_sensitivity",
     "Fig. 6",
     "Weighted F1 (points) of ML-SAN against λ, and of MultiEMO, with 95 % intervals over seeds and "
     "test dialogues; λ is to scale, linear from 0 to .02 and logarithmic from there. Dotted "
@@ -87,7 +87,7 @@ def lambda_figure(curve: pd.DataFrame) -> Figure:
 
 FIG8 = Artifact(
     "fig8_dose",
-    ("05_sensitivity",),
+    "05_sensitivity",
     "Fig. A8",
     "Weighted F1 (points) of ML-SAN and MultiEMO against how much simulated speakers differ, and "
     "their difference, with 95 % intervals over seeds and test dialogues. At 0 all speakers are "
@@ -150,7 +150,7 @@ def dose_figure(table: pd.DataFrame) -> Figure:
 
 TABLE10 = Artifact(
     "table10_dev",
-    ("05_sensitivity",),
+    "05_sensitivity",
     "Table A10",
     "The epoch chosen on dialogues of the training speakers, as published, or on a session whose "
     "speakers training does not have: chosen epoch, weighted F1 (points) on dev and on test, mean "

@@ -40,7 +40,7 @@ WITHHELD = "ML-SAN, identity withheld"
 
 FIG3 = Artifact(
     "fig3_gate",
-    ("06_qualitative",),
+    "06_qualitative",
     "Fig. 3",
     "Gate and FiLM weights by speaker and modality, each panel with its scale; the utterances of a "
     "conversation's speakers before and after calibration, in the plane of their first two "
@@ -170,7 +170,7 @@ def _case(figure: SubFigure, case: pd.DataFrame, title: str, colours: Mapping[st
 
 FIG4 = Artifact(
     "fig4_confusion",
-    ("06_qualitative",),
+    "06_qualitative",
     "Fig. 4",
     "Confusion matrices of MultiEMO and ML-SAN: each row has the percentages of the true emotion, "
     "with its test utterances, counted once per seed, beside its name; and the difference, ML-SAN "
@@ -227,7 +227,7 @@ def _matrix(axis: Axes, grid: pd.DataFrame, names: Sequence[str], title: str, lo
 
 FIG5 = Artifact(
     "fig5_features",
-    ("06_qualitative",),
+    "06_qualitative",
     "Fig. 5",
     "The feature z of MultiEMO and ML-SAN: every test utterance on the first two principal "
     "components of z, in standard deviations of the first, by emotion and by speaker. The most "
@@ -284,7 +284,7 @@ def feature_figure(points: pd.DataFrame, emotions: Mapping[Benchmark, Sequence[s
 
 TABLE7 = Artifact(
     "table7_recovery",
-    ("06_qualitative",),
+    "06_qualitative",
     "Table A7",
     "How close calibrated features are to features without any style, of simulated speakers: "
     "squared correlation, mean over features and seeds, on training utterances of seen speakers "
@@ -318,7 +318,7 @@ def recovery_table(found: pd.DataFrame) -> Table:
 
 FIG9 = Artifact(
     "fig9_probes",
-    ("06_qualitative",),
+    "06_qualitative",
     "Fig. A9",
     "What a linear probe reads of the speaker, of strangers and of the emotion at each stage of "
     "the model, one column per model: weighted F1 (%), mean over seeds with 95 % intervals over "
@@ -402,7 +402,7 @@ CORPUS_LOOKS = (
 
 FIG15 = Artifact(
     "fig15_balance",
-    ("06_qualitative",),
+    "06_qualitative",
     "Fig. A15",
     "The gate of each training speaker (mean over channels and seeds) against how much more the "
     "simulated speaker shows in the voice than in the face (mean log gain of audio minus that of "

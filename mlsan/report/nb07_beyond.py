@@ -34,7 +34,7 @@ MARKS: tuple[Amount, ...] = ("past", "dialogue")
 
 TABLE5 = Artifact(
     "table5_enrolment",
-    ("07_beyond",),
+    "07_beyond",
     "Table A5",
     "One trained ML-SAN per seed, tested with strangers enrolled from different amounts of their "
     "unlabelled test utterances: none, those of the dialogue so far, those of the dialogue, 10 of "
@@ -89,7 +89,7 @@ def _shown(data: pd.DataFrame) -> pd.DataFrame:
 
 FIG11 = Artifact(
     "fig11_enrolment",
-    ("07_beyond",),
+    "07_beyond",
     "Fig. A11",
     "Weighted F1 (points) on unseen test speakers against the number of their unlabelled test "
     'utterances, of other dialogues, that calibrate them; "all" are all of their test '
@@ -166,7 +166,7 @@ LINES: dict[str, dict[str, str]] = {
 
 TABLE11 = Artifact(
     "table11_adapted",
-    ("07_beyond",),
+    "07_beyond",
     "Table A11",
     "Models without and with ML-SAN's three parts: FiLM on audio and visual features, speaker gate "
     "and speaker head. MultiEMO with them is ML-SAN; around the other models gate and head are on "
@@ -226,7 +226,7 @@ def adapted_findings(data: pd.DataFrame) -> list[str]:
 
 FIG10 = Artifact(
     "fig10_robustness",
-    ("07_beyond",),
+    "07_beyond",
     "Fig. A10",
     "Weighted F1 (points) with a modality absent or with noise at test time, trained with and "
     "without modality dropout, with 95 % intervals over seeds and test dialogues. Strangers are "

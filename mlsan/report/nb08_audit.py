@@ -90,7 +90,7 @@ def by_exposure(audit: pd.DataFrame, seen: set[str]) -> pd.DataFrame:
 
 TABLE12 = Artifact(
     "table12_claims",
-    ("08_audit",),
+    "08_audit",
     "Table A12",
     "The claims of the ML-SAN paper (by section), what it prints, and our evidence: a verdict with "
     "the number and its 95 % interval. A claim holds if the whole interval lies where the claim "
@@ -115,7 +115,7 @@ def claims_table(evidence: Iterable[Evidence], corpora: Mapping[Benchmark, str])
         row |= {"benchmark": one.benchmark, "corpus": corpora[one.benchmark], "paper": one.printed}
         row |= {**one.found.columns("value"), "seeds": one.found.seeds, "unit": claim.unit}
         row |= {"against": one.against, "verdict": one.verdict}
-        row["notebook"] = claim.shown.notebooks[-1] if claim.shown else TABLE12.notebooks[0]
+        row["notebook"] = claim.shown.notebook if claim.shown else TABLE12.notebook
         rows.append(row | {"artifact": claim.shown.name if claim.shown else ""})
     data = pd.DataFrame(rows)
     shown = []
@@ -150,8 +150,8 @@ def _evidence_cell(row: pd.Series) -> str:
 def _link(claim: Claim) -> str:
     """A link to the table or figure and to its notebook, from the folder of the figures."""
     if claim.shown is None:
-        return f"[notebook 8](../../notebooks/{TABLE12.notebooks[0]}.ipynb)"
-    notebook = claim.shown.notebooks[-1]
+        return f"[notebook 8](../../notebooks/{TABLE12.notebook}.ipynb)"
+    notebook = claim.shown.notebook
     page = claim.shown.files[1]  # the Markdown of a table, the picture of a figure
     number = notebook.partition("_")[0].lstrip("0")
     return f"[{claim.shown.title}]({page}), [notebook {number}](../../notebooks/{notebook}.ipynb)"

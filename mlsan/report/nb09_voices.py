@@ -27,12 +27,12 @@ from mlsan.training import AS_PRINTED
 MADE_UP = f"{NOTES[0][0].upper()}{NOTES[0][1:]}."
 LINEAR, FLAT = "linear probe", "linear probe, features standardised by speaker"
 ORDER = (LINEAR, FLAT, BASE, STANDARDISED, AS_PRINTED, FULL)
-NOTEBOOKS = ("09_voices",)
+NOTEBOOK = "09_voices"
 GENDER = {"female": "#882255", "male": "#44AA99"}
 
 TABLE8 = Artifact(
     "table8_voices",
-    NOTEBOOKS,
+    NOTEBOOK,
     "Table A8",
     "nEMO: weighted F1 (points), mean ± sd over seeds, and differences to MultiEMO with 95 % "
     "intervals over seeds and test sessions. Seen: all nine actors, test sentences that training "
@@ -100,7 +100,7 @@ def _shown(data: pd.DataFrame) -> pd.DataFrame:
 
 SOUND = Artifact(
     "fig12_voices_sound",
-    NOTEBOOKS,
+    NOTEBOOK,
     "Fig. A12a",
     "One sentence by two actors in two emotions: waveform, mel spectrogram (dB) and pitch. The CSV "
     "has pitch and sound level by frame.",
@@ -173,7 +173,7 @@ def sound_figure(
 
 CALIBRATION = Artifact(
     "fig12_voices_calibration",
-    NOTEBOOKS,
+    NOTEBOOK,
     "Fig. A12b",
     "Mean pitch and sound level of every test utterance of two unseen actors, before and after "
     "calibration with all of their unlabelled utterances; squares are medians. Pitch is "
@@ -205,7 +205,7 @@ def calibration_figure(places: pd.DataFrame, genders: Mapping[str, str]) -> Figu
 
 CURVES = Artifact(
     "fig12_voices_enrolment",
-    NOTEBOOKS,
+    NOTEBOOK,
     "Fig. A12c",
     "Weighted F1 (points) on unseen actors, folds pooled, against the number of their "
     'unlabelled utterances of other test sessions that calibrate them; "all" are all of their test '
@@ -217,7 +217,7 @@ CURVES = Artifact(
 
 ACTORS = Artifact(
     "fig12_voices_actors",
-    NOTEBOOKS,
+    NOTEBOOK,
     "Fig. A12d",
     "Weighted F1 (points) of each actor, unseen in training: MultiEMO, ML-SAN without enrolment "
     "and with all of the actor's unlabelled test utterances; and what full enrolment gains over "
@@ -276,7 +276,7 @@ def actors_figure(table: pd.DataFrame) -> Figure:
 
 INSIDE = Artifact(
     "fig12_voices_inside",
-    NOTEBOOKS,
+    NOTEBOOK,
     "Fig. A12e",
     "Left: the features that FiLM moves most, with eGeMAPS' names: median absolute change of each "
     "unseen actor's utterances, in standard deviations over the training clips, enrolled with all "
@@ -325,7 +325,7 @@ def _dots(
 
 CONFUSION = Artifact(
     "fig12_voices_confusion",
-    NOTEBOOKS,
+    NOTEBOOK,
     "Fig. A12f",
     "Confusion of emotions on unseen actors, folds pooled: MultiEMO, and ML-SAN with all of "
     "the actors' unlabelled test utterances. Row percentages, with counts summed over seeds.",

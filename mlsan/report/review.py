@@ -64,12 +64,12 @@ def check(folder: Path, session: Session) -> list[Finding]:
 def _finding(
     artifact: Artifact, folder: Path, entry: dict | None, session: Session
 ) -> Finding | None:
-    makers = " or ".join(artifact.notebooks)
+    maker = artifact.notebook
     absent = [name for name in artifact.files if not (folder / name).exists()]
     if absent:
-        return Finding(artifact.name, "missing", f"{makers} did not write {', '.join(absent)}")
+        return Finding(artifact.name, "missing", f"{maker} did not write {', '.join(absent)}")
     if entry is None:
-        return Finding(artifact.name, "missing", f"{makers} did not enter it in the manifest")
+        return Finding(artifact.name, "missing", f"{maker} did not enter it in the manifest")
     reason = _stale(artifact, folder, entry, session)
     return Finding(artifact.name, "stale", reason) if reason else None
 
