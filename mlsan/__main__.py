@@ -177,15 +177,14 @@ def run_notebooks(study: Study, keys: Sequence[str]) -> tuple[list[str], list[st
         "JOBS": str(study.jobs or ""),
         "DEVICE": study.device or "",
     }
-    failures, fresh, waiting = [], [], {}
-    for source in sorted(NOTEBOOKS.glob("*.py")):
-        if (source.stem == VOICES) == study.voices:
-            data = study.source.data
-            digest = inputs(source, parameters, study.fingerprints, keys, data)
-            if is_fresh(_stamp(study, source), digest, _entries(study, source)):
-                fresh.append(source.stem)
-            else:
-                waiting[source] = digest
+    sources = [s for s in sorted(NOTEBOOKS.glob("*.py")) if (s.stem == VOICES) == study.voices]
+    digests = inputs(sources, parameters, study.fingerprints, keys, study.source.data)
+    waiting = {
+        source: digest
+        for source, digest in digests.items()
+        if not is_fresh(_stamp(study, source), digest, _entries(study, source))
+    }
+    failures, fresh = [], [source.stem for source in sources if source not in waiting]
     if fresh:
         say(f"  up to date: {', '.join(fresh)}")
     # The runs are trained, so no notebook waits for another.

@@ -16,7 +16,6 @@ PROFILE = CORPUS = DATA = JOBS = DEVICE = ""
 
 # %%
 import json
-from dataclasses import replace
 from pathlib import Path
 
 figures = Path("..") / "figures" / f"sim-{PROFILE}"
@@ -95,7 +94,7 @@ def test_every_input_counts(tmp_path, monkeypatch):
 
     def digest(parameters=None, fingerprints=None, runs=KEYS):
         given = (parameters or {"PROFILE": "small"}, fingerprints or {"MELD": "aaa"}, runs)
-        return inputs(source, *given, data=tmp_path / "data")
+        return inputs([source], *given, data=tmp_path / "data")[source]
 
     seen = [
         digest(),

@@ -6,7 +6,7 @@ After a notebook has run, `record` writes a digest of its inputs and the digests
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -16,21 +16,20 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def inputs(
-    source: Path,
+    sources: Sequence[Path],
     parameters: Mapping[str, object],
     fingerprints: Mapping[str, str],
     runs: Iterable[str],
     data: Path | None = None,
-) -> str:
-    """Digest of all that a notebook's outputs follow from.
+) -> dict[Path, str]:
+    """For each notebook the digest of all that its outputs follow from.
 
     These are its source and parameters, the package's code and data, the installed versions, the
     corpora (`fingerprints`), the keys of the finished `runs` and the files in the folder `data`,
     by size and time of change: a notebook may read words there that no fingerprint covers.
     """
     package = [path for path in sorted(PACKAGE.rglob("*")) if path.is_file()]
-    content = {
-        "source": sha256(source.read_bytes()),
+    shared = {
         "parameters": {name: str(value) for name, value in parameters.items()},
         "package": {
             str(path.relative_to(PACKAGE)): sha256(path.read_bytes())
@@ -42,7 +41,8 @@ def inputs(
         "runs": sorted(runs),
         "data": sorted(_listed(data)) if data else [],
     }
-    return sha256(json.dumps(content, sort_keys=True).encode())
+    same = json.dumps(shared, sort_keys=True).encode()
+    return {source: sha256(same + source.read_bytes()) for source in sources}
 
 
 def record(stamp: Path, digest: str, outputs: Iterable[Path], entries: Mapping[str, dict]) -> None:
