@@ -20,7 +20,7 @@ from mlsan.corpus.simulate import (
     simulated_folder,
     simulation,
 )
-from mlsan.evaluation import Stages, score_predictions, stages_of
+from mlsan.evaluation import Stages, score_table, stages_of
 from mlsan.evaluation.enrolled import enrolled_predictions
 from mlsan.evaluation.heterogeneity import strangers
 from mlsan.report import Provenance, runs_by_row, save_figure, save_table, use_style
@@ -344,8 +344,7 @@ class Study:
 
     def scores(self, run: RunSettings, split: str = "test") -> dict[str, float]:
         """Weighted F1, macro F1 and accuracy of the dev-selected predictions."""
-        found = self.result(run).predictions.query("split == @split")
-        return score_predictions(found["label"].to_numpy(), found["predicted"].to_numpy())
+        return score_table(self.result(run).predictions.query("split == @split"))
 
 
 PARAMETERS = ("PROFILE", "CORPUS", "DATA", "JOBS", "DEVICE")

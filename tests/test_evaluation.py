@@ -12,7 +12,7 @@ from tiny import untrained
 from mlsan.corpus import Dialogue, open_corpora
 from mlsan.corpus.simulate import read_truth, simulated_folder, simulation
 from mlsan.corpus.standardised import speaker_names, standardise_by_speaker, standardised
-from mlsan.evaluation import mean_sd, score_predictions, stages_of
+from mlsan.evaluation import mean_sd, score_predictions, score_table, stages_of
 from mlsan.evaluation.balance import speaker_gates, true_balance
 from mlsan.evaluation.heterogeneity import (
     emotion_plane,
@@ -172,10 +172,8 @@ def test_repetition_counts_each_partys_next_emotion(corpora):
 def test_an_emotion_probe_scores_a_corpus(corpora):
     corpus = corpora["IEMOCAP"]
     raw, flat = (
-        score_predictions(table["label"].to_numpy(), table["predicted"].to_numpy())["wf1"]
-        for table in (
-            emotion_predictions(one, corpus.modalities) for one in (corpus, standardised(corpus))
-        )
+        score_table(emotion_predictions(one, corpus.modalities))["wf1"]
+        for one in (corpus, standardised(corpus))
     )
     assert 0 < raw <= 100
     assert flat != raw
@@ -199,7 +197,7 @@ def test_every_other_dialogue_of_each_speaker_is_set_apart():
 def test_probe_predictions_score_as_the_probe_does_and_know_who_is_seen(corpora):
     corpus = corpora["MELD"]
     table = emotion_predictions(corpus, corpus.modalities)
-    score = score_predictions(table["label"].to_numpy(), table["predicted"].to_numpy())["wf1"]
+    score = score_table(table)["wf1"]
     train, test = (
         np.concatenate([np.hstack([d.feature[m] for m in corpus.modalities]) for d in split])
         for split in (corpus.train, corpus.test)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlsan.evaluation import Stages, score_predictions
+from mlsan.evaluation import Stages, score_table
 from mlsan.evaluation.acoustics import contour, mel_edges, mel_spectrogram
 from mlsan.evaluation.counts import Counts, dialogue_counts
 from mlsan.evaluation.voices import (
@@ -43,9 +43,7 @@ def test_pooled_folds_score_as_their_predictions_together():
     found = pooled([dialogue_counts(fold, CLASSES) for fold in folds])
     for seed, score in zip(found.seeds, found.scores(), strict=True):
         both = pd.concat([fold[seed] for fold in folds])
-        assert score == pytest.approx(
-            score_predictions(both["label"].to_numpy(), both["predicted"].to_numpy())["wf1"]
-        )
+        assert score == pytest.approx(score_table(both)["wf1"])
     assert len(found.dialogues) == len(set(found.dialogues)) == 8
     assert found.asked == 2
 
@@ -81,7 +79,7 @@ def test_each_actor_is_scored_on_their_own_utterances():
         "C": (0,),
     }
     own = frames["k1"][frames["k1"]["speaker"] == "B"]
-    expected = score_predictions(own["label"].to_numpy(), own["predicted"].to_numpy())["wf1"]
+    expected = score_table(own)["wf1"]
     assert found["B"].scores()[1] == pytest.approx(expected)
 
 

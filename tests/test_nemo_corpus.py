@@ -15,7 +15,7 @@ from mlsan.corpus.fetch.download import content_digest
 from mlsan.corpus.nemo import protocols
 from mlsan.corpus.nemo.protocols import FOLDS, NOTES, PROTOCOLS, SEEN, protocol_folder, splits
 from mlsan.corpus.nemo.recordings import CLIPS, EMOTIONS, FEATURES, FOLDER, blobs, recordings
-from mlsan.evaluation import score_predictions
+from mlsan.evaluation import score_table
 from mlsan.evaluation.heterogeneity import strangers
 from mlsan.evaluation.probes import emotion_predictions
 from mlsan.study import open_study
@@ -178,10 +178,7 @@ def test_one_changed_byte_is_noticed_and_nothing_is_locked_where_all_is_well(
 
 def test_unseen_actors_are_harder(corpora):
     tables = (emotion_predictions(corpora[p], ("audio",)) for p in (SEEN, "nEMO-unseen-1"))
-    seen, unseen = (
-        score_predictions(found["label"].to_numpy(), found["predicted"].to_numpy())["wf1"]
-        for found in tables
-    )
+    seen, unseen = (score_table(found)["wf1"] for found in tables)
     assert seen > 60 > 50 > unseen > 30
 
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.text import Text
 
 from mlsan.corpus.declaration import BUILT_IN
-from mlsan.evaluation import mean_score, score_predictions
+from mlsan.evaluation import mean_score, score_table
 from mlsan.evaluation.balance import gates_and_truth
 from mlsan.evaluation.counts import Counts, dialogue_counts
 from mlsan.evaluation.factorial import SWITCHES, cell_name
@@ -295,7 +295,7 @@ def test_table5_compares_amounts_of_enrolment_on_seen_and_unseen_speakers():
     assert seen[["delta", "low", "high"]].tolist() == [0, 0, 0]
     assert found.loc[("unseen", none), ["delta", "low", "high"]].tolist() == [0, 0, 0]
     expected = [
-        score_predictions(part["label"].to_numpy(), part["predicted"].to_numpy())["wf1"]
+        score_table(part)["wf1"]
         for part in (t[t["speaker"] == "Bob"] for t in tables[most].values())
     ]
     assert unseen["wf1_mean"] == pytest.approx(np.mean(expected))

@@ -1,7 +1,7 @@
 """Evaluation: scores and counts of predictions, their intervals, and looks inside the models."""
 
 from mlsan.evaluation.counts import Counts, gathered
-from mlsan.evaluation.metrics import mean_sd, score_predictions
+from mlsan.evaluation.metrics import mean_sd, score_predictions, score_table
 from mlsan.evaluation.resampling import Estimate, mean_over_seeds, mean_score
 from mlsan.evaluation.significance import difference
 from mlsan.evaluation.stages import Stages, stages_of
@@ -16,5 +16,6 @@ __all__ = [
     "mean_score",
     "mean_sd",
     "score_predictions",
+    "score_table",
     "stages_of",
 ]

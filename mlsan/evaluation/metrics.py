@@ -19,6 +19,11 @@ def score_predictions(
     return {name: float(score(counts)) for name, score in scores.items()}
 
 
+def score_table(predictions: pd.DataFrame) -> dict[str, float]:
+    """`score_predictions` of a table with the columns label and predicted."""
+    return score_predictions(predictions["label"].to_numpy(), predictions["predicted"].to_numpy())
+
+
 def summed_confusion(
     predictions: Sequence[pd.DataFrame], emotions: Sequence[str], split: str = "test"
 ) -> pd.DataFrame:

@@ -435,17 +435,21 @@ def curve_sentences(curve: pd.DataFrame) -> list[str]:
         own = part[part["amount"] != ""].set_index("amount")
         line = part[part["amount"] == ""].set_index("system")["wf1"]
         gain = own["wf1"] - line[BASE]
-        along = own.loc[[str(amount) for amount in CURVE], "wf1"]
-        fall = max(0.0, float((along.cummax() - along).max()))
         oracle = f" The oracle scores {line[ORACLE]:.2f}." if ORACLE in line else ""
-        falls = f"falls by at most {fall:.2f} points" if fall else "never falls"
         lines.append(
             f"{name}: {FULL} minus {BASE} is {gain['0']:+.2f} points without enrolment, "
             f"{gain['10']:+.2f} with 10 utterances and {gain['all']:+.2f} with all; it is "
             f"{gain['past']:+.2f} with the dialogue so far and {gain['dialogue']:+.2f} with the "
-            f"dialogue. The curve {falls} with more utterances.{oracle}"
+            f"dialogue. The curve {course(own)} with more utterances.{oracle}"
         )
     return lines
+
+
+def course(own: pd.DataFrame) -> str:
+    """Whether an `enrolment_curve` falls anywhere: its rows of one corpus, indexed by amount."""
+    along = own.loc[[str(amount) for amount in CURVE], "wf1"]
+    fall = max(0.0, float((along.cummax() - along).max()))
+    return f"falls by at most {fall:.2f} points" if fall else "never falls"
 
 
 def speaker_answer(data: pd.DataFrame) -> list[str]:

@@ -6,15 +6,15 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from mlsan.evaluation import mean_over_seeds, mean_sd, score_predictions
-from mlsan.evaluation.claims import NOTHING, Verdict, implied_t, verdict
+from mlsan.evaluation import mean_over_seeds, mean_sd, score_table
+from mlsan.evaluation.claims import NOTHING, Verdict, verdict
 from mlsan.evaluation.expressiveness import mean_correlation
 from mlsan.evaluation.significance import t_needed
 from mlsan.report import paper
-from mlsan.report.claims import CLAIMS, Claim, Evidence, gate_evidence, in_order
+from mlsan.report.claims import CLAIMS, Claim, Evidence, gate_evidence, in_order, printed_t
 from mlsan.report.declaration import Artifact
 from mlsan.report.lessons import Text, listed
-from mlsan.report.tables import BASE, FULL, TEXT_PROBE, Table, estimate, with_interval
+from mlsan.report.tables import TEXT_PROBE, Table, estimate, with_interval
 from mlsan.vocabulary import BENCHMARKS, Benchmark
 
 
@@ -22,7 +22,7 @@ def wf1(part: pd.DataFrame) -> float:
     """Weighted F1 in percent of some rows of `text_audit`; NaN where there are none."""
     if part.empty:
         return float("nan")
-    return score_predictions(part["label"].to_numpy(), part["predicted"].to_numpy())["wf1"]
+    return score_table(part)["wf1"]
 
 
 def probe_and_models(probed: dict[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataFrame:
@@ -198,8 +198,7 @@ def printed_answer() -> list[str]:
     """Whether the paper's Table 1 allows its p < .01: one finding for each of its benchmarks."""
     needed, lines = t_needed(paper.RUNS), []
     for benchmark in BENCHMARKS:
-        full, base = (paper.TABLE1[system][benchmark] for system in (FULL, BASE))
-        t = implied_t(full.mean - base.mean, (full.sd, base.sd), paper.RUNS)
+        t = printed_t(benchmark)
         lines.append(
             f"{benchmark} paper: the printed numbers allow p < .01: **{verdict(t, low=needed)}**; "
             f"t is between {t.low:.1f} and {t.high:.1f}, and p < .01 needs {needed:.2f}."

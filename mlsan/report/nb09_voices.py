@@ -19,7 +19,7 @@ from mlsan.evaluation.acoustics import HIGHEST, LOWEST, contour, mel_spectrogram
 from mlsan.evaluation.significance import NO_TEST, adjusted, compared
 from mlsan.report.declaration import Artifact
 from mlsan.report.lessons import delta_of, finding
-from mlsan.report.nb07_beyond import CURVE
+from mlsan.report.nb07_beyond import course
 from mlsan.report.style import DOUBLE, MODALITY, SMALL, dodge, legend_below, look_of, points
 from mlsan.report.tables import BASE, FULL, STANDARDISED, Table, against, change, p_text, plus_minus
 from mlsan.training import AS_PRINTED
@@ -414,15 +414,12 @@ def session_answer(curve: pd.DataFrame, enrolled: Mapping[Amount, Counts]) -> li
     """
     own = curve[curve["amount"] != ""].set_index("amount")
     score, gained = own["wf1"], 100 * own["gained"]
-    along = own.loc[[str(amount) for amount in CURVE], "wf1"]
-    fall = max(0.0, float((along.cummax() - along).max()))
-    falls = f"falls by at most {fall:.2f} points" if fall else "never falls"
     says = "The session is a better enrolment than ten utterances of other sessions"
     return [
         finding(says, difference(enrolled["dialogue"], enrolled[10])),
         f"Of the gain from none ({score['0']:.2f}) to all ({score['all']:.2f}), ten utterances "
-        f"give {gained['10']:.0f} % and the session {gained['dialogue']:.0f} %. The curve {falls} "
-        "with more utterances.",
+        f"give {gained['10']:.0f} % and the session {gained['dialogue']:.0f} %. The curve "
+        f"{course(own)} with more utterances.",
     ]
 
 
