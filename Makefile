@@ -68,6 +68,9 @@ export PYTHONNOUSERSITE := 1
 # Runs and notebooks use the cores by process. More threads would compete for the cores, and sums
 # would depend on the number of threads.
 export OMP_NUM_THREADS := 1
+# glibc would give each step's memory back to the system and ask for it again: 5 % of a run's time.
+export MALLOC_MMAP_THRESHOLD_ := 1073741824
+export MALLOC_TRIM_THRESHOLD_ := 4294967296
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help

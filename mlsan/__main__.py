@@ -177,7 +177,9 @@ def run_notebooks(study: Study, keys: Sequence[str]) -> tuple[list[str], list[st
         "JOBS": str(study.jobs or ""),
         "DEVICE": study.device or "",
     }
-    sources = [s for s in sorted(NOTEBOOKS.glob("*.py")) if (s.stem == VOICES) == study.voices]
+    # The last notebooks take longest: first they keep all cores busy to the end.
+    found = sorted(NOTEBOOKS.glob("*.py"), reverse=True)
+    sources = [source for source in found if (source.stem == VOICES) == study.voices]
     digests = inputs(sources, parameters, study.fingerprints, keys, study.source.data)
     waiting = {
         source: digest

@@ -23,15 +23,23 @@ from mlsan.training.systems import AS_PRINTED, BASELINES, CELLS, VARIANTS, descr
 SEEDS, FEW = SCALES["small"].seeds, SCALES["small"].few
 
 
+def changed(run, **train):
+    """The run with other settings of training, and without a test curve, which trains nothing."""
+    fields = {"test_curve": False, **train}
+    return run.model_copy(update={"train": run.train.model_copy(update=fields)})
+
+
 def test_plans_cover_seeds_and_share_runs():
     main = main_runs("MELD", "small", True)
     ablation = ablation_runs("MELD", "small", True)
     assert len(SEEDS) == 5
-    assert len(main) == (len(BASELINES) + len(VARIANTS) + 3) * len(SEEDS)
+    assert len(main) == 3 * len(SEEDS) + (len(BASELINES) + len(VARIANTS)) * len(FEW)
+    assert all(run.train.test_curve for run in main)
     assert {AS_PRINTED, "ML-SAN", "MultiEMO"} < {system_of(run.model) for run in main}
     assert {system_of(run.model) for run in ablation} == {"MultiEMO", *CELLS}
     assert len(ablation) == 8 * len(FEW)
     assert len(set(main) & set(ablation)) == 2 * len(FEW)
+    assert not any(run.train.test_curve for run in set(ablation) - set(main))
     assert set(dose_runs("MELD", "small", True)) <= set(main)
     standardised = standardised_runs("MELD", "small", True)
     assert set(standardised) == {run for run in main if system_of(run.model) == "MultiEMO"}
@@ -54,7 +62,8 @@ def test_the_names_of_a_plans_runs_differ(plan, named):
 def test_controls_differ_in_the_speaker_and_in_nothing_else():
     runs = [run for run in control_runs("MELD", "small", True) if run.seed == 0]
     assert [run.speaker for run in runs] == ["identity", "role", "shuffled", "constant"]
-    assert len({run.model_copy(update={"speaker": "role"}) for run in runs}) == 1
+    assert len({changed(run).model_copy(update={"speaker": "role"}) for run in runs}) == 1
+    assert [run.train.test_curve for run in runs] == [True, False, False, False]
 
 
 def test_as_printed_differs_from_ours_in_its_start_and_lambda():
@@ -75,7 +84,7 @@ def test_the_adversary_is_the_only_change_for_neutrality():
     assert [system_of(run.model) for run in runs[:3]] == ["MultiEMO", AS_PRINTED, "ML-SAN"]
     assert (printed.model.adversary, adversary.model.adversary) == (False, True)
     off = adversary.model.model_copy(update={"adversary": False})
-    assert adversary.model_copy(update={"model": off}) == printed
+    assert adversary.model_copy(update={"model": off}) == changed(printed)
 
 
 def test_the_dev_split_is_the_only_change_and_needs_sessions():
@@ -85,8 +94,7 @@ def test_the_dev_split_is_the_only_change_and_needs_sessions():
     pairs = {(system_of(r.model), r.seed, r.train.dev) for r in runs}
     assert len(pairs) == len(runs)
     for run in runs:
-        train = run.train.model_copy(update={"dev": "official"})
-        assert run.model_copy(update={"train": train}) in runs
+        assert changed(run, dev="official") in map(changed, runs)
     assert dev_runs("MELD", "small", True) == dev_runs("IEMOCAP", "small", False) == []
 
 
@@ -96,14 +104,15 @@ def test_modality_dropout_is_the_only_change_for_robustness():
     assert set(clean) <= set(main_runs("MELD", "small", True))
     assert len(runs) == 2 * len(clean)
     for run in set(runs) - set(clean):
-        train = run.train.model_copy(update={"modality_dropout": 0.0})
         assert run.train.modality_dropout == MODALITY_DROPOUT
-        assert run.model_copy(update={"train": train}) in clean
+        assert changed(run, modality_dropout=0.0) in map(changed, clean)
 
 
 def test_each_model_is_compared_with_itself_in_the_same_training():
     runs = {(system_of(r.model), r.seed): r for r in adapted_runs("IEMOCAP", "small", True)}
-    assert {seed for _, seed in runs} == set(SEEDS)
+    for pair in WITH_SPEAKER.items():
+        seeds = [{seed for system, seed in runs if system == name} for name in pair]
+        assert seeds == [set(SEEDS if "MultiEMO" in pair else FEW)] * 2
     main = main_runs("IEMOCAP", "small", True)
     for model, adapted in WITH_SPEAKER.items():
         alone, ours = runs[model, 0], runs[adapted, 0]
@@ -111,7 +120,7 @@ def test_each_model_is_compared_with_itself_in_the_same_training():
         assert ours.loss == alone.loss
         assert (ours.train.enrolment, ours.train.unknown_rate) == ("random", 0.5)
         same = {"enrolment": "all", "unknown_rate": 0.0}
-        assert ours.train.model_copy(update=same) == alone.train
+        assert changed(ours, **same).train == changed(alone).train
         assert ours.speaker == "identity"
         if model != "MultiEMO":
             assert ours.model.base == alone.model

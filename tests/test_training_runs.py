@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from tiny import TINY, epochs_done, source, tiny
 
 from mlsan.corpus import open_corpora
@@ -230,19 +231,41 @@ def test_a_checkpoint_of_other_shapes_is_not_used(corpus, tmp_path, caplog):
     assert f"{path} holds no state of this run (RuntimeError): set aside as" in caplog.text
 
 
-def test_a_model_comes_back_with_its_predictions(corpus, tmp_path):
+@pytest.mark.parametrize("curve", [True, False])
+def test_a_model_comes_back_with_its_predictions(corpus, tmp_path, curve):
     from mlsan.evaluation import stages_of
 
-    run = tiny()
+    run = tiny(test_curve=curve)
     result = train_run(run, corpus, tmp_path)
     seen = stages_of(run, corpus, result.model(run, corpus), corpus.test)
     test = result.predictions.query("split == 'test'")
     assert (seen.logits.argmax(1) == test["predicted"]).all()
     assert list(test["label"]) == list(seen.label)
-    assert set(result.summary) >= {"test_wf1", "best_test_wf1", "dev_wf1", "epoch"}
     best = result.history["dev_wf1"].idxmax()
-    assert result.summary["test_wf1"] == result.history["test_wf1"][best]
-    assert result.summary["best_test_wf1"] == result.history["test_wf1"].max()
+    assert result.summary["dev_wf1"] == result.history["dev_wf1"][best]
+    score = f1_score(test["label"], test["predicted"], average="weighted")
+    assert result.summary["test_wf1"] == pytest.approx(100 * score)
+    with_curve = {"test_wf1", "test_loss"}
+    assert with_curve & {*result.history} == (with_curve if curve else set())
+
+
+def test_a_test_curve_changes_nothing_but_what_is_known_of_test(corpus, tmp_path):
+    with_curve, without = (
+        train_run(tiny(test_curve=curve), corpus, tmp_path) for curve in (True, False)
+    )
+    history, test = with_curve.history, with_curve.predictions.query("split == 'test'")
+    best = history["dev_wf1"].idxmax()
+    assert with_curve.summary["test_wf1"] == history["test_wf1"][best]
+    assert with_curve.summary["best_test_wf1"] == history["test_wf1"].max()
+    assert with_curve.summary["best_test_epoch"] == 1 + history["test_wf1"].idxmax()
+    score = f1_score(test["label"], pd.to_numeric(test["predicted_best_test"]), average="weighted")
+    assert with_curve.summary["best_test_wf1"] == pytest.approx(100 * score)
+    pd.testing.assert_frame_equal(history[[*without.history]], without.history)
+    kept = [*without.predictions]
+    pd.testing.assert_frame_equal(with_curve.predictions[kept], without.predictions)
+    same = {"dev_wf1", "test_wf1", "epoch"}
+    assert {x: with_curve.summary[x] for x in same} == {x: without.summary[x] for x in same}
+    assert set(with_curve.summary) - set(without.summary) == {"best_test_wf1", "best_test_epoch"}
 
 
 def test_divergence_is_an_error_that_names_the_epoch(corpus):

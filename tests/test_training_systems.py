@@ -2,6 +2,7 @@
 
 import pytest
 
+from mlsan.corpus.nemo.protocols import PROTOCOLS
 from mlsan.model import MODELS
 from mlsan.training.systems import (
     ADAPTED,
@@ -141,8 +142,22 @@ def test_a_wrapped_model_has_the_settings_that_it_has_alone(profile, system):
     alone = run_settings("IEMOCAP", profile, SYSTEMS[system]["base"], 0, device="cpu")
     assert run.model.base == alone.model
     assert run.loss == alone.loss
-    same = {field: getattr(run.train, field) for field in ENROLLING}
+    same = {field: getattr(run.train, field) for field in (*ENROLLING, "test_curve")}
     assert run.train == alone.train.model_copy(update=same)
+
+
+def test_a_row_of_table_1_has_a_test_curve_unless_something_changes():
+    def curve(benchmark, system, **changes):
+        return run_settings(benchmark, "small", system, 0, **changes).train.test_curve
+
+    assert curve("MELD", "ML-SAN")
+    assert curve("MELD", "ML-SAN", modality_dropout=0.0)  # as it is
+    assert curve("IEMOCAP", "BC-LSTM")
+    assert not curve("MELD", "ML-SAN", lam=0.5)
+    assert curve("MELD", "ML-SAN", lam=0.5, test_curve=True)
+    assert not curve("MELD", "w/o FiLM")
+    assert not curve("MELD", "BC-LSTM + speaker")
+    assert not curve(PROTOCOLS[0], "ML-SAN")
 
 
 def test_a_change_reaches_the_model_inside():

@@ -11,7 +11,7 @@ Where there is text, styles are those of the features without what the emotions 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -161,6 +161,12 @@ class Enrolment:
             for own, part in zip(styles, utterances.by_dialogue(style), strict=True):
                 own[modality] = part
         return styles
+
+
+@lru_cache(maxsize=4)
+def fit_enrolment(code: SpeakerCode, corpus: Corpus, modalities: tuple[Modality, ...]) -> Enrolment:
+    """The `Enrolment` of these, fitted once: the runs on a corpus share it."""
+    return Enrolment(code, corpus, modalities)
 
 
 def _expression(dialogues: Sequence[Dialogue], utterances: "_Utterances") -> Expression:

@@ -63,9 +63,9 @@ class Dialogue:
         return len(self.label)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Corpus:
-    """Dialogues in their three splits.
+    """Dialogues in their three splits. A corpus equals only itself.
 
     `name` is the corpus's name in tables. `sizes` is the number of features per modality; `notes`
     are what a reader of results must know.

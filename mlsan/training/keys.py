@@ -80,6 +80,7 @@ def closure(roots: Iterable[str], package: Path = PACKAGE) -> dict[str, Path]:
     return found
 
 
+@cache
 def meaning(source: str) -> str:
     """Source code without comments, docstrings and layout."""
     return ast.dump(_WithoutStrings().visit(ast.parse(source)))
@@ -91,18 +92,23 @@ class _WithoutStrings(ast.NodeTransformer):
         return None if isinstance(node.value, ast.Constant) else node
 
 
+@cache
+def _imported(source: str) -> list[ast.Import | ast.ImportFrom]:
+    """The import statements of a source, those inside functions included."""
+    found = ast.walk(ast.parse(source))
+    return [node for node in found if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def _imports(module: str, path: Path, package: Path) -> Iterator[str]:
     """The modules of the package that a module names in its import statements."""
     parent = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _imported(path.read_text()):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = resolve_name("." * node.level + (node.module or ""), parent)
             inner = [f"{base}.{alias.name}" for alias in node.names]
             names = [name if _is_module(name, package) else base for name in inner]
-        else:
-            continue
         yield from (name for name in names if _is_module(name, package))
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mlsan.corpus.batch import batches, drop_modalities, pack, withhold_identities
-from mlsan.corpus.enrolment import Enrolment
+from mlsan.corpus.enrolment import Enrolment, fit_enrolment
 from mlsan.corpus.sessions import by_session
 from mlsan.corpus.speakers import SpeakerCode
 from mlsan.corpus.types import Batch, Corpus, Dialogue, Speakers
@@ -24,7 +24,6 @@ from mlsan.model.losses import MultiEMOLoss, class_weights, emotion_loss
 from mlsan.scores import confusion_counts, weighted_f1
 from mlsan.training.settings import RunSettings
 
-SPLITS = ("dev", "test")
 EVALUATED = 64  # dialogues side by side in evaluation
 Row = dict[str, int | float]  # one epoch's metrics
 
@@ -45,7 +44,8 @@ class TrainingState:
     best_dev: dict[str, Any] = field(default_factory=dict)
     """Metrics, predictions and weights of the epoch with the best dev score: the run's result."""
     best_test: dict[str, Any] = field(default_factory=dict)
-    """Metrics and predictions of the epoch with the best test score, as some papers report."""
+    """The same of the epoch with the best test score, as some papers report; without weights, and
+    empty without a test curve."""
     seconds: float = 0.0
 
     def to_bytes(self) -> bytes:
@@ -86,7 +86,7 @@ class TrainingState:
 def enrolment_of(run: RunSettings, corpus: Corpus) -> Enrolment:
     """Codes and styles of speakers for this run's model. `corpus` has the run's own splits."""
     code = SpeakerCode.fit(run.speaker, corpus, run.train.min_speaker_utterances, seed=run.seed)
-    return Enrolment(code, corpus, [m for m in run.model.styled if m in corpus.sizes])
+    return fit_enrolment(code, corpus, tuple(m for m in run.model.styled if m in corpus.sizes))
 
 
 def new_model(run: RunSettings, corpus: Corpus, speakers: int) -> EmotionModel:
@@ -148,15 +148,13 @@ def begin(run: RunSettings, corpus: Corpus) -> TrainingState:
 def epochs(run: RunSettings, corpus: Corpus, state: TrainingState) -> Iterator[TrainingState]:
     """Train to the last epoch and yield after each, starting where `state` stands.
 
-    Raises DivergedError on a loss that is NaN or infinite.
+    Test dialogues are looked at only for a test curve: the run's score on test comes after its last
+    epoch (`final_test`). Raises DivergedError on a loss that is NaN or infinite.
     """
     weight = label_weights(run, corpus).to(run.train.device)
     enrolment = enrolment_of(run, corpus)
-    # Strangers: in dev their unlabelled utterances may help to choose the epoch, in test none.
-    speakers = {
-        "dev": enrolment.evaluation(corpus.dev, "all"),
-        "test": enrolment.evaluation(corpus.test, 0),
-    }
+    watched = ("dev", "test") if run.train.test_curve else ("dev",)
+    speakers = {split: speakers_of(run, corpus, split) for split in watched}
     for epoch in range(len(state.history) + 1, run.train.epochs + 1):
         started = time.monotonic()
         row = {"epoch": epoch, "lr": state.optimiser.param_groups[0]["lr"]}
@@ -167,13 +165,10 @@ def epochs(run: RunSettings, corpus: Corpus, state: TrainingState) -> Iterator[T
         )
         row |= train_epoch(run, state, corpus.train, drawn, weight)
         predicted = {}
-        for split in SPLITS:
-            dialogues = getattr(corpus, split)
-            label, predicted[split], row[f"{split}_loss"] = evaluate(
-                run, state.model, dialogues, speakers[split], weight
+        for split in watched:
+            predicted[split], row[f"{split}_wf1"], row[f"{split}_loss"] = evaluate(
+                run, state.model, getattr(corpus, split), speakers[split], weight
             )
-            counts = confusion_counts(label.numpy(), predicted[split].numpy(), len(weight))
-            row[f"{split}_wf1"] = float(weighted_f1(counts))
         if not all(map(math.isfinite, row.values())):
             raise DivergedError(f"training diverged in epoch {epoch}: {row}")
         state.scheduler.step(row["dev_loss"])
@@ -235,8 +230,8 @@ def evaluate(
     dialogues: Sequence[Dialogue],
     speakers: Speakers,
     class_weight: Float[Tensor, "class"],
-) -> tuple[Int[Tensor, "utterance"], Int[Tensor, "utterance"], float]:
-    """Labels and predicted labels, dialogue after dialogue, and the mean loss over batches."""
+) -> tuple[Int[Tensor, "utterance"], float, float]:
+    """Predicted labels, dialogue after dialogue, weighted F1, and the mean loss over batches."""
     model.eval()
     device = class_weight.device
     losses, labels, predicted = [], [], []
@@ -247,7 +242,28 @@ def evaluate(
         losses.append(model.total_loss(erc, output, speaker)[0])
         labels.append(label)
         predicted.append(output.logits.argmax(-1))
-    return torch.cat(labels).cpu(), torch.cat(predicted).cpu(), torch.stack(losses).mean().item()
+    label, answer = torch.cat(labels).cpu(), torch.cat(predicted).cpu()
+    counts = confusion_counts(label.numpy(), answer.numpy(), len(class_weight))
+    return answer, float(weighted_f1(counts)), torch.stack(losses).mean().item()
+
+
+def speakers_of(run: RunSettings, corpus: Corpus, split: str) -> Speakers:
+    """What dev and test give the model of who speaks.
+
+    Strangers: in dev their unlabelled utterances may help to choose the epoch, in test none.
+    """
+    amount = "all" if split == "dev" else 0
+    return enrolment_of(run, corpus).evaluation(getattr(corpus, split), amount)
+
+
+def final_test(
+    run: RunSettings, corpus: Corpus, state: TrainingState
+) -> tuple[Int[Tensor, "utterance"], float]:
+    """Predicted labels and weighted F1 of the run on test: those of the best epoch on dev."""
+    state.model.load_state_dict(state.best_dev["weights"])
+    weight = label_weights(run, corpus).to(run.train.device)
+    speakers = speakers_of(run, corpus, "test")
+    return evaluate(run, state.model, corpus.test, speakers, weight)[:2]
 
 
 def targets(
@@ -262,9 +278,12 @@ def targets(
 
 
 def keep_best(state: TrainingState, row: Row, predicted: dict[str, Tensor]) -> None:
-    """Remember this epoch where its dev or its test score is the best so far."""
+    """Remember this epoch where its dev or its test score is the best so far.
+
+    `predicted` are the labels of dev, and for a test curve those of test.
+    """
     if row["dev_wf1"] > state.best_dev.get("dev_wf1", -1.0):
         weights = {name: w.detach().cpu().clone() for name, w in state.model.state_dict().items()}
-        state.best_dev = {**row, "predicted": predicted, "weights": weights}
-    if row["test_wf1"] > state.best_test.get("test_wf1", -1.0):
-        state.best_test = {**row, "predicted": {"test": predicted["test"]}}
+        state.best_dev = {**row, "predicted": predicted["dev"], "weights": weights}
+    if "test" in predicted and row["test_wf1"] > state.best_test.get("test_wf1", -1.0):
+        state.best_test = {**row, "predicted": predicted["test"]}

@@ -17,6 +17,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 from filelock import FileLock
+from jaxtyping import Int
+from torch import Tensor
 
 from mlsan.corpus.types import Corpus
 from mlsan.files import (
@@ -33,12 +35,12 @@ from mlsan.files import (
 from mlsan.model.interface import EmotionModel
 from mlsan.training.keys import run_key
 from mlsan.training.loop import (
-    SPLITS,
     TrainingState,
     begin,
     divided,
     enrolment_of,
     epochs,
+    final_test,
     new_model,
 )
 from mlsan.training.settings import RunSettings
@@ -46,7 +48,7 @@ from mlsan.training.settings import RunSettings
 # Seconds between checkpoints. One after every short epoch would cost a tenth of a sweep.
 CHECKPOINT_EVERY = 2.0
 FILES = ("config.json", "metrics.csv", "model.pt", "predictions.csv")
-SCORES = ("dev_wf1", "test_wf1", "epoch", "best_test_wf1", "best_test_epoch", "seconds")
+SCORES = ("dev_wf1", "test_wf1", "epoch", "seconds")
 RESULT, CHECKPOINT, LOCK = "result.json", "checkpoint.pt", ".lock"
 log = logging.getLogger(__name__)
 
@@ -61,12 +63,18 @@ class Result:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row per epoch: learning rate, losses and their parts, dev and test weighted F1."""
+        """One row per epoch: learning rate, losses and their parts, dev weighted F1.
+
+        With a test curve also the loss and the weighted F1 of test.
+        """
         return pd.read_csv(self.folder / "metrics.csv")
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """One row per dev or test utterance: label, predictions at the best dev and test epoch."""
+        """One row per dev or test utterance: label, and prediction at the best dev epoch.
+
+        With a test curve also that at the best test epoch, for the utterances of test.
+        """
         return pd.read_csv(
             self.folder / "predictions.csv", dtype={"dialogue": str}, keep_default_na=False
         )
@@ -168,7 +176,7 @@ def _train(
         write_atomically(folder / "metrics.csv", _metrics(state))
         if on_epoch is not None:
             on_epoch(state)
-    _finish(corpus, state, folder)
+    _finish(run, corpus, state, folder)
     checkpoint.unlink(missing_ok=True)
 
 
@@ -238,20 +246,22 @@ def _read_checkpoint(path: Path) -> bytes:
     return content[len(key) :]
 
 
-def _finish(corpus: Corpus, state: TrainingState, folder: Path) -> None:
+def _finish(run: RunSettings, corpus: Corpus, state: TrainingState, folder: Path) -> None:
     """Write the run's files, and last the result that vouches for them."""
+    started = time.monotonic()
+    predicted, score = final_test(run, corpus, state)
+    best = state.best_dev
+    summary = {"dev_wf1": best["dev_wf1"], "test_wf1": score, "epoch": best["epoch"]}
+    if run.train.test_curve:
+        summary["best_test_wf1"] = state.best_test["test_wf1"]
+        summary["best_test_epoch"] = state.best_test["epoch"]
     weights = io.BytesIO()
-    torch.save(state.best_dev["weights"], weights)
+    torch.save(best["weights"], weights)
     write_atomically(folder / "metrics.csv", _metrics(state))
     write_sealed(folder / "model.pt", weights.getvalue())
-    write_atomically(folder / "predictions.csv", _predictions(corpus, state))
+    write_atomically(folder / "predictions.csv", _predictions(corpus, state, predicted))
     files = {name: sha256((folder / name).read_bytes()) for name in FILES}
-    scores = (
-        *(state.best_dev[name] for name in ("dev_wf1", "test_wf1", "epoch")),
-        *(state.best_test[name] for name in ("test_wf1", "epoch")),
-        state.seconds,
-    )
-    summary = dict(zip(SCORES, scores, strict=True))
+    summary["seconds"] = state.seconds + time.monotonic() - started
     write_record(folder / RESULT, {"key": folder.name, "summary": summary, "files": files})
 
 
@@ -274,13 +284,11 @@ def utterances(corpus: Corpus, split: str) -> pd.DataFrame:
     return table.assign(seen=table["speaker"].isin(trained))
 
 
-def _predictions(corpus: Corpus, state: TrainingState) -> str:
+def _predictions(corpus: Corpus, state: TrainingState, test: Int[Tensor, "utterance"]) -> str:
     """The table of predictions, as `predictions.csv` holds it."""
-    tables = []
-    for split in SPLITS:
-        table = utterances(corpus, split)
-        table["predicted"] = state.best_dev["predicted"][split].numpy()
-        if split == "test":
-            table["predicted_best_test"] = state.best_test["predicted"]["test"].numpy()
-        tables.append(table)
+    tables = [utterances(corpus, split) for split in ("dev", "test")]
+    for table, predicted in zip(tables, (state.best_dev["predicted"], test), strict=True):
+        table["predicted"] = predicted.numpy()
+    if state.best_test:
+        tables[1]["predicted_best_test"] = state.best_test["predicted"].numpy()
     return pd.concat(tables).to_csv(index=False)

@@ -38,6 +38,9 @@ class TrainSettings(Frozen):
     modality_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of a dialogue's modalities that are trained as absent"
     )
+    test_curve: bool = Field(
+        False, description="test after every epoch, not only at the end with the best on dev"
+    )
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: int = Field(1, gt=0, description="on the CPU; another number gives other bits")
