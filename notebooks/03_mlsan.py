@@ -17,7 +17,7 @@
 #
 # **Produces.** Fig. 2 (`fig2_architecture`), Table 1 (`table1_main`), Table A3 (`table3_significance`), Table A4 (`table4_classes`), Table A6 (`table6_seen`, if the corpus names its speakers), Fig. A7 (`fig7_selection`).
 #
-# **Needs.** The corpus of notebook 1. Trains MultiEMO and ML-SAN with five seeds and every other model with three, or reuses finished runs; profile *paper* uses a GPU if there is one.
+# **Needs.** The corpus of notebook 1. Trains every model with all seeds, or reuses finished runs; profile *paper* uses a GPU if there is one.
 #
 # **Time.** smoke: seconds · small: 5 to 6 minutes on two cores the first time · paper: hours on a CPU; a GPU is recommended.
 

@@ -33,7 +33,7 @@ def test_plans_cover_seeds_and_share_runs():
     main = main_runs("MELD", "small", True)
     ablation = ablation_runs("MELD", "small", True)
     assert len(SEEDS) == 5
-    assert len(main) == 3 * len(SEEDS) + (len(BASELINES) + len(VARIANTS)) * len(FEW)
+    assert len(main) == (len(BASELINES) + len(VARIANTS) + 3) * len(SEEDS)
     assert all(run.train.test_curve for run in main)
     assert {AS_PRINTED, "ML-SAN", "MultiEMO"} < {system_of(run.model) for run in main}
     assert {system_of(run.model) for run in ablation} == {"MultiEMO", *CELLS}
@@ -110,9 +110,7 @@ def test_modality_dropout_is_the_only_change_for_robustness():
 
 def test_each_model_is_compared_with_itself_in_the_same_training():
     runs = {(system_of(r.model), r.seed): r for r in adapted_runs("IEMOCAP", "small", True)}
-    for pair in WITH_SPEAKER.items():
-        seeds = [{seed for system, seed in runs if system == name} for name in pair]
-        assert seeds == [set(SEEDS if "MultiEMO" in pair else FEW)] * 2
+    assert {seed for _, seed in runs} == set(SEEDS)
     main = main_runs("IEMOCAP", "small", True)
     for model, adapted in WITH_SPEAKER.items():
         alone, ours = runs[model, 0], runs[adapted, 0]

@@ -17,13 +17,10 @@ WITH_SPEAKER: dict[str, str] = {
 MODALITY_DROPOUT = 0.2
 
 
-# What the paper is about has all seeds; models of other papers have a few.
-COMPARED = ("MultiEMO", AS_PRINTED, "ML-SAN")
-
-
 def main_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
-    """Table 1: every model, MultiEMO's variants, and ML-SAN as printed beside ours."""
-    return _rows(TABLE_1, benchmark, profile, named)
+    """Table 1: every model, MultiEMO's variants, and ML-SAN as printed beside ours; all seeds."""
+    systems = [{"system": name} for name in TABLE_1]
+    return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
 
 
 def ablation_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
@@ -78,8 +75,8 @@ def dev_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSetting
 
 def adapted_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
     """Table A11: models without and with ML-SAN's three parts, with the seeds of Table 1."""
-    names = [name for pair in WITH_SPEAKER.items() for name in pair]
-    return _rows(names, benchmark, profile, named)
+    systems = [{"system": name} for pair in WITH_SPEAKER.items() for name in pair]
+    return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
 
 
 def voices_runs(benchmark: Benchmark, profile: str, named: bool) -> list[RunSettings]:
@@ -99,24 +96,6 @@ def standardised_runs(benchmark: Benchmark, profile: str, named: bool) -> list[R
     """Tables 1 and A8: MultiEMO, to be trained on standardised features (not in `PLANS`)."""
     systems = [{"system": "MultiEMO"}]
     return _over(SCALES[profile].seeds, benchmark, profile, named, systems)
-
-
-def _rows(
-    names: Sequence[str], benchmark: Benchmark, profile: str, named: bool
-) -> list[RunSettings]:
-    """Systems as they are, each with its own number of seeds."""
-    scale = SCALES[profile]
-    return [
-        run
-        for name in names
-        for run in _over(
-            scale.seeds if name in COMPARED else scale.few,
-            benchmark,
-            profile,
-            named,
-            [{"system": name}],
-        )
-    ]
 
 
 def _over(

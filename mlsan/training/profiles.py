@@ -14,7 +14,7 @@ class Scale(Frozen):
     systems: dict[str, dict[str, int]] = {}
     """Fields of single systems."""
     seeds: tuple[int, ...]
-    """Seeds of MultiEMO and ML-SAN in Tables 1 and A8."""
+    """Seeds of the runs in Table 1."""
     few: tuple[int, ...]
     """Seeds of all other runs."""
     lambdas: tuple[float, ...]
