@@ -19,7 +19,7 @@
 #
 # **Needs.** The corpus of notebook 1. Uses the runs of Table 1, MultiEMO at heterogeneity 0, other models with ML-SAN's parts, and both systems with modality dropout, which are trained here if they are missing.
 #
-# **Time.** smoke: seconds · small: 2 to 3 minutes on two cores the first time · paper: a GPU is recommended.
+# **Time.** smoke: seconds · small: 4 to 5 minutes on two cores the first time · paper: a GPU is recommended.
 
 # %% [markdown]
 # ## Before you start

@@ -19,7 +19,7 @@
 #
 # **Needs.** Nothing: the features of nEMO's 4,481 clips are part of the package. This notebook always uses them, whatever `CORPUS` the others use.
 #
-# **Time.** smoke: a minute · small: 6 minutes on two cores the first time, 1 after that · paper: as small.
+# **Time.** smoke: a minute · small: 4 to 5 minutes on two cores the first time, 1 after that · paper: as small.
 
 # %% [markdown]
 # ## Before you start

@@ -157,18 +157,17 @@ def run_settings(
         "speaker": "identity" if named else "role",
         **_default_fields(benchmark, profile, system),
     }
-    run = _made(benchmark, system, seed, usual, changes)
-    if system in TABLE_1 and benchmark not in PROTOCOLS and "test_curve" not in changes:
-        plain = _made(benchmark, system, seed, usual, {}) if changes else run
-        if run == plain:
-            return _made(benchmark, system, seed, usual, {"test_curve": True})
+    run = _build(benchmark, system, seed, usual, changes)
+    watched = system in TABLE_1 and benchmark not in PROTOCOLS and "test_curve" not in changes
+    if watched and run == _build(benchmark, system, seed, usual, {}):
+        return _build(benchmark, system, seed, usual, {"test_curve": True})
     return run
 
 
-def _made(
+def _build(
     benchmark: Benchmark, system: str, seed: int, usual: dict, changes: dict[str, object]
 ) -> RunSettings:
-    """The settings from a system's usual fields and changes to them."""
+    """The settings of a run from a system's usual fields and the changes to them."""
     fields = {**usual, **changes}
     groups = {
         "model": model_class(fields["name"]).Settings,
