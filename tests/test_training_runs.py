@@ -290,6 +290,7 @@ def test_a_sweep_isolates_failures_and_reuses_the_rest(cache, tmp_path):
     assert list(first["status"]) == ["trained", "failed", "trained"]
     assert "DivergedError" in first["error"][1]
     assert pd.isna(first["test_wf1"][1])
+    assert first["best_test_wf1"].isna().all()  # `tiny` has no test curve
     again = sweep(runs, source(cache), tmp_path, jobs=2)
     assert list(again["status"]) == ["reused", "failed", "reused"]
     assert list(again["test_wf1"][[0, 2]]) == list(first["test_wf1"][[0, 2]])

@@ -1,5 +1,6 @@
 """Sweeps: train many runs on all cores or on a cluster, reuse finished ones, return one table."""
 
+import math
 import os
 import time
 import traceback
@@ -190,5 +191,8 @@ def _row(
         "lam": model.lam if getattr(model, "aux", False) else 0.0,
         "seed": run.seed,
         "run": key,
+        # Without a test curve no epoch is the best on test.
+        "best_test_wf1": math.nan,
+        "best_test_epoch": math.nan,
         **outcome,
     }
