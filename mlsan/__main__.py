@@ -188,7 +188,7 @@ def run_notebooks(study: Study, keys: Sequence[str]) -> tuple[list[str], list[st
     }
     failures, fresh = [], [source.stem for source in sources if source not in waiting]
     if fresh:
-        say(f"  up to date: {', '.join(fresh)}")
+        say(f"  up to date: {', '.join(sorted(fresh))}")
     # The runs are trained, so no notebook waits for another.
     here = study.jobs if isinstance(study.jobs, int) else os.cpu_count() or 1
     pool = Parallel(here, return_as="generator", pre_dispatch="n_jobs")

@@ -252,7 +252,7 @@ def _finish(run: RunSettings, corpus: Corpus, state: TrainingState, folder: Path
     predicted, score = final_test(run, corpus, state)
     best = state.best_dev
     summary = {"dev_wf1": best["dev_wf1"], "test_wf1": score, "epoch": best["epoch"]}
-    if run.train.test_curve:
+    if state.best_test:
         summary["best_test_wf1"] = state.best_test["test_wf1"]
         summary["best_test_epoch"] = state.best_test["epoch"]
     weights = io.BytesIO()

@@ -158,9 +158,9 @@ def run_settings(
         **_default_fields(benchmark, profile, system),
     }
     run = _build(benchmark, system, seed, usual, changes)
-    watched = system in TABLE_1 and benchmark not in PROTOCOLS and "test_curve" not in changes
-    if watched and run == _build(benchmark, system, seed, usual, {}):
-        return _build(benchmark, system, seed, usual, {"test_curve": True})
+    is_row = system in TABLE_1 and benchmark not in PROTOCOLS and "test_curve" not in changes
+    if is_row and run == _build(benchmark, system, seed, usual, {}):
+        return _trained(run, test_curve=True)
     return run
 
 
@@ -236,7 +236,12 @@ def check_device(device: str) -> dict[str, str]:
 
 def on_device(run: RunSettings, device: str) -> RunSettings:
     """The run on one of `DEVICES`, whatever its profile would choose."""
-    return run.model_copy(update={"train": run.train.model_copy(update=check_device(device))})
+    return _trained(run, **check_device(device))
+
+
+def _trained(run: RunSettings, **fields) -> RunSettings:
+    """The run with other settings of training, which are not validated."""
+    return run.model_copy(update={"train": run.train.model_copy(update=fields)})
 
 
 def default_device(profile: str) -> str:
