@@ -58,12 +58,12 @@ class DialogueRNN(nn.Module):
         g, p = self.g, self.p
         # The utterance's part of both cells' gates does not recur: one product for all turns.
         weight_ih = torch.cat([g.weight_ih, p.weight_ih])
-        bias_ih = torch.cat([g.bias_ih, p.bias_ih])
+        bias, bias_n = _joined(*(torch.cat(b) for b in ((g.bias_ih, p.bias_ih), (g.bias_hh, p.bias_hh))))
         return speaker_states(
-            stacked_linear(x.repeat(2, 1, 1), weight_ih[..., :d], bias_ih),
+            stacked_linear(x.repeat(2, 1, 1), weight_ih[..., :d], bias),
             weight_ih[..., d:],
             torch.cat([g.weight_hh, p.weight_hh]),
-            torch.cat([g.bias_hh, p.bias_hh]),
+            bias_n,
             self.attend,
             previous.repeat_interleave(modalities, 0),
             packing.directions[0].counts,
@@ -74,8 +74,9 @@ class DialogueRNN(nn.Module):
     ) -> Float[Tensor, "stream place feature"]:
         """e after each utterance, in some of the streams."""
         e = self.e
-        gi = stacked_linear(q, e.weight_ih[streams], e.bias_ih[streams])
-        return output_states(gi, e.weight_hh[streams], e.bias_hh[streams], counts)
+        bias, bias_n = _joined(e.bias_ih[streams], e.bias_hh[streams])
+        gi = stacked_linear(q, e.weight_ih[streams], bias)
+        return output_states(gi, e.weight_hh[streams], bias_n, counts)
 
     def _outputs_with_padding(
         self, q: Float[Tensor, "stream place feature"], packing: Packing
@@ -90,6 +91,15 @@ class DialogueRNN(nn.Module):
             e = self._outputs(x, direction.counts, slice(modalities, None))
             both.append(torch.zeros_like(both[0]).index_copy(1, direction.rows, e))
         return both
+
+
+def _joined(
+    bias_ih: Float[Tensor, "cell gates"], bias_hh: Float[Tensor, "cell gates"]
+) -> tuple[Float[Tensor, "cell gates"], Float[Tensor, "cell feature"]]:
+    """One bias for the gates, and the state's for n alone, which r multiplies."""
+    d = bias_hh.shape[1] // 3
+    r_and_z, n = bias_hh.split((2 * d, d), 1)
+    return bias_ih + torch.nn.functional.pad(r_and_z, (0, d)), n
 
 
 def _ordered(x: Float[Tensor, "modality row feature"], direction: Direction) -> Tensor:
