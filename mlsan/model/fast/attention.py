@@ -5,6 +5,8 @@ between the many small problems. On the CPU, attention is therefore two batched 
 softmax, with the derivative written out. A GPU uses PyTorch's kernel.
 """
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -46,58 +48,73 @@ def _by_cell(x: Tensor, bucket: Bucket, streams: int) -> Float[Tensor, "stream c
     return x.transpose(1, 2).reshape(streams, bucket.dialogues * x.shape[2], -1)
 
 
+def _problems(
+    packing: Packing, per_dialogue: int, queries: Sequence[Tensor], keys: Sequence[Tensor]
+) -> Iterator[tuple[Bucket, list[Tensor], list[Tensor]]]:
+    """Each bucket's cells (`Packing.head_cells`): one problem per stream, dialogue and head.
+
+    Of queries as [problem, turn, feature], of keys as [key or value, problem, turn, feature].
+    """
+    query = key = 0
+    for bucket in packing.buckets:
+        count = per_dialogue * bucket.dialogues
+        q = slice(query, query + count * bucket.turns)
+        k = slice(key, key + 2 * count * bucket.keys)
+        yield (
+            bucket,
+            [x[q].view(count, bucket.turns, -1) for x in queries],
+            [x[k].view(2, count, bucket.keys, -1) for x in keys],
+        )
+        query, key = q.stop, k.stop
+
+
 class _Attention(torch.autograd.Function):
     """See `attend`. Weights p lie with keys before queries: the softmax is faster this way."""
 
     @staticmethod
     def forward(ctx, query, key_value, heads, packing):
-        query_cells = query.index_select(1, packing.queries.index)
-        key_cells = key_value.index_select(1, packing.key_cells.index)
-        attended = torch.empty_like(query_cells)
-        saved = []
-        for bucket, at, keys in packing.bucket_cells():
-            q, k, v = (
-                _by_head(x, bucket, heads).flatten(0, 1)
-                for x in (query_cells[:, at], *key_cells[:, keys].chunk(2, -1))
-            )
-            q = q * k.shape[2] ** -0.5
-            if bucket.mask is None:
-                scores = torch.bmm(k, q.transpose(1, 2))
-            else:
+        streams, _, d = query.shape
+        of_query, of_key = packing.head_cells(streams, heads)
+        queries = query.reshape(-1, d // heads).index_select(0, of_query.index)
+        queries *= (d // heads) ** -0.5
+        keys = key_value.reshape(-1, d // heads).index_select(0, of_key.index)
+        attended, weights = torch.empty_like(queries), []
+        problems = _problems(packing, streams * heads, (queries, attended), (keys,))
+        for bucket, (q, y), ((k, v),) in problems:
+            scores = torch.bmm(k, q.transpose(1, 2))
+            if bucket.mask is not None:
                 hidden = torch.zeros_like(bucket.mask, dtype=q.dtype)
                 hidden = hidden.masked_fill_(~bucket.mask, -torch.inf).view(-1, 1, bucket.keys, 1)
-                hidden = hidden.repeat(len(query), heads, 1, 1).flatten(0, 1)
-                scores = torch.baddbmm(hidden, k, q.transpose(1, 2))
-            p = scores.softmax(1)
-            y = torch.bmm(p.transpose(1, 2), v)
-            attended[:, at] = _by_cell(y.unflatten(0, (-1, heads)), bucket, len(query))
-            saved += [q, k, v, p]
-        ctx.save_for_backward(*saved)
+                scores.view(streams, bucket.dialogues, heads, *scores.shape[1:]).add_(hidden)
+            scores.sub_(scores.amax(1, keepdim=True)).exp_()
+            p = scores.div_(scores.sum(1, keepdim=True))
+            torch.bmm(p.transpose(1, 2), v, out=y)
+            weights.append(p)
+        ctx.save_for_backward(queries, keys, *weights)
         ctx.heads, ctx.packing = heads, packing
-        return attended.index_select(1, packing.queries.inverse)
+        return attended.index_select(0, of_query.inverse).view_as(query)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        heads, packing, saved = ctx.heads, ctx.packing, ctx.saved_tensors
-        streams, _, d = grad.shape
+        queries, keys, *weights = ctx.saved_tensors
+        heads, packing, (streams, _, d) = ctx.heads, ctx.packing, grad.shape
+        of_query, of_key = packing.head_cells(streams, heads)
         # Spare cells, which no utterance reads, have no gradient.
-        above = grad.new_zeros(streams, len(packing.queries.index), d)
-        above.index_copy_(1, packing.queries.inverse, grad)
-        dquery = torch.empty_like(above)
-        dkey_value = grad.new_empty(streams, len(packing.key_cells.index), 2 * d)
-        for i, (bucket, at, keys) in enumerate(packing.bucket_cells()):
-            q, k, v, p = saved[4 * i : 4 * i + 4]
-            dy = _by_head(above[:, at], bucket, heads).flatten(0, 1)
-            dv = torch.bmm(p, dy)
+        above = torch.zeros_like(queries)
+        above.index_copy_(0, of_query.inverse, grad.reshape(-1, d // heads))
+        dquery, dkey = torch.empty_like(queries), torch.empty_like(keys)
+        problems = _problems(packing, streams * heads, (queries, above, dquery), (keys, dkey))
+        for (_, (q, dy, dq), ((k, v), (dk, dv))), p in zip(problems, weights, strict=True):
+            torch.bmm(p, dy, out=dv)
             ds = torch.bmm(v, dy.transpose(1, 2)).mul_(p)
             ds.addcmul_(p, ds.sum(1, keepdim=True), value=-1)
-            dq, dk = torch.bmm(ds.transpose(1, 2), k), torch.bmm(ds, q)
-            dq.mul_(k.shape[2] ** -0.5)
-            dq, dk, dv = (
-                _by_cell(x.unflatten(0, (-1, heads)), bucket, streams) for x in (dq, dk, dv)
-            )
-            dquery[:, at] = dq
-            dkey_value[:, keys, :d], dkey_value[:, keys, d:] = dk, dv
-        dquery = dquery.index_select(1, packing.queries.inverse)
-        return dquery, dkey_value.index_select(1, packing.key_cells.inverse), None, None
+            torch.bmm(ds.transpose(1, 2), k, out=dq)
+            torch.bmm(ds, q, out=dk)
+        dquery *= (d // heads) ** -0.5
+        return (
+            dquery.index_select(0, of_query.inverse).view_as(grad),
+            dkey.index_select(0, of_key.inverse).view(streams, -1, 2 * d),
+            None,
+            None,
+        )

@@ -8,7 +8,7 @@ padding reach no utterance: its queries are dropped and it changes no speaker's 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -111,6 +111,8 @@ class Packing:
     """From utterances to query cells, bucket after bucket."""
     keys: Move | None
     """From rows to key cells; None if these are the query cells."""
+    _head_cells: dict[tuple[int, int], tuple[Move, Move]] = field(default_factory=dict)
+    """By streams and heads, see `head_cells`."""
 
     @classmethod
     def of(cls, batch: Batch, mask_padding: bool, bidirectional: bool) -> "Packing":
@@ -159,6 +161,23 @@ class Packing:
             queries, keys = bucket.dialogues * bucket.turns, bucket.dialogues * bucket.keys
             yield bucket, slice(query, query + queries), slice(key, key + keys)
             query, key = query + queries, key + keys
+
+    def head_cells(self, streams: int, heads: int) -> tuple[Move, Move]:
+        """From the heads of queries, and of keys and values side by side, to each head's cells.
+
+        The heads are the rows of [stream, row, heads], flattened, with the features of one head.
+        Their cells lie bucket after bucket, in each as [part, stream, dialogue, head, turn]; keys
+        are the first part and values the second.
+        """
+        if (streams, heads) not in self._head_cells:
+            self._head_cells[streams, heads] = tuple(
+                _head_cells(cells, blocks, streams, parts, heads)
+                for cells, parts, blocks in (
+                    (self.queries, 1, [(b.dialogues, b.turns) for b in self.buckets]),
+                    (self.key_cells, 2, [(b.dialogues, b.keys) for b in self.buckets]),
+                )
+            )
+        return self._head_cells[streams, heads]
 
     def rows(self, x: Shaped[Tensor, "turn dialogue *rest"]) -> Shaped[Tensor, "row *rest"]:
         """The rows of a padded grid."""
@@ -312,3 +331,20 @@ def _queries(
         cells.append(utterances.ravel())
         offset += utterances.size
     return Move(_tensor(np.concatenate(cells), device), _tensor(slots, device))
+
+
+def _head_cells(
+    cells: Move, blocks: list[tuple[int, int]], streams: int, parts: int, heads: int
+) -> Move:
+    """`cells`, one for each head of each part; `blocks` are the buckets' dialogues and turns."""
+    rows, device = len(cells.inverse), cells.index.device
+    number = torch.arange(streams * rows * parts * heads, device=device)
+    number = number.view(streams, rows, parts, heads)
+    sources, places, end = [], [], 0
+    for block, index in zip(blocks, cells.index.split([b * t for b, t in blocks]), strict=True):
+        source = number[:, index].unflatten(1, block).permute(3, 0, 1, 4, 2)
+        sources.append(source.flatten())
+        place = torch.arange(end, end + source.numel(), device=device).view(source.shape)
+        places.append(place.permute(1, 2, 4, 0, 3).flatten(1, 2))
+        end += source.numel()
+    return Move(torch.cat(sources), torch.cat(places, 1)[:, cells.inverse].flatten())
