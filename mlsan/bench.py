@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mlsan.corpus import Batch, batches
 from mlsan.files import write_atomically
-from mlsan.model.fast import products, recurrence
+from mlsan.model.fast import arrays, products, recurrence
 from mlsan.published import URL, PublishedCodeError, check, published_step
 from mlsan.training import BASELINES, PROFILES, Source, begin, run_settings
 from mlsan.training.loop import TrainingState, enrolment_of, label_weights, targets, train_step
@@ -119,7 +119,7 @@ class Step:
         PyTorch's counter does not see products by NumPy and oneDNN: this step does without them.
         """
         with (
-            patch.object(recurrence, "multiply", lambda x, w, out: torch.bmm(x, w, out=out)),
+            patch.object(recurrence, "arrays", arrays.on_torch),
             patch.object(products, "LARGE", math.inf),
             FlopCounterMode(display=False) as counter,
         ):

@@ -123,15 +123,17 @@ def by_hand(step: Step) -> int:
     s, model, n, d = step.run.model, step.state.model, len(step.dialogues[0]), step.run.model.d
     raw = sum(layer.in_features for layer in model.project.values())
     spoken = len(model.spoken)
-    # GRU cells of 2d + d, 2d + d and d + d inputs and 3d gates; the attention's scores.
-    context = spoken * (1 + s.bidirectional) * (24 * d * d + 2 / 3 * d)
+    # GRU cells of 2d + d, 2d + d and d + d inputs and 3d gates.
+    context = spoken * (1 + s.bidirectional) * 24 * d * d
     context += s.bidirectional * spoken * 2 * d * d
     # Twice query, key, value and output, scores and sums; then the feed-forward block.
     fusion = 3 * s.layers * (2 * (4 * d * d + 2 * n * d) + 2 * d * s.feedforward)
     head = 3 * d * d + d * s.classifier + s.classifier * len(step.weight)
     losses = 3 * d * d + n * d  # Soft-HGR of three pairs; SWFC
+    # The attention's scores: one for each turn but the last, its weight's gradient for all turns.
+    scores = spoken * (1 + s.bidirectional) * (3 * n - 2) * d
     # A product's derivative is two products, except where the input has no gradient.
-    return round(2 * n * (3 * (context + fusion + head + losses) + 2 * raw * d))
+    return 2 * (n * (3 * (context + fusion + head + losses) + 2 * raw * d) + scores)
 
 
 @pytest.mark.parametrize("benchmark", ["MELD", "IEMOCAP"])

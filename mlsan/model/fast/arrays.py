@@ -16,11 +16,19 @@ Array = np.ndarray | Tensor
 
 def arrays(*tensors: Tensor) -> tuple[ModuleType, list[Array]]:
     """The module whose operations to use, and the tensors as its arrays, in the same memory."""
-    plain = [x.detach() for x in tensors]
-    # NumPy takes no subclasses, such as the fake tensors of a count of operations.
-    if all(type(x) is Tensor and x.device.type == "cpu" for x in plain):
-        return np, [x.numpy() for x in plain]
-    return torch, plain
+    if all(map(on_host, tensors)):
+        return np, [x.detach().numpy() for x in tensors]
+    return on_torch(*tensors)
+
+
+def on_host(x: Tensor) -> bool:
+    """Whether the values are at hand: not on a GPU, and not fake, as in a count of operations."""
+    return type(x.detach()) is Tensor and x.device.type == "cpu"
+
+
+def on_torch(*tensors: Tensor) -> tuple[ModuleType, list[Array]]:
+    """The same, but always PyTorch."""
+    return torch, [x.detach() for x in tensors]
 
 
 def sigmoid_(x: Array) -> Array:

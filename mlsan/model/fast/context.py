@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mlsan.model.fast.cells import joined
 from mlsan.model.fast.packing import Direction, Move, Packing
 from mlsan.model.fast.products import stacked_linear
 from mlsan.model.fast.recurrence import output_states, speaker_states
@@ -58,7 +59,9 @@ class DialogueRNN(nn.Module):
         g, p = self.g, self.p
         # The utterance's part of both cells' gates does not recur: one product for all turns.
         weight_ih = torch.cat([g.weight_ih, p.weight_ih])
-        bias, bias_n = _joined(*(torch.cat(b) for b in ((g.bias_ih, p.bias_ih), (g.bias_hh, p.bias_hh))))
+        bias, bias_n = joined(
+            *(torch.cat(b) for b in ((g.bias_ih, p.bias_ih), (g.bias_hh, p.bias_hh)))
+        )
         return speaker_states(
             stacked_linear(x.repeat(2, 1, 1), weight_ih[..., :d], bias),
             weight_ih[..., d:],
@@ -74,7 +77,7 @@ class DialogueRNN(nn.Module):
     ) -> Float[Tensor, "stream place feature"]:
         """e after each utterance, in some of the streams."""
         e = self.e
-        bias, bias_n = _joined(e.bias_ih[streams], e.bias_hh[streams])
+        bias, bias_n = joined(e.bias_ih[streams], e.bias_hh[streams])
         gi = stacked_linear(q, e.weight_ih[streams], bias)
         return output_states(gi, e.weight_hh[streams], bias_n, counts)
 
@@ -91,15 +94,6 @@ class DialogueRNN(nn.Module):
             e = self._outputs(x, direction.counts, slice(modalities, None))
             both.append(torch.zeros_like(both[0]).index_copy(1, direction.rows, e))
         return both
-
-
-def _joined(
-    bias_ih: Float[Tensor, "cell gates"], bias_hh: Float[Tensor, "cell gates"]
-) -> tuple[Float[Tensor, "cell gates"], Float[Tensor, "cell feature"]]:
-    """One bias for the gates, and the state's for n alone, which r multiplies."""
-    d = bias_hh.shape[1] // 3
-    r_and_z, n = bias_hh.split((2 * d, d), 1)
-    return bias_ih + torch.nn.functional.pad(r_and_z, (0, d)), n
 
 
 def _ordered(x: Float[Tensor, "modality row feature"], direction: Direction) -> Tensor:

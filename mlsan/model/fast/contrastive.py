@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize
 
+from mlsan.model.fast.arrays import on_host
 from mlsan.model.fast.products import product
 
 ROWS = 128  # of a block on the CPU: its pairs fit in the processor's cache
@@ -23,7 +24,7 @@ def swfc(
     """`losses.swfc`, with one weight per utterance."""
     with torch.autocast(z.device.type, enabled=False):
         unit = normalize(z, dim=-1)
-        if z.device.type != "cpu":
+        if not on_host(z):
             everything = slice(0, len(z))
             return _SWFC.apply(unit, label, weight, tau, gamma, [(everything, everything)])
         # With utterances in the order of their labels, the positives of each are in one block.
