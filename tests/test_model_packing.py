@@ -1,4 +1,4 @@
-"""Rows, the orders of DialogueRNN, and attention's buckets."""
+"""Rows, the orders of DialogueRNN, attention's buckets, and those of the baselines."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import torch
 from synthetic import LENGTHS, batch
 
 from mlsan.corpus.batch import pack
-from mlsan.model.fast.packing import Packing, _groups
+from mlsan.model.baselines.common import Buckets, DialogueAttention, Turns
+from mlsan.model.fast.packing import Packing, group
 
 
 def packing(b, mask_padding=True, bidirectional=True):
@@ -73,7 +74,38 @@ def test_queries_go_to_cells_and_back(mask_padding):
 
 def test_groups_hold_little_padding():
     length = np.array([3, 9, 8, 1, 9, 2])
-    groups = _groups(length, slack=1)
+    groups = group(length, slack=1)
     assert [length[g].tolist() for g in groups] == [[9, 9, 8], [3, 2], [1]]
-    assert [length[g].tolist() for g in _groups(length, 0)] == [[9, 9], [8], [3], [2], [1]]
-    assert len(_groups(length, 10**6)) == 1
+    assert [length[g].tolist() for g in group(length, 0)] == [[9, 9], [8], [3], [2], [1]]
+    assert len(group(length, 10**6)) == 1
+
+
+@pytest.mark.parametrize("slack", [None, 0, 2, 100])
+def test_baselines_find_each_utterance_again_in_its_bucket(slack):
+    lengths = (9, 1, 8, 5, 9)
+    buckets = Buckets.of(Turns.of(batch(lengths)), slack)
+    number = torch.arange(sum(lengths))
+    cells = buckets.grids(number)
+    found = [
+        tuple(row.tolist())
+        for grid, turns in zip(cells, buckets.turns, strict=True)
+        for row in map(torch.masked_select, grid, turns.mask)
+    ]
+    assert sorted(found) == [tuple(x.tolist()) for x in number.split(lengths)]
+    assert torch.equal(buckets.rows(cells), number)
+
+
+def test_layers_in_buckets_are_those_on_the_whole_grid():
+    turns = Turns.of(batch(lengths=(9, 1, 8, 5, 9)))
+    layer = DialogueAttention(4).double()
+    x = torch.randn(32, 4, dtype=torch.float64, requires_grad=True)
+    buckets = Buckets.of(turns, slack=2)
+    assert len(buckets.turns) > 1
+    whole, parts = turns.rows(layer(turns.grid(x), turns)), buckets.each(layer, x)
+    torch.testing.assert_close(parts, whole)
+    of = x, *layer.parameters()
+    weight = torch.randn_like(x)
+    for part, one in zip(
+        *(torch.autograd.grad((y * weight).sum(), of) for y in (parts, whole)), strict=True
+    ):
+        torch.testing.assert_close(part, one)

@@ -1,5 +1,6 @@
 """What several baselines share: the batch's grid, context layers, input and output."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mlsan.corpus.types import Batch
+from mlsan.model.fast.packing import SLACK, grids, group
 from mlsan.model.interface import EmotionModel, ModelSettings, Output, Sizes
 from mlsan.vocabulary import Modality
 
@@ -25,10 +27,16 @@ class Turns:
     @classmethod
     def of(cls, batch: Batch) -> "Turns":
         """From a batch, without asking its device for any value."""
-        length = torch.tensor(batch.length)
-        here = torch.arange(len(batch.mask)) < length.unsqueeze(1)
-        present = here.flatten().nonzero().squeeze(1)
-        return cls(batch.mask.T, length, present.to(batch.mask.device, non_blocking=True))
+        return cls.of_lengths(batch.length, len(batch.mask), batch.mask.device)
+
+    @classmethod
+    def of_lengths(cls, lengths: Sequence[int], width: int, device: torch.device) -> "Turns":
+        """For dialogues of these lengths, in a grid of `width` turns."""
+        length = torch.tensor(lengths)
+        mask = torch.arange(width) < length.unsqueeze(1)
+        present = mask.flatten().nonzero().squeeze(1)
+        mask, present = (x.to(device, non_blocking=True) for x in (mask, present))
+        return cls(mask, length, present)
 
     def rows(
         self, x: Shaped[Tensor, "dialogue turn feature"]
@@ -42,6 +50,60 @@ class Turns:
         """The utterances in their cells, 0 on padding: the inverse of `rows`."""
         cells = x.new_zeros(self.mask.numel(), x.shape[1])
         return cells.index_copy(0, self.present, x).unflatten(0, self.mask.shape)
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """The utterances on several grids, each of dialogues of similar length, with little padding.
+
+    A layer that compares all turns of a dialogue costs least on these:
+    `Buckets.of(turns).each(layer, x)`.
+    """
+
+    turns: tuple[Turns, ...]
+    """The grids."""
+    utterance: Int[Tensor, "cell"]
+    """The utterance in each cell, grid after grid; padding repeats its dialogue's last one."""
+    cell: Int[Tensor, "utterance"]
+    """The cell of each utterance."""
+
+    @classmethod
+    def of(cls, turns: Turns, slack: int | None = None) -> "Buckets":
+        """With at most `slack` cells of padding per grid; None for a value that suits attention."""
+        device, length = turns.mask.device, turns.length.numpy()
+        groups = group(length, SLACK.get(device.type, 512) if slack is None else slack)
+        cells = grids(groups, length, device)
+        lengths = [length[g].tolist() for g in groups]
+        return cls(
+            tuple(Turns.of_lengths(some, max(some), device) for some in lengths),
+            utterance=cells.index,
+            cell=cells.inverse,
+        )
+
+    def grids(
+        self, x: Shaped[Tensor, "utterance *rest"]
+    ) -> list[Shaped[Tensor, "_dialogue _turn *rest"]]:
+        """The utterances in the cells of each grid."""
+        sizes = [turns.mask.numel() for turns in self.turns]
+        parts = x.index_select(0, self.utterance).split(sizes)
+        return [
+            part.unflatten(0, turns.mask.shape)
+            for part, turns in zip(parts, self.turns, strict=True)
+        ]
+
+    def rows(
+        self, grids: Sequence[Shaped[Tensor, "_dialogue _turn *rest"]]
+    ) -> Shaped[Tensor, "utterance *rest"]:
+        """The utterances of all grids: the inverse of `grids`."""
+        return torch.cat([x.flatten(0, 1) for x in grids]).index_select(0, self.cell)
+
+    def each(
+        self, layer: Callable[..., Tensor], *x: Shaped[Tensor, "utterance *_rest"]
+    ) -> Shaped[Tensor, "utterance *_out"]:
+        """`layer(*x, turns)` on each grid, from utterances to utterances."""
+        return self.rows(
+            [layer(*parts) for parts in zip(*map(self.grids, x), self.turns, strict=True)]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +120,7 @@ class Dropout(nn.Dropout):
 
     def forward(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         if not self.training or self.p == 0:
-            return x
+            return super().forward(x)
         kept = torch.rand(x.shape, device=x.device) >= self.p
         return x * kept.to(x.dtype).div_(1 - self.p)
 

@@ -128,7 +128,7 @@ class Packing:
         if bidirectional:
             directions.append(_direction(steps, start, len(turn), role, mask, backward=True))
 
-        groups = _groups(length, SLACK.get(device.type, 512))
+        groups = group(length, SLACK.get(device.type, 512))
         real = padding = padded = keys = None
         if is_padding.any():
             real = _tensor(np.flatnonzero(~is_padding), device)
@@ -143,7 +143,7 @@ class Packing:
             directions=tuple(directions),
             padded=padded,
             buckets=tuple(_bucket(extent[g], length[g], device) for g in groups),
-            queries=_queries(groups, length, device),
+            queries=grids(groups, length, device),
             keys=keys,
         )
 
@@ -269,7 +269,7 @@ def _last_spoken(
     return torch.where(same, step[:, None], -1).amax(1)
 
 
-def _groups(length: Int[np.ndarray, "dialogue"], slack: int) -> list[np.ndarray]:
+def group(length: Int[np.ndarray, "dialogue"], slack: int) -> list[np.ndarray]:
     """Dialogues, longest first, split wherever a group would get more than `slack` spare cells."""
     groups: list[list[int]] = []
     spare = 0
@@ -296,7 +296,7 @@ def _bucket(
     )
 
 
-def _queries(
+def grids(
     groups: list[np.ndarray], length: Int[np.ndarray, "dialogue"], device: torch.device
 ) -> Move:
     """From utterances to the groups' cells; a group is as wide as its longest dialogue."""
