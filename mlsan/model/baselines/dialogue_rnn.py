@@ -8,12 +8,12 @@ and whose states have no dropout. Its fast form relies on both, so this model do
 """
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from mlsan.model.baselines.common import DialogueAttention, JointModel, Turns
+from mlsan.model.baselines.common import DialogueAttention, JointModel, Turns, reversal, reverse
 from mlsan.model.fast.products import stacked_linear
 from mlsan.model.fast.stacked import StackedGRUCell, uniform_
 from mlsan.model.interface import ModelSettings, Sizes
@@ -59,9 +59,9 @@ class DialogueRNNClassifier(JointModel):
         cells = reversal(turns)
         speaks = one_hot(role.long(), self.roles).bool()
         e = self.context(
-            torch.stack([x, _reverse(x, cells)]), torch.stack([speaks, _reverse(speaks, cells)])
+            torch.stack([x, reverse(x, cells)]), torch.stack([speaks, reverse(speaks, cells)])
         )
-        e = torch.cat([e[0], _reverse(e[1], cells)], -1)
+        e = torch.cat([e[0], reverse(e[1], cells)], -1)
         return self.attend(self.dropout(e), turns)
 
 
@@ -133,20 +133,3 @@ class SpeakerRNN(nn.Module):
         r, z = (gi[..., : 2 * d] + gh[..., : 2 * d]).sigmoid().chunk(2, -1)
         n = torch.tanh(gi[..., 2 * d :] + r * gh[..., 2 * d :])
         return self.dropout(n + z * (h - n))
-
-
-def reversal(turns: Turns) -> Int[Tensor, "cell"]:
-    """For each cell of the flattened grid, the cell it swaps with if dialogues are reversed."""
-    length = turns.length.unsqueeze(1)
-    dialogues, width = turns.mask.shape
-    turn = torch.arange(width).expand(dialogues, -1)
-    swapped = torch.where(turn < length, length - 1 - turn, turn)
-    cell = swapped + width * torch.arange(dialogues).unsqueeze(1)
-    return cell.flatten().to(turns.mask.device, non_blocking=True)
-
-
-def _reverse(
-    x: Shaped[Tensor, "dialogue turn *rest"], cells: Int[Tensor, "cell"]
-) -> Shaped[Tensor, "dialogue turn *rest"]:
-    """Each dialogue reversed, with its padding still at the end."""
-    return x.flatten(0, 1).index_select(0, cells).view_as(x)

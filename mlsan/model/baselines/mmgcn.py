@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mlsan.corpus.types import Batch
-from mlsan.model.baselines.common import BiLSTM, Turns
+from mlsan.model.baselines.common import BiLSTM, Buckets, Dropout, Turns
 from mlsan.model.fast.stacked import uniform_
 from mlsan.model.interface import EmotionModel, ModelSettings, Output, Sizes
 
 LSTM_LAYERS = 2
 # The share of H_0 in every layer, and how fast the layers' own weights fade with depth.
 START_SHARE, FADE = 0.1, 0.5
+SPARE = 32
 # Below 1, where the derivative of arccos is infinite.
 COSINE_SCALE = 0.99999
 
@@ -70,31 +71,33 @@ class MMGCN(EmotionModel):
             self.context = BiLSTM(d, d // 2, LSTM_LAYERS, settings.dropout)
             self.speaker = nn.Embedding(sizes.roles, d)
         self.graph = DeepGraph(d, hidden, settings.layers, settings.dropout)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.classify = nn.Sequential(
-            nn.Dropout(settings.dropout),
+            Dropout(settings.dropout),
             nn.ReLU(),
             nn.Linear(len(self.modalities) * (d + hidden), sizes.classes),
         )
 
     def forward(self, batch: Batch) -> Output:
         turns = Turns.of(batch)
-        raw = {m: batch.feature[m].transpose(0, 1) for m in self.modalities}
+        buckets = Buckets.of(turns, SPARE)
+        raw = {m: turns.rows(batch.feature[m].transpose(0, 1)) for m in self.modalities}
         n = {m: self.project[m](x) for m, x in raw.items()}
         if "text" in n:
-            n["text"] = self.context(n["text"], turns) + self.speaker(batch.party.T)
-        nodes = torch.cat(list(n.values()), 1)
-        a, nodes = adjacency(nodes, turns.mask), self.dropout(nodes)
-        own, graph = (
-            dict(zip(n, map(turns.rows, x.chunk(len(n), 1)), strict=True))
-            for x in (nodes, self.graph(nodes, a))
-        )
-        z = torch.cat([part for m in n for part in (own[m], graph[m])], -1)
+            context = self.context(turns.grid(n["text"]), turns)
+            n["text"] = turns.rows(context + self.speaker(batch.party.T))
+        nodes = torch.stack(list(n.values()), 1)
+        a = [
+            adjacency(x.transpose(1, 2).flatten(1, 2), of.mask)
+            for x, of in zip(buckets.grids(nodes), buckets.turns, strict=True)
+        ]
+        nodes = self.dropout(nodes)
+        graph = self.graph(nodes, a, buckets)
         return Output(
-            logits=self.classify(z),
+            logits=self.classify(z := torch.cat([nodes, graph], -1).flatten(1)),
             z=z,
             fused={},
-            stages={"raw": {m: turns.rows(x) for m, x in raw.items()}, "context": graph},
+            stages={"raw": raw, "context": dict(zip(n, graph.unbind(1), strict=True))},
         )
 
 
@@ -110,25 +113,45 @@ class DeepGraph(nn.Module):
 
     def __init__(self, inputs: int, d: int, layers: int, dropout: float):
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.start = nn.Linear(inputs, d)
         self.weight = nn.Parameter(uniform_(torch.empty(layers, 2 * d, d), d))
 
     def forward(
         self,
-        x: Float[Tensor, "dialogue node inputs"],
-        a: Float[Tensor, "dialogue node node"],
-    ) -> Float[Tensor, "dialogue node feature"]:
-        h = h0 = torch.relu(self.start(x))
+        x: Float[Tensor, "utterance modality inputs"],
+        a: list[Float[Tensor, "_dialogue _node _node"]],
+        buckets: Buckets,
+    ) -> Float[Tensor, "utterance modality feature"]:
+        """`a` has the graphs of each bucket."""
+        h0 = [h.transpose(1, 2).flatten(1, 2) for h in buckets.grids(torch.relu(self.start(x)))]
+        h = h0 = torch.cat([h.flatten(0, 1) for h in h0])
         # Both terms are linear in [M; H_0], so a layer is one matrix in two halves.
         one = torch.eye(h.shape[-1], dtype=self.weight.dtype, device=h.device)
         keep = torch.cat([(1 - START_SHARE) * one, START_SHARE * one])
         layer = torch.arange(1, len(self.weight) + 1, dtype=one.dtype, device=h.device)
         theta = torch.log(FADE / layer + 1).view(-1, 1, 1)
         by_m, by_h0 = torch.lerp(keep, self.weight, theta).chunk(2, 1)
-        for w, start in zip(by_m, torch.einsum("dnf,lfo->ldno", h0, by_h0), strict=True):
-            h = torch.relu(start + (a @ self.dropout(h)) @ w)
-        return self.dropout(h)
+        for w, start in zip(by_m, h0 @ by_h0, strict=True):
+            h = torch.relu(torch.addmm(start, messages(a, self.dropout(h)), w))
+        h = self.dropout(h)
+        parts = h.split([g.shape[0] * g.shape[1] for g in a])
+        return buckets.rows(
+            [
+                p.view(t.mask.shape[0], x.shape[1], t.mask.shape[1], -1).transpose(1, 2)
+                for p, t in zip(parts, buckets.turns, strict=True)
+            ]
+        )
+
+
+def messages(
+    a: list[Float[Tensor, "_dialogue _node _node"]], h: Float[Tensor, "node feature"]
+) -> Float[Tensor, "node feature"]:
+    """A H."""
+    parts = h.split([g.shape[0] * g.shape[1] for g in a])
+    return torch.cat(
+        [(g @ x.view(*g.shape[:2], -1)).flatten(0, 1) for g, x in zip(a, parts, strict=True)]
+    )
 
 
 def adjacency(
