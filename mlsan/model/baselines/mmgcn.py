@@ -26,7 +26,7 @@ from mlsan.model.interface import EmotionModel, ModelSettings, Output, Sizes
 LSTM_LAYERS = 2
 # The share of H_0 in every layer, and how fast the layers' own weights fade with depth.
 START_SHARE, FADE = 0.1, 0.5
-SPARE = 32
+SPARE = 128
 # Below 1, where the derivative of arccos is infinite.
 COSINE_SCALE = 0.99999
 

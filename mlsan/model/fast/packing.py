@@ -205,6 +205,20 @@ class _Steps:
         return cls(length, order, counts, step, dialogue, first[:, None] + np.argsort(order))
 
 
+def directions(
+    length: Int[np.ndarray, "dialogue"],
+    role: Int[Tensor, "turn dialogue"],
+    mask: Bool[Tensor, "turn dialogue"],
+) -> tuple[Direction, Direction]:
+    """Forward and backward, if the rows are the utterances."""
+    steps, start = _Steps.of(length), np.cumsum(length) - length
+    forward, backward = (
+        _direction(steps, start, int(length.sum()), role, mask, backward=way)
+        for way in (False, True)
+    )
+    return forward, backward
+
+
 def _direction(
     steps: _Steps,
     start: Int[np.ndarray, "dialogue"],

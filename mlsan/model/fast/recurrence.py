@@ -22,17 +22,17 @@ def _tanh_(x: Tensor) -> Tensor:
     return x.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
-def _biased(gi: Float[Tensor, "cell place gates"], bias: Float[Tensor, "cell gates"]) -> Tensor:
+def biased(gi: Float[Tensor, "cell place gates"], bias: Float[Tensor, "cell gates"]) -> Tensor:
     """gi with the state's bias of r and z; that of n is added to `gh`, because r multiplies it."""
     d = gi.shape[2] // 3
     return gi + torch.cat([bias[:, : 2 * d], bias.new_zeros(len(bias), d)], 1).unsqueeze(1)
 
 
-class _Gates:
+class Gates:
     """The gates r, z, n of GRU cells, [cell, place, 3 d], turn by turn.
 
     `gi` and `gh`, the parts that come from the input and from the state, are overwritten: gi by
-    the gates. gi has the state's bias already, but for n (`_biased`).
+    the gates. gi has the state's bias already, but for n (`biased`).
     """
 
     def __init__(self, gi: Tensor, gh: Tensor, bias: Tensor, counts: tuple[int, ...]):
@@ -50,7 +50,7 @@ class _Gates:
         torch.lerp(n, h, z, out=out)
 
 
-def _slopes(
+def slopes_of(
     gates: Float[Tensor, "cell place gates"],
     gh: Float[Tensor, "cell place gates"],
     h: Float[Tensor, "cell place feature"],
@@ -72,12 +72,12 @@ def _slopes(
     return slopes
 
 
-def _turned(weight: Float[Tensor, "cell gates *rest"]) -> Float[Tensor, "cell gates *rest"]:
-    """Gates r, z, n in the order n, r, z of `_slopes`."""
+def turned(weight: Float[Tensor, "cell gates *rest"]) -> Float[Tensor, "cell gates *rest"]:
+    """Gates r, z, n in the order n, r, z of `slopes_of`."""
     return weight.roll(weight.shape[1] // 3, 1)
 
 
-def _turned_back(x: Float[Tensor, "cell gates *rest"]) -> Float[Tensor, "cell gates *rest"]:
+def turned_back(x: Float[Tensor, "cell gates *rest"]) -> Float[Tensor, "cell gates *rest"]:
     return x.roll(-(x.shape[1] // 3), 1)
 
 
@@ -85,42 +85,48 @@ class _OutputStates(torch.autograd.Function):
     """See `output_states`."""
 
     @staticmethod
-    def forward(ctx, gi, weight, bias, counts):
+    def forward(ctx, gi, weight, bias, counts, keep):
         streams, places, d3 = gi.shape
-        gi, gh = _biased(gi, bias), torch.empty_like(gi)
-        gates = _Gates(gi, gh, bias, counts)
+        gi, gh = biased(gi, bias), torch.empty_like(gi)
+        gates = Gates(gi, gh, bias, counts)
         before, after = (gi.new_empty(streams, places, d3 // 3) for _ in range(2))
-        turned = weight.transpose(1, 2).contiguous()
+        weight_ = weight.transpose(1, 2).contiguous()
+        kept = None if keep is None else keep.split(counts, 1)
         state = gi.new_zeros(streams, counts[0], d3 // 3)
         steps = zip(*(x.split(counts, 1) for x in (before, gh, after)), strict=True)
         for t, (h, product, out) in enumerate(steps):
             h.copy_(state[:, : counts[t]])
-            multiply(h, turned, out=product)
+            multiply(h, weight_, out=product)
             gates.update(t, h, out)
+            if keep is not None:
+                out.mul_(kept[t])
             state = out
-        ctx.save_for_backward(before, gi, gh, weight)
+        ctx.save_for_backward(before, gi, gh, weight, keep)
         ctx.counts = counts
         return after
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        before, gates, gh, weight = ctx.saved_tensors
+        before, gates, gh, weight, keep = ctx.saved_tensors
         counts, (streams, _, d) = ctx.counts, grad.shape
-        slopes = _slopes(gates, gh, before)
+        slopes = slopes_of(gates, gh, before)
         flat = slopes.flatten(2)
         dgh, dgi = flat[..., : 3 * d], flat[..., d : 4 * d]
-        weight = _turned(weight)
+        weight = turned(weight)
         carried = grad.new_zeros(streams, counts[0], d)
         parts = (slopes, dgh, flat[..., 4 * d :], grad)
-        steps = zip(counts, *(x.split(counts, 1) for x in parts), strict=True)
-        for n, slope, gh_t, direct, above in reversed(list(steps)):
-            now = carried[:, :n]
-            slope.mul_(now.add_(above).unsqueeze(2))
+        kept = counts if keep is None else keep.split(counts, 1)
+        steps = zip(counts, kept, *(x.split(counts, 1) for x in parts), strict=True)
+        for n, kept_t, slope, gh_t, direct, above in reversed(list(steps)):
+            now = carried[:, :n].add_(above)
+            if keep is not None:
+                now.mul_(kept_t)
+            slope.mul_(now.unsqueeze(2))
             multiply(gh_t, weight, out=now)
             now.add_(direct)
         dweight = stacked_linear(dgh.transpose(1, 2), before.transpose(1, 2))
-        return dgi, _turned_back(dweight), _turned_back(dgh.sum(1)), None
+        return dgi, turned_back(dweight), turned_back(dgh.sum(1)), None, None
 
 
 class _SpeakerStates(torch.autograd.Function):
@@ -140,7 +146,7 @@ class _SpeakerStates(torch.autograd.Function):
         # The gates' parts from what the cells read; inputs and states side by side.
         parts = gi.new_empty(4 * streams, places, 3 * d)
         weight = torch.cat([weight_x, weight_h]).transpose(1, 2).contiguous()
-        gates = _Gates(*parts.chunk(2), bias_h, counts)
+        gates = Gates(*parts.chunk(2), bias_h, counts)
         # q after each place; the last row is the state of a speaker who has not spoken yet.
         q = gi.new_zeros(streams, places + 1, d)
         table = q.view(-1, d)
@@ -157,7 +163,7 @@ class _SpeakerStates(torch.autograd.Function):
             read[2:].flatten(0, 1).split(counts, 1),
             parts.split(counts, 1),
             parts[: 2 * streams].split(counts, 1),
-            _biased(gi, bias_h).split(counts, 1),
+            biased(gi, bias_h).split(counts, 1),
             q[:, :places].split(counts, 1),
             shares.split(counts, 1),
             previous.t().flatten().split([streams * n for n in counts]),
@@ -190,7 +196,7 @@ class _SpeakerStates(torch.autograd.Function):
         counts, (streams, places, d) = ctx.counts, grad.shape
         x, h = read.flatten(0, 1).chunk(2)
         gates, gh = parts.chunk(2)
-        slopes = _slopes(gates, gh, h)
+        slopes = slopes_of(gates, gh, h)
         _, z, new = gates[:streams].chunk(3, 2)
         # Recomputing g after each turn from the gates is cheaper than storing it.
         g = torch.lerp(new, h[:streams], z)
@@ -198,7 +204,7 @@ class _SpeakerStates(torch.autograd.Function):
         share_slope = shares * (1 - shares)
         flat = slopes.flatten(2)
         dgh, dgi = flat[..., : 3 * d], flat[..., d : 4 * d]
-        turned, attend_ = _turned(weight_h), attend.unsqueeze(1)
+        weight_h, attend_ = turned(weight_h), attend.unsqueeze(1)
         # What reading q at each place adds to the gradient of the state that was read.
         spoken = grad.new_zeros(streams, places + 1, d)
         table = spoken.view(-1, d)
@@ -211,7 +217,7 @@ class _SpeakerStates(torch.autograd.Function):
         dx, dh = grad.new_empty(2, 2 * streams, counts[0], d)
         steps = zip(
             counts,
-            _following(previous).t().flatten().split([streams * n for n in counts]),
+            following(previous).t().flatten().split([streams * n for n in counts]),
             *(v.split(counts, 1) for v in (slopes, dgh, dgi, flat[..., 4 * d :])),
             *(v.split(counts, 1) for v in (grad, away, shares, share_slope)),
             *(v.split(counts, 1) for v in (da, spoken[:, :places])),
@@ -242,7 +248,7 @@ class _SpeakerStates(torch.autograd.Function):
             g_now.add_(by_share).addcmul_(da_t.unsqueeze(2), attend_)
             slope.mul_(now.unsqueeze(2))
             multiply(gi_t, weight_x, out=dx[:, :n])
-            multiply(gh_t, turned, out=dh[:, :n])
+            multiply(gh_t, weight_h, out=dh[:, :n])
             dx_q, dx_c = dx[:, :n].chunk(2)
             dh_g, dh_q = direct.add_(dh[:, :n]).chunk(2)
             torch.add(dx_q, dh_q, out=of_q)
@@ -250,11 +256,11 @@ class _SpeakerStates(torch.autograd.Function):
             g_now.copy_(dh_g)
         dattend = torch.bmm(da.unsqueeze(1), g).squeeze(1)
         dweight_x = stacked_linear(dgi.transpose(1, 2), x.transpose(1, 2))
-        dweight_h = _turned_back(stacked_linear(dgh.transpose(1, 2), h.transpose(1, 2)))
-        return dgi, dweight_x, dweight_h, _turned_back(dgh.sum(1)), dattend, None, None
+        dweight_h = turned_back(stacked_linear(dgh.transpose(1, 2), h.transpose(1, 2)))
+        return dgi, dweight_x, dweight_h, turned_back(dgh.sum(1)), dattend, None, None
 
 
-def _following(previous: Int[Tensor, "stream place"]) -> Int[Tensor, "stream place"]:
+def following(previous: Int[Tensor, "stream place"]) -> Int[Tensor, "stream place"]:
     """The place that reads each place's q next; the last row of its stream if there is none.
 
     As in `previous`, places count on from stream to stream, with one more row in each.
@@ -272,10 +278,14 @@ def output_states(
     weight: Float[Tensor, "stream gates feature"],
     bias: Float[Tensor, "stream gates"],
     counts: tuple[int, ...],
+    keep: Float[Tensor, "stream place feature"] | None = None,
 ) -> Float[Tensor, "stream place feature"]:
-    """e_t = GRU_e(q_t, e_{t-1}), e_{-1} = 0; `gi` holds the input's part of the gates."""
+    """e_t = k_t GRU_e(q_t, e_{t-1}), e_{-1} = 0; `gi` holds the input's part of the gates.
+
+    `keep` holds k, by which dropout multiplies each new state; None for 1.
+    """
     with torch.autocast(gi.device.type, enabled=False):
-        return _OutputStates.apply(gi.to(weight.dtype), weight, bias, counts)
+        return _OutputStates.apply(gi.to(weight.dtype), weight, bias, counts, keep)
 
 
 def speaker_states(
