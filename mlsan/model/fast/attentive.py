@@ -64,8 +64,10 @@ class _AttentiveStates(torch.autograd.Function):
             of_g.copy_(g)
             if t:
                 before = past[:n].flatten(0, 1)[:, :t]
-                share = torch.bmm(before, asks.view(-1, d, 1)).softmax(1)
-                c = torch.bmm(share.transpose(1, 2), before)
+                score, c = before.new_empty(n * streams, t, 1), before.new_empty(n * streams, 1, d)
+                multiply(before, asks.view(-1, d, 1), out=score)
+                share = score.softmax(1)
+                multiply(share.transpose(1, 2), before, out=c)
                 of_c.copy_(c.view(n, streams, d).transpose(0, 1))
                 shares.append(share)
             else:
@@ -126,12 +128,14 @@ class _AttentiveStates(torch.autograd.Function):
             if t:
                 before, share = past[:n].flatten(0, 1)[:, :t], shares[t - 1]
                 dc, asks = (v.reshape(-1, 1, d) for v in (dx_c.transpose(0, 1), asks))
-                dscore = torch.bmm(before, dc.transpose(1, 2)).mul_(share)
+                dscore = torch.empty_like(share)
+                multiply(before, dc.transpose(1, 2), out=dscore)
+                dscore.mul_(share)
                 dscore.addcmul_(share, dscore.sum(1, keepdim=True), value=-1)
-                dpast[:n].flatten(0, 1)[:, :t].baddbmm_(
-                    torch.cat([share, dscore], 2), torch.cat([dc, asks], 1)
-                )
-                torch.bmm(dscore.transpose(1, 2), before, out=dasks.view(-1, 1, d))
+                # Many small outer products: faster one number at a time.
+                dbefore = dpast[:n].flatten(0, 1)[:, :t]
+                dbefore.addcmul_(share, dc).addcmul_(dscore, asks)
+                multiply(dscore.transpose(1, 2), before, out=dasks.view(-1, 1, d))
         dweight_x = stacked_linear(dgi.transpose(1, 2), x.transpose(1, 2))
         dweight_h = turned_back(stacked_linear(dgh.transpose(1, 2), h.transpose(1, 2)))
         dbias_h = turned_back(dgh.sum(1))
