@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from synthetic import LENGTHS, batch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mlsan.corpus.batch import pack
-from mlsan.model.baselines.common import Buckets, DialogueAttention, Turns
+from mlsan.model.baselines import common
+from mlsan.model.baselines.common import BiLSTM, Buckets, DialogueAttention, Turns
 from mlsan.model.fast.packing import Packing, group
 
 
@@ -102,10 +104,37 @@ def test_layers_in_buckets_are_those_on_the_whole_grid():
     buckets = Buckets.of(turns, slack=2)
     assert len(buckets.turns) > 1
     whole, parts = turns.rows(layer(turns.grid(x), turns)), buckets.each(layer, x)
-    torch.testing.assert_close(parts, whole)
-    of = x, *layer.parameters()
-    weight = torch.randn_like(x)
-    for part, one in zip(
-        *(torch.autograd.grad((y * weight).sum(), of) for y in (parts, whole)), strict=True
-    ):
-        torch.testing.assert_close(part, one)
+    check_same(parts, whole, (x, *layer.parameters()))
+
+
+def check_same(found, expected, of):
+    """Outputs and gradients."""
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn_like(expected)
+    pairs = (torch.autograd.grad((y * weight).sum(), of) for y in (found, expected))
+    for one, other in zip(*pairs, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("slack", [2, 100])
+def test_the_lstm_is_that_over_packed_dialogues(dtype, slack, monkeypatch):
+    monkeypatch.setattr(common, "LSTM_SLACK", slack)
+    turns = Turns.of(batch(lengths=(9, 1, 8, 5, 9)))
+    layer = BiLSTM(4, 3, 2, dropout=0.5).to(dtype).eval()
+    x = torch.randn(5, 9, 4, dtype=dtype, requires_grad=True)
+    packed = pack_padded_sequence(x, turns.length, batch_first=True, enforce_sorted=False)
+    expected = pad_packed_sequence(layer.lstm(packed)[0], batch_first=True)[0]
+    check_same(layer(x, turns), expected, (x, *layer.parameters()))
+
+
+def test_the_lstm_has_dropout_between_its_layers():
+    turns = Turns.of(batch())
+    x = torch.randn(5, 7, 4)
+    one, two = (BiLSTM(4, 3, layers, dropout=0.5) for layers in (1, 2))
+    assert torch.equal(one(x, turns), one(x, turns))
+    assert not torch.equal(two(x, turns), two(x, turns))
+    with torch.no_grad():
+        two.lstm.weight_ih_l1.zero_()
+        two.lstm.weight_ih_l1_reverse.zero_()
+    assert torch.equal(two(x, turns), two(x, turns)), "dropout acts elsewhere"

@@ -219,7 +219,7 @@ class JointModel(EmotionModel):
     def add_head(self, outputs: int, hidden: int, classes: int, dropout: float) -> None:
         """Add the layers after `encode`, which gives `outputs` features per utterance."""
         self.hidden = nn.Linear(outputs, hidden)
-        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(hidden, classes))
+        self.classify = nn.Sequential(Dropout(dropout), nn.Linear(hidden, classes))
 
     def forward(self, batch: Batch) -> Output:
         turns = Turns.of(batch)
