@@ -26,7 +26,6 @@ from mlsan.model.interface import EmotionModel, ModelSettings, Output, Sizes
 LSTM_LAYERS = 2
 # The share of H_0 in every layer, and how fast the layers' own weights fade with depth.
 START_SHARE, FADE = 0.1, 0.5
-SPARE = 128
 # Below 1, where the derivative of arccos is infinite.
 COSINE_SCALE = 0.99999
 
@@ -80,25 +79,32 @@ class MMGCN(EmotionModel):
 
     def forward(self, batch: Batch) -> Output:
         turns = Turns.of(batch)
-        buckets = Buckets.of(turns, SPARE)
         raw = {m: turns.rows(batch.feature[m].transpose(0, 1)) for m in self.modalities}
         n = {m: self.project[m](x) for m, x in raw.items()}
         if "text" in n:
             context = self.context(turns.grid(n["text"]), turns)
             n["text"] = turns.rows(context + self.speaker(batch.party.T))
         nodes = torch.stack(list(n.values()), 1)
-        a = [
-            adjacency(x.transpose(1, 2).flatten(1, 2), of.mask)
-            for x, of in zip(buckets.grids(nodes), buckets.turns, strict=True)
-        ]
-        nodes = self.dropout(nodes)
-        graph = self.graph(nodes, a, buckets)
+        own = self.dropout(nodes)
+        graph = Buckets.of(turns).each(self.over_dialogues, nodes, own)
+        z = torch.cat([own, graph], -1).flatten(1)
         return Output(
-            logits=self.classify(z := torch.cat([nodes, graph], -1).flatten(1)),
+            logits=self.classify(z),
             z=z,
             fused={},
             stages={"raw": raw, "context": dict(zip(n, graph.unbind(1), strict=True))},
         )
+
+    def over_dialogues(
+        self,
+        nodes: Float[Tensor, "dialogue turn modality feature"],
+        own: Float[Tensor, "dialogue turn modality feature"],
+        turns: Turns,
+    ) -> Float[Tensor, "dialogue turn modality hidden"]:
+        """H, from n for the edges and dropout(n) for the nodes."""
+        nodes, own = (x.transpose(1, 2).flatten(1, 2) for x in (nodes, own))
+        h = self.graph(own, adjacency(nodes, turns.mask))
+        return h.unflatten(1, (len(self.modalities), -1)).transpose(1, 2)
 
 
 class DeepGraph(nn.Module):
@@ -119,39 +125,19 @@ class DeepGraph(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "utterance modality inputs"],
-        a: list[Float[Tensor, "_dialogue _node _node"]],
-        buckets: Buckets,
-    ) -> Float[Tensor, "utterance modality feature"]:
-        """`a` has the graphs of each bucket."""
-        h0 = [h.transpose(1, 2).flatten(1, 2) for h in buckets.grids(torch.relu(self.start(x)))]
-        h = h0 = torch.cat([h.flatten(0, 1) for h in h0])
+        x: Float[Tensor, "dialogue node inputs"],
+        a: Float[Tensor, "dialogue node node"],
+    ) -> Float[Tensor, "dialogue node feature"]:
+        h = h0 = torch.relu(self.start(x))
         # Both terms are linear in [M; H_0], so a layer is one matrix in two halves.
         one = torch.eye(h.shape[-1], dtype=self.weight.dtype, device=h.device)
         keep = torch.cat([(1 - START_SHARE) * one, START_SHARE * one])
         layer = torch.arange(1, len(self.weight) + 1, dtype=one.dtype, device=h.device)
         theta = torch.log(FADE / layer + 1).view(-1, 1, 1)
         by_m, by_h0 = torch.lerp(keep, self.weight, theta).chunk(2, 1)
-        for w, start in zip(by_m, h0 @ by_h0, strict=True):
-            h = torch.relu(torch.addmm(start, messages(a, self.dropout(h)), w))
-        h = self.dropout(h)
-        parts = h.split([g.shape[0] * g.shape[1] for g in a])
-        return buckets.rows(
-            [
-                p.view(t.mask.shape[0], x.shape[1], t.mask.shape[1], -1).transpose(1, 2)
-                for p, t in zip(parts, buckets.turns, strict=True)
-            ]
-        )
-
-
-def messages(
-    a: list[Float[Tensor, "_dialogue _node _node"]], h: Float[Tensor, "node feature"]
-) -> Float[Tensor, "node feature"]:
-    """A H."""
-    parts = h.split([g.shape[0] * g.shape[1] for g in a])
-    return torch.cat(
-        [(g @ x.view(*g.shape[:2], -1)).flatten(0, 1) for g, x in zip(a, parts, strict=True)]
-    )
+        for w, start in zip(by_m, torch.einsum("dnf,lfo->ldno", h0, by_h0), strict=True):
+            h = torch.relu(start + (a @ self.dropout(h)) @ w)
+        return self.dropout(h)
 
 
 def adjacency(
