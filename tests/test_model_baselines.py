@@ -153,20 +153,20 @@ def test_dialogue_rnn_drops_out_its_states_whatever_the_settings_say():
 
 def test_a_speaker_keeps_their_state_while_others_speak():
     rnn = build("DialogueRNN").context
-    u = torch.randn(2, 1, 4, sum(SIZES.values()), dtype=torch.float64)
-    speaks = torch.nn.functional.one_hot(torch.tensor([0, 1, 1, 0]), ROLES).bool()
-    speaks = speaks.expand(2, 1, -1, -1)
+    u = torch.randn(2, 4, sum(SIZES.values()), dtype=torch.float64)
+    # One dialogue of four turns; in both streams role 0 speaks, then role 1 twice, then role 0.
+    order = torch.tensor([4, 4, 1, 0]).expand(2, -1), (1, 1, 1, 1)
     with torch.no_grad():
         # The speaker's state ignores the context; the output depends on that state alone.
         rnn.p.weight_ih[..., u.shape[-1] :] = 0
         rnn.e.weight_hh.zero_()
         rnn.e.bias_ih[:, 5:10] = -1e3
     between, own = u.clone(), u.clone()
-    between[:, :, 1:3] += 1
-    own[:, :, 0] += 1
-    last = rnn(u, speaks)[:, :, 3]
-    torch.testing.assert_close(rnn(between, speaks)[:, :, 3], last)
-    assert not torch.allclose(rnn(own, speaks)[:, :, 3], last)
+    between[:, 1:3] += 1
+    own[:, 0] += 1
+    last = rnn(u, *order)[:, 3]
+    torch.testing.assert_close(rnn(between, *order)[:, 3], last)
+    assert not torch.allclose(rnn(own, *order)[:, 3], last)
 
 
 def test_gcn_neighbours_are_near_real_and_of_one_dialogue():

@@ -4,17 +4,20 @@ With the same weights, the outputs are those of the published code (declare-lab/
 DialogueRNN), padded or not, to rounding.
 
 MultiEMO's context encoder (`mlsan.model.fast.context`) is a variant whose attention has no query
-and whose states have no dropout. Its fast form relies on both, so this model does not share it.
+and whose states have no dropout. Its fast form relies on both, so this model has its own.
 """
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
-from mlsan.model.baselines.common import DialogueAttention, JointModel, Turns
+from mlsan.model.baselines.common import Buckets, DialogueAttention, Dropout, JointModel, Turns
+from mlsan.model.fast.attentive import attentive_states
+from mlsan.model.fast.cells import joined
+from mlsan.model.fast.packing import directions
 from mlsan.model.fast.products import stacked_linear
+from mlsan.model.fast.recurrence import output_states
 from mlsan.model.fast.stacked import StackedGRUCell, uniform_
 from mlsan.model.interface import ModelSettings, Sizes
 
@@ -44,9 +47,8 @@ class DialogueRNNClassifier(JointModel):
     def __init__(self, settings: DialogueRNNSettings, sizes: Sizes):
         super().__init__(settings, sizes)
         out = settings.hidden
-        self.roles = sizes.roles
         self.context = SpeakerRNN(2, self.inputs, settings.d, out, CELL_DROPOUT)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.attend = DialogueAttention(2 * out)
         self.add_head(2 * out, 2 * out, sizes.classes, HEAD_DROPOUT)
 
@@ -56,13 +58,16 @@ class DialogueRNNClassifier(JointModel):
         role: Int[Tensor, "dialogue turn"],
         turns: Turns,
     ) -> Float[Tensor, "dialogue turn outputs"]:
-        cells = reversal(turns)
-        speaks = one_hot(role.long(), self.roles).bool()
+        u = turns.rows(x)
+        orders = directions(turns.length.numpy(), role.T, turns.mask.T)
         e = self.context(
-            torch.stack([x, _reverse(x, cells)]), torch.stack([speaks, _reverse(speaks, cells)])
+            torch.stack([u.index_select(0, order.rows) for order in orders]),
+            torch.stack([order.previous for order in orders]),
+            orders[0].counts,
         )
-        e = torch.cat([e[0], _reverse(e[1], cells)], -1)
-        return self.attend(self.dropout(e), turns)
+        e = [x.index_select(0, order.places) for x, order in zip(e, orders, strict=True)]
+        e = self.dropout(torch.cat(e, -1))
+        return turns.grid(Buckets.of(turns).each(self.attend, e))
 
 
 class SpeakerRNN(nn.Module):
@@ -84,69 +89,37 @@ class SpeakerRNN(nn.Module):
         self.p = StackedGRUCell(streams, inputs + d, d)
         self.e = StackedGRUCell(streams, d, outputs)
         self.query = nn.Parameter(uniform_(torch.empty(streams, d, inputs), inputs))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,
-        u: Float[Tensor, "stream dialogue turn inputs"],
-        speaks: Bool[Tensor, "stream dialogue turn role"],
-    ) -> Float[Tensor, "stream dialogue turn outputs"]:
-        """`speaks` marks each turn's speaker. What follows a dialogue's end does not affect it."""
-        streams, dialogues, _, inputs = u.shape
-        g_cell, p_cell, e_cell = self.g, self.p, self.e
-        d = self.query.shape[1]
+        u: Float[Tensor, "stream place inputs"],
+        previous: Int[Tensor, "stream place"],
+        counts: tuple[int, ...],
+    ) -> Float[Tensor, "stream place outputs"]:
+        """The utterances are in the order of a `Direction`, which has `previous` and `counts`."""
+        (streams, places, inputs), d = u.shape, self.query.shape[1]
+        g, p, e = self.g, self.p, self.e
         # The utterance's part does not recur: one product for all turns.
-        weight = torch.cat(
-            [g_cell.weight_ih[..., :inputs], p_cell.weight_ih[..., :inputs], self.query], 1
+        weight = torch.cat([g.weight_ih[..., :inputs], p.weight_ih[..., :inputs], self.query], 1)
+        g_by_u, p_by_u, query = stacked_linear(u, weight).split((3 * d, 3 * d, d), -1)
+        biases = (g.bias_ih, p.bias_ih), (g.bias_hh, p.bias_hh)
+        bias, bias_n = joined(*map(torch.cat, biases))
+        q = attentive_states(
+            torch.cat([g_by_u, p_by_u]) + bias.unsqueeze(1),
+            torch.cat([g.weight_ih, p.weight_ih])[..., inputs:],
+            torch.cat([g.weight_hh, p.weight_hh]),
+            bias_n,
+            query,
+            self.dropout(u.new_ones(2 * streams, places, d)),
+            previous,
+            counts,
         )
-        by_u = stacked_linear(u.flatten(1, 2), weight).unflatten(1, u.shape[1:3])
-        g_by_q, p_by_c = g_cell.weight_ih[..., inputs:], p_cell.weight_ih[..., inputs:]
-
-        g = c = by_u.new_zeros(streams, dialogues, d)
-        e = by_u.new_zeros(streams, dialogues, e_cell.bias_hh.shape[1] // 3)
-        q = by_u.new_zeros(*speaks.shape[:2], speaks.shape[3], d)
-        past = by_u.new_zeros(streams, dialogues, 0, d)
-        out = []
-        for of_turn, speaker in zip(by_u.unbind(2), speaks.unsqueeze(-1).unbind(2), strict=True):
-            g_by_u, p_by_u, query = of_turn.split((3 * d, 3 * d, d), -1)
-            if out:
-                share = (past @ query.unsqueeze(-1)).softmax(2)
-                c = (share * past).sum(2)
-            own = (q * speaker).sum(2)
-            g = self._step(g_cell, g_by_u + stacked_linear(own, g_by_q, g_cell.bias_ih), g)
-            new = self._step(p_cell, p_by_u + stacked_linear(c, p_by_c, p_cell.bias_ih), own)
-            q = torch.where(speaker, new.unsqueeze(2), q)
-            e = self._step(e_cell, stacked_linear(new, e_cell.weight_ih, e_cell.bias_ih), e)
-            past = torch.cat([past, g.unsqueeze(2)], 2)
-            out.append(e)
-        return torch.stack(out, 2)
-
-    def _step(
-        self,
-        cell: StackedGRUCell,
-        gi: Float[Tensor, "stream dialogue gates"],
-        h: Float[Tensor, "stream dialogue feature"],
-    ) -> Float[Tensor, "stream dialogue feature"]:
-        """The new state from the input's product and the old state."""
-        d = h.shape[-1]
-        gh = stacked_linear(h, cell.weight_hh, cell.bias_hh)
-        r, z = (gi[..., : 2 * d] + gh[..., : 2 * d]).sigmoid().chunk(2, -1)
-        n = torch.tanh(gi[..., 2 * d :] + r * gh[..., 2 * d :])
-        return self.dropout(n + z * (h - n))
-
-
-def reversal(turns: Turns) -> Int[Tensor, "cell"]:
-    """For each cell of the flattened grid, the cell it swaps with if dialogues are reversed."""
-    length = turns.length.unsqueeze(1)
-    dialogues, width = turns.mask.shape
-    turn = torch.arange(width).expand(dialogues, -1)
-    swapped = torch.where(turn < length, length - 1 - turn, turn)
-    cell = swapped + width * torch.arange(dialogues).unsqueeze(1)
-    return cell.flatten().to(turns.mask.device, non_blocking=True)
-
-
-def _reverse(
-    x: Shaped[Tensor, "dialogue turn *rest"], cells: Int[Tensor, "cell"]
-) -> Shaped[Tensor, "dialogue turn *rest"]:
-    """Each dialogue reversed, with its padding still at the end."""
-    return x.flatten(0, 1).index_select(0, cells).view_as(x)
+        bias, bias_n = joined(e.bias_ih, e.bias_hh)
+        return output_states(
+            stacked_linear(q, e.weight_ih, bias),
+            e.weight_hh,
+            bias_n,
+            counts,
+            self.dropout(u.new_ones(streams, places, e.weight_hh.shape[2])),
+        )

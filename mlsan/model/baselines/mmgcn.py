@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mlsan.corpus.types import Batch
-from mlsan.model.baselines.common import BiLSTM, Turns
+from mlsan.model.baselines.common import BiLSTM, Buckets, Dropout, Turns
 from mlsan.model.fast.stacked import uniform_
 from mlsan.model.interface import EmotionModel, ModelSettings, Output, Sizes
 
@@ -70,32 +70,41 @@ class MMGCN(EmotionModel):
             self.context = BiLSTM(d, d // 2, LSTM_LAYERS, settings.dropout)
             self.speaker = nn.Embedding(sizes.roles, d)
         self.graph = DeepGraph(d, hidden, settings.layers, settings.dropout)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.classify = nn.Sequential(
-            nn.Dropout(settings.dropout),
+            Dropout(settings.dropout),
             nn.ReLU(),
             nn.Linear(len(self.modalities) * (d + hidden), sizes.classes),
         )
 
     def forward(self, batch: Batch) -> Output:
         turns = Turns.of(batch)
-        raw = {m: batch.feature[m].transpose(0, 1) for m in self.modalities}
+        raw = {m: turns.rows(batch.feature[m].transpose(0, 1)) for m in self.modalities}
         n = {m: self.project[m](x) for m, x in raw.items()}
         if "text" in n:
-            n["text"] = self.context(n["text"], turns) + self.speaker(batch.party.T)
-        nodes = torch.cat(list(n.values()), 1)
-        a, nodes = adjacency(nodes, turns.mask), self.dropout(nodes)
-        own, graph = (
-            dict(zip(n, map(turns.rows, x.chunk(len(n), 1)), strict=True))
-            for x in (nodes, self.graph(nodes, a))
-        )
-        z = torch.cat([part for m in n for part in (own[m], graph[m])], -1)
+            context = self.context(turns.grid(n["text"]), turns)
+            n["text"] = turns.rows(context + self.speaker(batch.party.T))
+        nodes = torch.stack(list(n.values()), 1)
+        own = self.dropout(nodes)
+        graph = Buckets.of(turns).each(self.over_dialogues, nodes, own)
+        z = torch.cat([own, graph], -1).flatten(1)
         return Output(
             logits=self.classify(z),
             z=z,
             fused={},
-            stages={"raw": {m: turns.rows(x) for m, x in raw.items()}, "context": graph},
+            stages={"raw": raw, "context": dict(zip(n, graph.unbind(1), strict=True))},
         )
+
+    def over_dialogues(
+        self,
+        nodes: Float[Tensor, "dialogue turn modality feature"],
+        own: Float[Tensor, "dialogue turn modality feature"],
+        turns: Turns,
+    ) -> Float[Tensor, "dialogue turn modality hidden"]:
+        """H, from n for the edges and dropout(n) for the nodes."""
+        nodes, own = (x.transpose(1, 2).flatten(1, 2) for x in (nodes, own))
+        h = self.graph(own, adjacency(nodes, turns.mask))
+        return h.unflatten(1, (len(self.modalities), -1)).transpose(1, 2)
 
 
 class DeepGraph(nn.Module):
@@ -110,7 +119,7 @@ class DeepGraph(nn.Module):
 
     def __init__(self, inputs: int, d: int, layers: int, dropout: float):
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.start = nn.Linear(inputs, d)
         self.weight = nn.Parameter(uniform_(torch.empty(layers, 2 * d, d), d))
 

@@ -47,3 +47,13 @@ def rows(table: Array, index: Array) -> Array:
     if isinstance(table, Tensor):
         return table.index_select(0, index)
     return table.take(index, axis=0)
+
+
+def softmax_(x: Array) -> Array:
+    """The softmax over the last axis, in place."""
+    if isinstance(x, Tensor):
+        return x.copy_(x.softmax(-1))
+    x -= x.max(-1, keepdims=True)
+    np.exp(x, out=x)
+    x /= x.sum(-1, keepdims=True)
+    return x

@@ -130,7 +130,7 @@ class Packing:
         if bidirectional:
             directions.append(_direction(steps, start, len(turn), role, mask, backward=True))
 
-        groups = _groups(length, SLACK.get(device.type, 512))
+        groups = group(length, SLACK.get(device.type, 512))
         real = padding = padded = keys = None
         if is_padding.any():
             real = _tensor(np.flatnonzero(~is_padding), device)
@@ -145,7 +145,7 @@ class Packing:
             directions=tuple(directions),
             padded=padded,
             buckets=tuple(_bucket(extent[g], length[g], device) for g in groups),
-            queries=_queries(groups, length, device),
+            queries=grids(groups, length, device),
             keys=keys,
         )
 
@@ -224,6 +224,20 @@ class _Steps:
         return cls(length, order, counts, step, dialogue, first[:, None] + np.argsort(order))
 
 
+def directions(
+    length: Int[np.ndarray, "dialogue"],
+    role: Int[Tensor, "turn dialogue"],
+    mask: Bool[Tensor, "turn dialogue"],
+) -> tuple[Direction, Direction]:
+    """Forward and backward, if the rows are the utterances."""
+    steps, start = _Steps.of(length), np.cumsum(length) - length
+    forward, backward = (
+        _direction(steps, start, int(length.sum()), role, mask, backward=way)
+        for way in (False, True)
+    )
+    return forward, backward
+
+
 def _direction(
     steps: _Steps,
     start: Int[np.ndarray, "dialogue"],
@@ -288,7 +302,7 @@ def _last_spoken(
     return torch.where(same, step[:, None], -1).amax(1)
 
 
-def _groups(length: Int[np.ndarray, "dialogue"], slack: int) -> list[np.ndarray]:
+def group(length: Int[np.ndarray, "dialogue"], slack: int) -> list[np.ndarray]:
     """Dialogues, longest first, split wherever a group would get more than `slack` spare cells."""
     groups: list[list[int]] = []
     spare = 0
@@ -315,7 +329,7 @@ def _bucket(
     )
 
 
-def _queries(
+def grids(
     groups: list[np.ndarray], length: Int[np.ndarray, "dialogue"], device: torch.device
 ) -> Move:
     """From utterances to the groups' cells; a group is as wide as its longest dialogue."""
