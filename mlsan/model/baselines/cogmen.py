@@ -8,7 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, leaky_relu
 
-from mlsan.model.baselines.common import JointModel, Turns
+from mlsan.model.baselines.common import Buckets, JointModel, Turns
+from mlsan.model.fast.dropout import Dropout
+from mlsan.model.fast.grouped import grouped_product
 from mlsan.model.interface import ModelSettings, Sizes
 
 # The encoder's number of heads is the first of these that divides its width, otherwise 1.
@@ -61,6 +63,8 @@ class COGMEN(JointModel):
             settings.dropout,
             batch_first=True,
         )
+        for name in ("dropout", "dropout1", "dropout2"):
+            setattr(layer, name, Dropout(settings.dropout))
         self.context = nn.TransformerEncoder(layer, settings.layers, enable_nested_tensor=False)
         self.narrow = nn.Linear(self.inputs, hidden)
         self.relational = RelationalConv(hidden, hidden, 2 * sizes.roles**2)
@@ -74,12 +78,18 @@ class COGMEN(JointModel):
         role: Int[Tensor, "dialogue turn"],
         turns: Turns,
     ) -> Float[Tensor, "dialogue turn outputs"]:
-        g = self.narrow(self.context(x, src_key_padding_mask=~turns.mask))
+        g = self.narrow(Buckets.of(turns).each(self.attend_all, turns.rows(x)))
         edge = edges(turns.length, self.window).to(g.device)
         kind = relations(turns.rows(role.unsqueeze(-1)).squeeze(-1), edge, self.roles)
-        h = self.relational(turns.rows(g), edge, kind)
+        h = self.relational(g, edge, kind)
         u = leaky_relu(self.normalise(self.attend(h, edge)))
         return turns.grid(u)
+
+    def attend_all(
+        self, x: Float[Tensor, "dialogue turn inputs"], turns: Turns
+    ) -> Float[Tensor, "dialogue turn inputs"]:
+        """The transformer encoder, in which padding is masked."""
+        return self.context(x, src_key_padding_mask=~turns.mask)
 
 
 class RelationalConv(nn.Module):
@@ -106,13 +116,13 @@ class RelationalConv(nn.Module):
         group, member, size = torch.unique(
             relation * len(x) + target, return_inverse=True, return_counts=True
         )
-        mean = x.new_zeros(len(group), x.shape[1]).index_add(0, member, x[source])
+        mean = x.new_zeros(len(group), x.shape[1]).index_add(0, member, x.index_select(0, source))
         mean = mean / size.unsqueeze(1)
         kind, target = group // len(x), group % len(x)
-        parts = mean.split(torch.bincount(kind, minlength=len(self.weight)).tolist())
-        message = [m @ w for m, w in zip(parts, self.weight, strict=True) if len(m)]
+        sizes = torch.bincount(kind, minlength=len(self.weight)).tolist()
+        message = grouped_product(mean, self.weight, sizes)
         out = x @ self.root + self.bias
-        return out.index_add(0, target, torch.cat(message).to(out.dtype))
+        return out.index_add(0, target, message.to(out.dtype))
 
 
 class BatchNorm(nn.BatchNorm1d):

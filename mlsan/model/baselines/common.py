@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mlsan.corpus.types import Batch
+from mlsan.model.fast.dropout import Dropout
 from mlsan.model.fast.packing import SLACK, grids, group
 from mlsan.model.interface import EmotionModel, ModelSettings, Output, Sizes
 from mlsan.vocabulary import Modality
@@ -115,16 +116,6 @@ class LabelledOutput(Output):
     label: Int[Tensor, "utterance"]
     single: dict[Modality, Float[Tensor, "utterance class"]]
     """Logits of each modality's own classifier."""
-
-
-class Dropout(nn.Dropout):
-    """Dropout from uniform numbers, which a CPU draws much faster than PyTorch's Bernoulli ones."""
-
-    def forward(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-        if not self.training or self.p == 0:
-            return super().forward(x)
-        kept = torch.rand(x.shape, device=x.device) >= self.p
-        return x * kept.to(x.dtype).div_(1 - self.p)
 
 
 class BiLSTM(nn.Module):

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, linear
 
-from mlsan.model.baselines.common import BiLSTM, DialogueAttention, JointModel, Turns
+from mlsan.model.baselines.common import BiLSTM, Buckets, DialogueAttention, JointModel, Turns
 from mlsan.model.fast.stacked import uniform_
 from mlsan.model.interface import ModelSettings, Sizes
 
@@ -83,7 +83,17 @@ class DialogueGCN(JointModel):
         role: Int[Tensor, "dialogue turn"],
         turns: Turns,
     ) -> Float[Tensor, "dialogue turn outputs"]:
-        g = self.context(x, turns)
+        g = turns.rows(self.context(x, turns))
+        who = turns.rows(role.unsqueeze(-1)).squeeze(-1)
+        return turns.grid(Buckets.of(turns).each(self.graph, g, who))
+
+    def graph(
+        self,
+        g: Float[Tensor, "dialogue turn feature"],
+        role: Int[Tensor, "dialogue turn"],
+        turns: Turns,
+    ) -> Float[Tensor, "dialogue turn outputs"]:
+        """The layers after the LSTM: both graph layers and attention."""
         near = neighbours(turns.mask, self.window)
         weight = self.edge_scores(g).masked_fill(~near, -torch.inf).softmax(-1)
         relation = relations(role, self.roles)
@@ -133,10 +143,15 @@ class RelationalConv(nn.Module):
         weight: Float[Tensor, "dialogue turn turn"],
         relation: Int[Tensor, "dialogue turn turn"],
     ) -> Float[Tensor, "dialogue turn outputs"]:
+        basis, mix = self.basis, self.mix
+        if len(mix) < len(basis):
+            # The relations' own matrices are fewer: they are the basis, and each edge has one.
+            basis = torch.tensordot(mix, basis, 1)
+            mix = torch.eye(len(mix), dtype=mix.dtype, device=mix.device)
         # One product per basis matrix, so that an edge needs only its few mixing weights.
-        message = (x @ self.basis.flatten(0, 1).T).unflatten(-1, self.basis.shape[:2])
-        mixed = weight.unsqueeze(-1) * embedding(relation, self.mix)
-        return self.own(x) + torch.einsum("dijk,djko->dio", mixed, message)
+        message = linear(x, basis.flatten(0, 1)).unflatten(-1, basis.shape[:2])
+        mixed = weight.unsqueeze(-1) * embedding(relation, mix)
+        return self.own(x) + mixed.flatten(2) @ message.flatten(1, 2)
 
 
 def neighbours(

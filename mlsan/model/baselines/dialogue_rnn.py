@@ -12,9 +12,10 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from mlsan.model.baselines.common import Buckets, DialogueAttention, Dropout, JointModel, Turns
+from mlsan.model.baselines.common import Buckets, DialogueAttention, JointModel, Turns
 from mlsan.model.fast.attentive import attentive_states
 from mlsan.model.fast.cells import joined
+from mlsan.model.fast.dropout import Dropout
 from mlsan.model.fast.packing import directions
 from mlsan.model.fast.products import stacked_linear
 from mlsan.model.fast.recurrence import output_states

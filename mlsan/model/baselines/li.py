@@ -28,7 +28,8 @@ from torch.nn.functional import cross_entropy, gelu, kl_div, normalize
 from torch_geometric.nn import DenseGATConv, DenseGraphConv
 
 from mlsan.corpus.types import Batch
-from mlsan.model.baselines.common import Dropout, LabelledOutput, Turns
+from mlsan.model.baselines.common import LabelledOutput, Turns
+from mlsan.model.fast.dropout import Dropout
 from mlsan.model.fast.stacked import StackedLayerNorm, StackedLinear
 from mlsan.model.interface import EmotionModel, Features, ModelSettings, Sizes
 from mlsan.vocabulary import Modality

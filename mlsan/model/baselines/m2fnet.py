@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mlsan.corpus.types import Batch
 from mlsan.model.fast.attention import attend
+from mlsan.model.fast.dropout import Dropout
 from mlsan.model.fast.packing import Packing
 from mlsan.model.fast.stacked import StackedLayerNorm, StackedLinear
 from mlsan.model.interface import EmotionModel, ModelSettings, Output, Sizes
@@ -115,7 +116,7 @@ class EncoderLayer(nn.Module):
         self.expand = StackedLinear(streams, d, feedforward)
         self.contract = StackedLinear(streams, feedforward, d)
         self.last_norm = StackedLayerNorm(streams, d)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x: Float[Tensor, "stream utterance feature"], packing: Packing

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mlsan.corpus.types import Batch
-from mlsan.model.baselines.common import BiLSTM, Buckets, Dropout, Turns
+from mlsan.model.baselines.common import BiLSTM, Buckets, Turns
+from mlsan.model.fast.dropout import Dropout
 from mlsan.model.fast.stacked import uniform_
 from mlsan.model.interface import EmotionModel, ModelSettings, Output, Sizes
 

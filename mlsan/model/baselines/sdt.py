@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from mlsan.corpus.types import Batch
-from mlsan.model.baselines.common import Dropout, LabelledOutput
+from mlsan.model.baselines.common import LabelledOutput
+from mlsan.model.fast.attention import attend
+from mlsan.model.fast.dropout import Dropout
 from mlsan.model.fast.packing import Packing
 from mlsan.model.fast.stacked import StackedLayerNorm, StackedLinear, uniform_
 from mlsan.model.interface import EmotionModel, ModelSettings, Sizes
@@ -142,28 +144,16 @@ class Encoders(nn.Module):
         """The results side by side, those of modality m in row m."""
         m = x.repeat_interleave(self.modalities, 0)
         k = x.repeat(self.modalities, 1, 1)
-        seen = self.attend(torch.cat([self.query(m), self.key_value(k)], -1), packing)
+        dropout = self.dropout.p if self.training else 0.0
+        seen = attend(self.query(m), self.key_value(k), self.heads, packing, dropout)
         a = m + self.dropout(self.output(seen))
         wide = nn.functional.gelu(self.expand(self.norm(a)), approximate="tanh")
         h = a + self.dropout(self.contract(self.dropout(wide)))
-        gate = h if self.gate is None else h @ self.gate.transpose(1, 2)
-        h = torch.sigmoid(gate) * h
+        if self.gate is None:
+            h = nn.functional.silu(h)  # sigmoid(h) * h
+        else:
+            h = torch.sigmoid(h @ self.gate.transpose(1, 2)) * h
         return h.unflatten(0, (self.modalities, -1)).transpose(1, 2).flatten(2)
-
-    def attend(
-        self, qkv: Float[Tensor, "stream utterance features"], packing: Packing
-    ) -> Float[Tensor, "stream utterance feature"]:
-        """Attention of each head within dialogues, with dropout of its weights."""
-        cells, seen = packing.queries(qkv), []
-        for bucket, at, _ in packing.bucket_cells():
-            shape = len(qkv), bucket.dialogues, bucket.turns, 3, self.heads, -1
-            q, k, v = cells[:, at].reshape(shape).permute(3, 0, 1, 4, 2, 5)
-            score = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-            if bucket.mask is not None:
-                score = score.masked_fill(~bucket.mask, -torch.inf)
-            weight = self.dropout(score.softmax(-1))
-            seen.append((weight @ v).transpose(2, 3).flatten(1, 2).flatten(2))
-        return torch.cat(seen, 1).index_select(1, packing.queries.inverse)
 
 
 def position(turn: Float[Tensor, "utterance"], d: int) -> Float[Tensor, "utterance d"]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
+from mlsan.model.fast.dropout import draw
 from mlsan.model.fast.packing import Bucket, Packing
 
 
@@ -21,17 +22,21 @@ def attend(
     key_value: Float[Tensor, "stream row features"],
     heads: int,
     packing: Packing,
+    dropout: float = 0.0,
 ) -> Float[Tensor, "stream utterance feature"]:
-    """softmax(Q K^T / sqrt(d / heads)) V of each head, each utterance in its own dialogue."""
+    """dropout(softmax(Q K^T / sqrt(d / heads))) V of each head, each utterance in its own dialogue.
+
+    `dropout` is the probability with which a weight is 0; in evaluation it is 0.
+    """
     if query.device.type == "cpu":
-        return _Attention.apply(query, key_value, heads, packing)
+        return _Attention.apply(query, key_value, heads, packing, dropout)
     queries = packing.queries(query).split([b.dialogues * b.turns for b in packing.buckets], 1)
     keys = packing.key_cells(key_value).split([b.dialogues * b.keys for b in packing.buckets], 1)
     attended = []
     for q, kv, bucket in zip(queries, keys, packing.buckets, strict=True):
         q, k, v = (_by_head(x, bucket, heads) for x in (q, *kv.chunk(2, -1)))
         mask = None if bucket.mask is None else bucket.mask.repeat(len(query), 1, 1, 1)
-        y = scaled_dot_product_attention(q, k, v, mask)
+        y = scaled_dot_product_attention(q, k, v, mask, dropout)
         attended.append(_by_cell(y, bucket, len(query)))
     return torch.cat(attended, 1).index_select(1, packing.queries.inverse)
 
@@ -72,13 +77,13 @@ class _Attention(torch.autograd.Function):
     """See `attend`. Weights p lie with keys before queries: the softmax is faster this way."""
 
     @staticmethod
-    def forward(ctx, query, key_value, heads, packing):
+    def forward(ctx, query, key_value, heads, packing, dropout):
         streams, _, d = query.shape
         of_query, of_key = packing.head_cells(streams, heads)
         queries = query.reshape(-1, d // heads).index_select(0, of_query.index)
         queries *= (d // heads) ** -0.5
         keys = key_value.reshape(-1, d // heads).index_select(0, of_key.index)
-        attended, weights = torch.empty_like(queries), []
+        attended, weights, kept = torch.empty_like(queries), [], []
         problems = _problems(packing, streams * heads, (queries, attended), (keys,))
         for bucket, (q, y), ((k, v),) in problems:
             scores = torch.bmm(k, q.transpose(1, 2))
@@ -88,26 +93,34 @@ class _Attention(torch.autograd.Function):
                 scores.view(streams, bucket.dialogues, heads, *scores.shape[1:]).add_(hidden)
             scores.sub_(scores.amax(1, keepdim=True)).exp_()
             p = scores.div_(scores.sum(1, keepdim=True))
-            torch.bmm(p.transpose(1, 2), v, out=y)
             weights.append(p)
-        ctx.save_for_backward(queries, keys, *weights)
+            if dropout:
+                kept.append(draw(p, dropout))
+                p = p * kept[-1]
+            torch.bmm(p.transpose(1, 2), v, out=y)
+        ctx.save_for_backward(queries, keys, *weights, *kept)
         ctx.heads, ctx.packing = heads, packing
         return attended.index_select(0, of_query.inverse).view_as(query)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        queries, keys, *weights = ctx.saved_tensors
+        queries, keys, *saved = ctx.saved_tensors
         heads, packing, (streams, _, d) = ctx.heads, ctx.packing, grad.shape
+        count = len(packing.buckets)
+        weights, kept = saved[:count], saved[count:] or [None] * count
         of_query, of_key = packing.head_cells(streams, heads)
         # Spare cells, which no utterance reads, have no gradient.
         above = torch.zeros_like(queries)
         above.index_copy_(0, of_query.inverse, grad.reshape(-1, d // heads))
         dquery, dkey = torch.empty_like(queries), torch.empty_like(keys)
         problems = _problems(packing, streams * heads, (queries, above, dquery), (keys, dkey))
-        for (_, (q, dy, dq), ((k, v), (dk, dv))), p in zip(problems, weights, strict=True):
-            torch.bmm(p, dy, out=dv)
-            ds = torch.bmm(v, dy.transpose(1, 2)).mul_(p)
+        for (_, (q, dy, dq), ((k, v), (dk, dv))), p, keep in zip(
+            problems, weights, kept, strict=True
+        ):
+            used = p if keep is None else p * keep
+            torch.bmm(used, dy, out=dv)
+            ds = torch.bmm(v, dy.transpose(1, 2)).mul_(used)
             ds.addcmul_(p, ds.sum(1, keepdim=True), value=-1)
             torch.bmm(ds.transpose(1, 2), k, out=dq)
             torch.bmm(ds, q, out=dk)
@@ -115,6 +128,5 @@ class _Attention(torch.autograd.Function):
         return (
             dquery.index_select(0, of_query.inverse).view_as(grad),
             dkey.index_select(0, of_key.inverse).view(streams, -1, 2 * d),
-            None,
-            None,
+            *(None, None, None),
         )
