@@ -178,7 +178,7 @@ class Study:
 
         Raises ValueError for a real corpus.
         """
-        return oracle_calibrated(self._simulated(benchmark))
+        return _oracle(self._simulated(benchmark))
 
     def truth(self, benchmark: Benchmark) -> Truth:
         """The speakers' true styles. Raises ValueError for a real corpus."""
@@ -347,6 +347,8 @@ class Study:
         return score_table(self.result(run).predictions.query("split == @split"))
 
 
+# Notebooks ask for it once per run, and it reads the whole corpus.
+_oracle = cache(oracle_calibrated)
 PARAMETERS = ("PROFILE", "CORPUS", "DATA", "JOBS", "DEVICE")
 
 

@@ -190,7 +190,9 @@ def test_a_new_voice_is_calibrated_as_if_it_were_in_the_files(corpus, monkeypatc
     found = enrolment(corpus)
     population = found.population["audio"]
     a, c = np.array([2.0, 0.5, 1.0, 3.0]), np.array([1.0, -2.0, 0.0, 5.0])
-    monkeypatch.setattr(Population, "new_voice", lambda self, mu, sigma, draw: np.stack([a, c]))
+    monkeypatch.setattr(
+        Population, "new_voice", lambda self, mu, sigma, z: np.broadcast_to([a, c], z.shape)
+    )
     drawn = found.training(np.random.default_rng(0), True, 1 - 1e-9)
     own = [d.feature["audio"][[n == "Ada" for n in d.speaker]] for d in corpus.train]
     heard = a * np.concatenate(own) + c

@@ -80,7 +80,8 @@ def test_more_utterances_are_never_worse_on_average(population):
 def test_new_voices_are_those_of_the_population(population):
     draw = np.random.default_rng(0)
     mu, sigma = np.linspace(-1, 1, FEATURES), np.linspace(0.5, 2, FEATURES)
-    voices = np.stack([population.new_voice(mu, sigma, draw) for _ in range(400)])
+    z = draw.standard_normal((400, 2, FEATURES))
+    voices = population.new_voice(*np.broadcast_arrays(mu, sigma, z[:, 0])[:2], z)
     mean = voices[:, 0] * mu + voices[:, 1]
     log_variance = 2 * np.log(voices[:, 0] * sigma)
     np.testing.assert_allclose(mean.mean(axis=0), population.mu_0, atol=0.25)

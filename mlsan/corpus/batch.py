@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from mlsan.corpus.types import Batch, Dialogue, Speakers
 from mlsan.vocabulary import UNKNOWN
@@ -23,18 +22,28 @@ def collate(dialogues: Sequence[Dialogue], speakers: Speakers | Sequence[Code]) 
     if not isinstance(speakers, Speakers):
         speakers = Speakers(speakers)
     styles = speakers.style or [{}]
+    length = np.array([len(d) for d in dialogues])
+    turn = np.arange(length.max())[:, None]
+    mask = turn < length
+    # The utterance in each cell of the grid; padding is a row after the last one.
+    cell = np.where(mask, np.cumsum(length) - length + turn, length.sum())
+
+    def pad(rows: Sequence[np.ndarray], value: int = 0) -> Tensor:
+        padding = np.full_like(rows[0][:1], value)
+        return torch.from_numpy(np.concatenate([*rows, padding]).take(cell, axis=0))
+
     return Batch(
         feature={
-            modality: _pad([d.feature[modality] for d in dialogues])
+            modality: pad([d.feature[modality] for d in dialogues])
             for modality in dialogues[0].feature
         },
-        party=_pad([d.party for d in dialogues]),
-        speaker=_pad(speakers.code),
-        label=_pad([d.label for d in dialogues], value=-1),
-        mask=_pad([np.ones(len(d), dtype=bool) for d in dialogues]),
-        length=tuple(len(d) for d in dialogues),
-        withheld=_pad(speakers.withheld) if speakers.withheld else None,
-        style={m: _pad([style[m] for style in styles], value=1) for m in styles[0]},
+        party=pad([d.party for d in dialogues]),
+        speaker=pad(speakers.code),
+        label=pad([d.label for d in dialogues], value=-1),
+        mask=torch.from_numpy(mask),
+        length=tuple(length.tolist()),
+        withheld=pad(speakers.withheld) if speakers.withheld else None,
+        style={m: pad([style[m] for style in styles], value=1) for m in styles[0]},
     )
 
 
@@ -91,7 +100,3 @@ def pack(
 ) -> Shaped[Tensor, "utterance *rest"]:
     """The utterances of a padded grid: all turns of dialogue 0, then of dialogue 1, and so on."""
     return x.transpose(0, 1)[mask.T]
-
-
-def _pad(rows: Sequence[np.ndarray], value: int = 0) -> Tensor:
-    return pad_sequence([torch.from_numpy(row) for row in rows], padding_value=value)

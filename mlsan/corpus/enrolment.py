@@ -12,6 +12,7 @@ Where there is text, styles are those of the features without what the emotions 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -23,7 +24,9 @@ from mlsan.corpus.style import Population, moments
 from mlsan.corpus.types import Corpus, Dialogue, Speakers
 from mlsan.vocabulary import Modality
 
-Voice = dict[Modality, Float[np.ndarray, "2 feature"]]
+Styles = dict[Modality, Float[np.ndarray, "style 2 _feature"]]
+"""mu and sigma of each feature, by modality."""
+Voices = dict[Modality, Float[np.ndarray, "voice 2 _feature"]]
 """Scale a and shift c of each feature, by modality."""
 Amount = int | Literal["past", "dialogue", "all"]
 """Utterances that a stranger is enrolled with: a number of them from other dialogues, those of
@@ -43,7 +46,7 @@ class Enrolment:
 
     def __init__(self, code: SpeakerCode, corpus: Corpus, modalities: Sequence[Modality] = ()):
         self.code = code
-        self.dialogues = corpus.train
+        self.codes = code.encode(corpus.train)
         plain = _Utterances.of(corpus.train, code, modalities)
         explained = modalities and "text" in corpus.sizes
         self.expression = _expression(corpus.train, plain) if explained else None
@@ -55,18 +58,22 @@ class Enrolment:
         }
         own = self.train.rows_by_name
         self.row = {name: row for row, name in enumerate(own)}
+        self.nobody = len(own)
+        """The row after the training speakers': a speaker of whom there is no utterance."""
+        self.moments = {
+            modality: moments(features, [*own.values(), _NONE])
+            for modality, features in self.train.features.items()
+        }
+        """n, mean and scatter by row, over all training utterances."""
         self.style = {
-            modality: population.estimate(*moments(self.train.features[modality], [*own.values()]))
+            modality: population.estimate(*self.moments[modality])
             for modality, population in self.population.items()
         }
 
     def style_of(self, name: str, modality: Modality) -> Float[np.ndarray, "2 feature"]:
         """mu and sigma of a training speaker, the population's for any other name."""
-        if name in self.row:
-            found = [x[self.row[name]] for x in self.style[modality]]
-        else:
-            found = [self.population[modality].mu_0, self.population[modality].sigma_0]
-        return np.stack(found).astype(np.float32)
+        row = self.row.get(name, self.nobody)
+        return np.stack([x[row] for x in self.style[modality]]).astype(np.float32)
 
     def training(
         self, generator: np.random.Generator, random: bool, unknown_rate: float
@@ -81,25 +88,31 @@ class Enrolment:
         Otherwise everyone is enrolled with all of them.
         """
         own, appearances = self.train.rows_by_name, self.train.appearances
-        groups = _Groups(len(self.train.name))
-        withheld = np.zeros(len(self.train.name), dtype=bool)
         unknown = generator.random(len(appearances)) < unknown_rate
-        drawn = {
+        amount = {
             kind: generator.choice(len(DRAWN), len(unknown), p=p) for kind, p in CHANCE.items()
         }
-        amounts = np.where(unknown, drawn["unknown"], drawn["known"])
-        for (name, _, at), stranger, draw in zip(appearances, unknown, amounts, strict=True):
-            withheld[at] = stranger
-            rows, amount = own.get(name, _NONE), DRAWN[draw] if random else None
-            every = amount is None or len(rows) <= amount
-            if not every:
-                rows = generator.choice(rows, amount, replace=False, shuffle=False)
-            voice = self._new_voice(name, generator) if random and stranger and name else None
-            groups.enrol(at, rows, key=name if every else "", voice=voice)
+        amounts = np.where(unknown, amount["unknown"], amount["known"]).tolist()
+        groups = _Groups(self.nobody + 1)
+        style, voiced = [], []
+        normal = np.empty((len(unknown), 2 * sum(len(p.b) for p in self.population.values())))
+        for (name, *_), stranger, draw in zip(appearances, unknown.tolist(), amounts, strict=True):
+            rows, number = own.get(name, _NONE), DRAWN[draw] if random else None
+            if number is None or len(rows) <= number:
+                style.append(self.row.get(name, self.nobody))
+            else:
+                drawn = generator.choice(rows, number, replace=False, shuffle=False)
+                style.append(groups.add(drawn))
+            if random and stranger and name:
+                generator.standard_normal(out=normal[len(voiced)])
+                voiced.append(len(style) - 1)
+        voices = self._new_voices([appearances[i][0] for i in voiced], normal[: len(voiced)])
+        styles = self._styles(self.train, groups, style, voices, voiced)
+        of = self.train.appearance
         return Speakers(
-            self.code.encode(self.dialogues),
-            self._styles(self.train, self.train, groups),
-            self.train.by_dialogue(withheld) if withheld.any() else (),
+            self.codes,
+            self.train.styles_by_dialogue({m: x[of] for m, x in styles.items()}),
+            self.train.by_dialogue(unknown[of]) if unknown.any() else (),
         )
 
     def evaluation(
@@ -115,51 +128,63 @@ class Enrolment:
         """
         plain = _Utterances.of(dialogues, self.code, tuple(self.population))
         utterances = plain.without(self.expression, dialogues)
-        known, own = self.train.rows_by_name, utterances.rows_by_name
-        groups = _Groups(len(utterances.name))
-        offset = len(self.train.name)
+        own, row = utterances.rows_by_name, dict(self.row)
+        groups = _Groups(self.nobody + 1)
+        style = np.full(len(utterances.name), self.nobody)
         for name, dialogue, at in utterances.appearances:
-            if name in known:
-                groups.enrol(at, known[name], key=name)
+            if name in row:
+                style[at] = row[name]
             elif name not in own or amount == 0:
-                groups.enrol(at, _NONE)
+                continue
             elif amount == "past":
-                for turn, row in enumerate(at):
-                    groups.enrol(row, offset + at[: turn + 1])
+                style[at] = [groups.add(at[: turn + 1]) for turn in range(len(at))]
             elif amount == "dialogue":
-                groups.enrol(at, offset + at)
+                style[at] = groups.add(at)
             elif amount == "all":
-                groups.enrol(at, offset + own[name], key=name)
+                style[at] = row[name] = groups.add(own[name])
             else:
                 rows = own[name][utterances.dialogue[own[name]] != dialogue]
                 if len(rows) > amount:
                     rows = generator.choice(rows, amount, replace=False, shuffle=False)
-                groups.enrol(at, offset + rows)
-        everyone = self.train.followed_by(utterances)
-        return Speakers(self.code.encode(dialogues), self._styles(utterances, everyone, groups))
+                style[at] = groups.add(rows)
+        styles = self._styles(utterances, groups, style)
+        return Speakers(self.code.encode(dialogues), utterances.styles_by_dialogue(styles))
 
-    def _new_voice(self, name: str, generator: np.random.Generator) -> Voice:
-        at = self.row[name]
-        return {
-            modality: population.new_voice(*(x[at] for x in self.style[modality]), generator)
-            for modality, population in self.population.items()
-        }
+    def _new_voices(self, names: Sequence[str], normal: Float[np.ndarray, "voice _"]) -> Voices:
+        """A voice for each of these training speakers, from standard normal numbers."""
+        row = [self.row[name] for name in names]
+        voices, start = {}, 0
+        for modality, population in self.population.items():
+            mu, sigma = (x[row] for x in self.style[modality])
+            z = normal[:, start : start + 2 * mu.shape[1]].reshape(-1, 2, mu.shape[1])
+            voices[modality] = population.new_voice(mu, sigma, z)
+            start += 2 * mu.shape[1]
+        return voices
 
     def _styles(
-        self, utterances: "_Utterances", source: "_Utterances", groups: "_Groups"
-    ) -> list[dict[Modality, Float[np.ndarray, "_turn 2 _feature"]]]:
-        """By dialogue. The groups are rows of `source`."""
-        styles: list[dict[Modality, np.ndarray]] = [{} for _ in range(utterances.dialogue[-1] + 1)]
+        self,
+        utterances: "_Utterances",
+        groups: "_Groups",
+        style: Sequence[int] | Int[np.ndarray, "style"],
+        voices: Voices | None = None,
+        voiced: Sequence[int] = (),
+    ) -> Styles:
+        """Each style from its row of the moments: the training speakers', then the groups'.
+
+        The styles `voiced` are in these voices, the others in the speaker's own.
+        """
+        styles = {}
         for modality, population in self.population.items():
+            added = moments(utterances.features[modality], groups.rows)
             n, mean, scatter = (
-                x[groups.drawn] for x in moments(source.features[modality], groups.rows)
+                np.concatenate(x)[style] for x in zip(self.moments[modality], added, strict=True)
             )
             # To take a x + c from (mu, sigma) is to take x from ((mu - c) / a, sigma / a).
-            a, c = groups.scales_and_shifts(modality, mean.shape)
+            a, c = np.ones_like(mean), np.zeros_like(mean)
+            if voices:
+                a[voiced], c[voiced] = voices[modality].swapaxes(0, 1)
             mu, sigma = population.estimate(n, a * mean + c, a**2 * scatter)
-            style = np.stack([(mu - c) / a, sigma / a], axis=1)[groups.of].astype(np.float32)
-            for own, part in zip(styles, utterances.by_dialogue(style), strict=True):
-                own[modality] = part
+            styles[modality] = np.stack([(mu - c) / a, sigma / a], axis=1).astype(np.float32)
         return styles
 
 
@@ -182,51 +207,19 @@ _NONE = np.empty(0, dtype=int)
 
 
 class _Groups:
-    """Which utterances styles are estimated from, and whose style each utterance gets."""
+    """Utterances that styles are estimated from, besides those of the training speakers.
 
-    def __init__(self, utterances: int):
+    Their rows of the moments follow the `before` rows of these.
+    """
+
+    def __init__(self, before: int):
+        self.before = before
         self.rows: list[np.ndarray] = []
-        self.drawn: list[int] = []
-        """By style: its place in `rows`. Several voices may be enrolled from the same rows."""
-        self.voices: dict[int, Voice] = {}
-        """By style; those that are not here have the speaker's own."""
-        self.of = np.empty(utterances, dtype=int)
-        """By utterance: its style."""
-        self._rows: dict[str, int] = {}
-        self._style: dict[str, int] = {}
 
-    def enrol(
-        self,
-        at: Int[np.ndarray, "_"] | np.integer,
-        rows: Int[np.ndarray, "_"],
-        key: str = "",
-        voice: Voice | None = None,
-    ) -> None:
-        """Give the utterances `at` the style of `rows`, both in another voice if there is one.
-
-        Equal keys have equal rows, and share them.
-        """
-        if not key or key not in self._rows:
-            self._rows[key] = len(self.rows)
-            self.rows.append(rows)
-        shared = key if voice is None else ""
-        if not shared or shared not in self._style:
-            self._style[shared] = len(self.drawn)
-            self.drawn.append(self._rows[key])
-        style = self._style[shared]
-        if voice is not None:
-            self.voices[style] = voice
-        self.of[at] = style
-
-    def scales_and_shifts(
-        self, modality: Modality, shape: tuple[int, int]
-    ) -> Float[np.ndarray, "2 style feature"]:
-        """a and c of each style's voice: 1 and 0 for the speaker's own."""
-        found = np.zeros((2, *shape))
-        found[0] = 1
-        for style, voice in self.voices.items():
-            found[:, style] = voice[modality]
-        return found
+    def add(self, rows: Int[np.ndarray, "_"]) -> int:
+        """Add a group of utterances; returns its row of the moments."""
+        self.rows.append(rows)
+        return self.before + len(self.rows) - 1
 
 
 @dataclass(frozen=True)
@@ -271,14 +264,26 @@ class _Utterances:
             found.setdefault(key, []).append(row)
         return [(name, dialogue, np.array(rows)) for (dialogue, name), rows in found.items()]
 
+    @cached_property
+    def appearance(self) -> Int[np.ndarray, "utterance"]:
+        """By utterance: its place in `appearances`."""
+        found = np.empty(len(self.name), dtype=int)
+        for place, (*_, rows) in enumerate(self.appearances):
+            found[rows] = place
+        return found
+
+    @cached_property
+    def bounds(self) -> list[tuple[int, int]]:
+        """The first utterance of each dialogue and that after its last."""
+        inner = np.flatnonzero(np.diff(self.dialogue)) + 1
+        return [*pairwise([0, *inner.tolist(), len(self.dialogue)])]
+
     def by_dialogue(self, x: Shaped[np.ndarray, "utterance *rest"]) -> list[np.ndarray]:
         """Values of the utterances, split into dialogues."""
-        return np.split(x, np.flatnonzero(np.diff(self.dialogue)) + 1)
+        return [x[start:end] for start, end in self.bounds]
 
-    def followed_by(self, other: "_Utterances") -> "_Utterances":
-        """These, then the other's."""
-        return _Utterances(
-            np.concatenate([self.name, other.name]),
-            np.concatenate([self.dialogue, self.dialogue[-1] + 1 + other.dialogue]),
-            {m: np.concatenate([x, other.features[m]]) for m, x in self.features.items()},
-        )
+    def styles_by_dialogue(
+        self, styles: dict[Modality, Float[np.ndarray, "utterance 2 _"]]
+    ) -> list[dict[Modality, Float[np.ndarray, "_turn 2 _"]]]:
+        """Styles of the utterances, split into dialogues."""
+        return [{m: x[start:end] for m, x in styles.items()} for start, end in self.bounds]

@@ -108,18 +108,18 @@ class Population:
 
     def new_voice(
         self,
-        mu: Float[np.ndarray, "feature"],
-        sigma: Float[np.ndarray, "feature"],
-        generator: np.random.Generator,
-    ) -> Float[np.ndarray, "2 feature"]:
-        """Scale a and shift c that give a speaker of this style the voice of someone else.
+        mu: Float[np.ndarray, "*speaker feature"],
+        sigma: Float[np.ndarray, "*speaker feature"],
+        z: Float[np.ndarray, "*speaker 2 feature"],
+    ) -> Float[np.ndarray, "*speaker 2 feature"]:
+        """Scale a and shift c that give speakers of these styles the voice of someone else.
 
-        a x + c has mean mu_0 + sqrt(b) z and log variance log_0 + sqrt(v) z', where z and z' are
-        standard normal: a style drawn from the population.
+        a x + c has mean mu_0 + sqrt(b) z_0 and log variance log_0 + sqrt(v) z_1: where z is
+        standard normal, that is a style drawn from the population.
         """
-        z = generator.standard_normal((2, len(self.b)))
-        a = np.exp((self.log_0 + np.sqrt(self.v) * z[1]) / 2) / sigma
-        return np.stack([a, self.mu_0 + np.sqrt(self.b) * z[0] - a * mu])
+        mean = self.mu_0 + np.sqrt(self.b) * z[..., 0, :]
+        a = np.exp((self.log_0 + np.sqrt(self.v) * z[..., 1, :]) / 2) / sigma
+        return np.stack([a, mean - a * mu], axis=-2)
 
     def style(
         self, features: Float[np.ndarray, "utterance feature"]
@@ -135,14 +135,15 @@ def moments(
     Int[np.ndarray, "style"], Float[np.ndarray, "style feature"], Float[np.ndarray, "style feature"]
 ]:
     """n, mean and summed squared deviations of groups of utterances (row numbers); may be empty."""
-    n = np.array([len(group) for group in groups])
+    n = np.array([len(group) for group in groups], dtype=int)
     mean, scatter = np.zeros((2, len(groups), features.shape[1]))
     filled = n > 0
     if filled.any():
-        x = features[np.concatenate(groups)].astype(float)
+        x = features[np.concatenate(groups)].astype(float, copy=False)
         starts = np.cumsum(n[filled]) - n[filled]
         mean[filled] = np.add.reduceat(x, starts) / n[filled, None]
-        scatter[filled] = np.add.reduceat((x - np.repeat(mean, n, axis=0)) ** 2, starts)
+        x -= np.repeat(mean, n, axis=0)
+        scatter[filled] = np.add.reduceat(np.square(x, out=x), starts)
     return n, mean, scatter
 
 

@@ -154,7 +154,7 @@ def epochs(run: RunSettings, corpus: Corpus, state: TrainingState) -> Iterator[T
     weight = label_weights(run, corpus).to(run.train.device)
     enrolment = enrolment_of(run, corpus)
     watched = ("dev", "test") if run.train.test_curve else ("dev",)
-    speakers = {split: speakers_of(run, corpus, split) for split in watched}
+    evaluated = {split: evaluation_batches(run, corpus, split) for split in watched}
     for epoch in range(len(state.history) + 1, run.train.epochs + 1):
         started = time.monotonic()
         row = {"epoch": epoch, "lr": state.optimiser.param_groups[0]["lr"]}
@@ -167,7 +167,7 @@ def epochs(run: RunSettings, corpus: Corpus, state: TrainingState) -> Iterator[T
         predicted = {}
         for split in watched:
             predicted[split], row[f"{split}_wf1"], row[f"{split}_loss"] = evaluate(
-                run, state.model, getattr(corpus, split), speakers[split], weight
+                run, state.model, evaluated[split], weight
             )
         if not all(map(math.isfinite, row.values())):
             raise DivergedError(f"training diverged in epoch {epoch}: {row}")
@@ -227,15 +227,14 @@ def train_step(
 def evaluate(
     run: RunSettings,
     model: EmotionModel,
-    dialogues: Sequence[Dialogue],
-    speakers: Speakers,
+    evaluated: Sequence[Batch],
     class_weight: Float[Tensor, "class"],
 ) -> tuple[Int[Tensor, "utterance"], float, float]:
     """Predicted labels, dialogue after dialogue, weighted F1, and the mean loss over batches."""
     model.eval()
     device = class_weight.device
     losses, labels, predicted = [], [], []
-    for batch in batches(dialogues, speakers, EVALUATED):
+    for batch in evaluated:
         label, speaker = targets(batch, device)
         output = model(batch.to(device))
         erc, _ = emotion_loss(run.loss, output, label, class_weight)
@@ -247,13 +246,15 @@ def evaluate(
     return answer, float(weighted_f1(counts)), torch.stack(losses).mean().item()
 
 
-def speakers_of(run: RunSettings, corpus: Corpus, split: str) -> Speakers:
-    """What dev and test give the model of who speaks.
+def evaluation_batches(run: RunSettings, corpus: Corpus, split: str) -> list[Batch]:
+    """Dev or test as the model gets it, the same after every epoch.
 
     Strangers: in dev their unlabelled utterances may help to choose the epoch, in test none.
     """
     amount = "all" if split == "dev" else 0
-    return enrolment_of(run, corpus).evaluation(getattr(corpus, split), amount)
+    dialogues = getattr(corpus, split)
+    speakers = enrolment_of(run, corpus).evaluation(dialogues, amount)
+    return list(batches(dialogues, speakers, EVALUATED))
 
 
 def final_test(
@@ -262,8 +263,7 @@ def final_test(
     """Predicted labels and weighted F1 of the run on test: those of the best epoch on dev."""
     state.model.load_state_dict(state.best_dev["weights"])
     weight = label_weights(run, corpus).to(run.train.device)
-    speakers = speakers_of(run, corpus, "test")
-    return evaluate(run, state.model, corpus.test, speakers, weight)[:2]
+    return evaluate(run, state.model, evaluation_batches(run, corpus, "test"), weight)[:2]
 
 
 def targets(
