@@ -1,8 +1,13 @@
 """The hand-written derivatives, against finite differences."""
 
+import numpy as np
+import pytest
 import torch
 
+from mlsan.model.fast import attentive, recurrence
+from mlsan.model.fast.arrays import arrays, on_torch, rows, sigmoid_, softmax_
 from mlsan.model.fast.attentive import attentive_states
+from mlsan.model.fast.cells import multiply
 from mlsan.model.fast.recurrence import output_states, speaker_states
 from mlsan.model.reference import gru
 
@@ -16,6 +21,47 @@ def inputs(*shapes):
         torch.randn(*s, generator=generator, dtype=torch.float64, requires_grad=True)
         for s in shapes
     ]
+
+
+@pytest.mark.parametrize("chosen", [arrays, on_torch])
+def test_a_turn_is_multiplied_cell_by_cell_into_the_first_rows(chosen):
+    x, weight = (y.detach() for y in inputs((5, 2, 4), (2, 4, 3)))
+    out = torch.full((7, 2, 3), 7.0, dtype=x.dtype)
+    xp, found = chosen(x, weight, out)
+    assert xp is (torch if chosen is on_torch else np)
+    assert len(multiply(xp, *found)) == 5
+    torch.testing.assert_close(out[:5], torch.einsum("pci,cio->pco", x, weight))
+    assert (out[5:] == 7).all()
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4)])
+def test_numpy_and_torch_agree_on_what_they_do_not_share(shape):
+    (x,) = (y.detach() for y in inputs(shape))
+    for operation in (sigmoid_, softmax_):
+        on_numpy = operation(x.numpy().copy())
+        torch.testing.assert_close(torch.as_tensor(on_numpy), operation(x.clone()))
+    table, index = x.reshape(-1, 1), torch.tensor([1, 1, 0])
+    assert (rows(table.numpy(), index.numpy()) == rows(table, index).numpy()).all()
+
+
+def test_the_loops_on_torch_are_those_on_numpy(monkeypatch):
+    shapes = (4, 6, 9), (4, 9, 3), (4, 9, 3), (4, 3), (2, 3)
+    *learnt, keep = attentive_inputs()
+
+    def everything():
+        first = inputs(*shapes)
+        found = [
+            (speaker_states(*first, PREVIOUS, COUNTS), first),
+            (attentive_states(*learnt, keep, PREVIOUS, COUNTS), learnt),
+        ]
+        second = inputs((2, 6, 9), (2, 9, 3), (2, 3))
+        found.append((output_states(*second, (3, 2, 1), keep[:2]), second))
+        return [(y, *torch.autograd.grad(y.sin().sum(), x)) for y, x in found]
+
+    expected = everything()
+    for module in (recurrence, attentive):
+        monkeypatch.setattr(module, "arrays", on_torch)
+    torch.testing.assert_close(everything(), expected)
 
 
 def test_output_states():

@@ -3,11 +3,10 @@
 PyTorch computes float32 products with MKL, which leaves the widest vector units of AMD processors
 unused. oneDNN, which PyTorch also ships, uses them: for large products it is faster there and no
 slower elsewhere. Its linear layer is reached through the operator that PyTorch's compiler calls;
-if that operator is missing or the product is small, the usual product is used. For the smallest
-products, those of a single turn, NumPy's OpenBLAS is the fastest (`multiply`).
+if that operator is missing or the product is small, the usual product is used. The products of a
+single turn are in `cells`.
 """
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -35,22 +34,6 @@ def product(
 ) -> Float[Tensor, "row outputs"]:
     """`x weight^T`."""
     return stacked_linear(x.unsqueeze(0), weight.unsqueeze(0)).squeeze(0)
-
-
-def multiply(
-    x: Float[Tensor, "stream row inputs"],
-    weight: Float[Tensor, "stream inputs outputs"],
-    out: Float[Tensor, "stream row outputs"],
-) -> None:
-    """Write `x[s] weight[s]` into `out[s]` for each stream s, without a gradient.
-
-    For the few rows of one turn and a contiguous weight, NumPy's product takes about half the time
-    of PyTorch's on AMD processors.
-    """
-    if x.device.type == "cpu" and type(x) is Tensor:  # NumPy takes no fake tensors
-        np.matmul(x.numpy(), weight.numpy(), out=out.numpy())
-    else:
-        torch.bmm(x, weight, out=out)
 
 
 def _large(x: Tensor, weight: Tensor) -> bool:
