@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import combinations
+from statistics import mean
 
 import pytest
 import torch
@@ -117,7 +118,8 @@ def test_dropout_acts_in_training_only(name):
 @pytest.mark.parametrize("name", [name for name in MODELS if "coded" not in name])
 def test_training_lowers_the_loss(name):
     losses = trained(build(name), data(), lr=0.02)
-    assert losses[-1] < losses[0] / 2
+    # Dropout makes a single step's loss noisy.
+    assert mean(losses[-10:]) < losses[0] / 2
 
 
 @every_model

@@ -14,6 +14,10 @@ from torch import Tensor
 Array = np.ndarray | Tensor
 
 
+# NumPy warns where PyTorch does not, above all when a diverging run reaches NaN.
+silent = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
 def arrays(*tensors: Tensor) -> tuple[ModuleType, list[Array]]:
     """The module whose operations to use, and the tensors as its arrays, in the same memory."""
     if all(map(on_host, tensors)):

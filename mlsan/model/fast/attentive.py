@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mlsan.model.fast.arrays import arrays, rows, softmax_
+from mlsan.model.fast.arrays import arrays, rows, silent, softmax_
 from mlsan.model.fast.cells import (
     Cells,
     by_input,
@@ -32,6 +32,7 @@ class _AttentiveStates(torch.autograd.Function):
     """
 
     @staticmethod
+    @silent
     def forward(ctx, gi, weight_x, weight_h, bias, query, keep, previous, counts):
         (streams, places, d), turns, most = query.shape, len(counts), counts[0]
         kept = room(gi, places, 2 * streams, d)
@@ -74,6 +75,7 @@ class _AttentiveStates(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @silent
     def backward(ctx, grad):
         weight_x, weight_h, query, keep, previous, inputs, shares, past, *kept = ctx.saved_tensors
         (streams, places, d), most, h = grad.shape, ctx.counts[0], kept[0]

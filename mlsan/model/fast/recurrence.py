@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mlsan.model.fast.arrays import arrays, rows, sigmoid_
+from mlsan.model.fast.arrays import arrays, rows, sigmoid_, silent
 from mlsan.model.fast.cells import (
     Cells,
     by_input,
@@ -29,6 +29,7 @@ class _OutputStates(torch.autograd.Function):
     """See `output_states`."""
 
     @staticmethod
+    @silent
     def forward(ctx, gi, weight, bias, keep, counts):
         streams, places, d = *gi.shape[:2], gi.shape[2] // 3
         kept = room(gi, places, streams, d)
@@ -54,6 +55,7 @@ class _OutputStates(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @silent
     def backward(ctx, grad):
         weight, keep, *kept = ctx.saved_tensors
         h, (streams, places, d) = kept[0], grad.shape
@@ -87,6 +89,7 @@ class _SpeakerStates(torch.autograd.Function):
     """
 
     @staticmethod
+    @silent
     def forward(ctx, gi, weight_x, weight_h, bias, attend, previous, counts):
         (streams, d), places, most = attend.shape, gi.shape[1], counts[0]
         kept = room(gi, places, 2 * streams, d)
@@ -131,6 +134,7 @@ class _SpeakerStates(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @silent
     def backward(ctx, grad):
         weight_x, weight_h, attend, previous, inputs, states, shares, *kept = ctx.saved_tensors
         (streams, places, d), most, h = grad.shape, ctx.counts[0], kept[0]
