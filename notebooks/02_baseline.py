@@ -19,7 +19,7 @@
 #
 # **Needs.** The corpus of notebook 1. Trains MultiEMO with all seeds, or reuses finished runs.
 #
-# **Time.** smoke: seconds · small: 1 to 2 minutes on two cores the first time · paper: hours on a CPU; a GPU is recommended.
+# **Time.** smoke: seconds · small: about a minute on two cores the first time · paper: hours on a CPU; a GPU is recommended.
 
 # %% [markdown]
 # ## Before you start

@@ -19,7 +19,7 @@
 #
 # **Needs.** The corpus of notebook 1. Trains every model with all seeds, or reuses finished runs; profile *paper* uses a GPU if there is one.
 #
-# **Time.** smoke: seconds · small: 8 to 9 minutes on two cores the first time · paper: hours on a CPU; a GPU is recommended.
+# **Time.** smoke: seconds · small: about 7 minutes on two cores the first time · paper: hours on a CPU; a GPU is recommended.
 
 # %% [markdown]
 # ## Before you start

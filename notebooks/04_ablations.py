@@ -19,7 +19,7 @@
 #
 # **Needs.** The corpus of notebook 1. Trains all eight combinations of the parts and the controls with a few seeds (profile *paper*: all seeds), or reuses finished runs.
 #
-# **Time.** smoke: seconds · small: 4 to 5 minutes on two cores the first time · paper: a GPU is recommended.
+# **Time.** smoke: seconds · small: 3 to 4 minutes on two cores the first time · paper: a GPU is recommended.
 
 # %% [markdown]
 # ## Before you start

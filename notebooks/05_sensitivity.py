@@ -19,7 +19,7 @@
 #
 # **Needs.** The corpus of notebook 1. Trains ML-SAN for each λ, MultiEMO and ML-SAN for each heterogeneity and for both dev splits of IEMOCAP, or reuses finished runs.
 #
-# **Time.** smoke: seconds · small: 3 to 4 minutes on two cores the first time · paper: a GPU is recommended.
+# **Time.** smoke: seconds · small: about 3 minutes on two cores the first time · paper: a GPU is recommended.
 
 # %% [markdown]
 # ## Before you start
