@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -149,6 +150,8 @@ def describe_corpora(study: Study) -> None:
 
 def train(study: Study) -> tuple[list[str], list[str]]:
     """Train all runs of all plans; returns their keys and what failed."""
+    # joblib replaces a worker between two runs once its memory has grown, and says so.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs")
     runs = study.plan("voices") if study.voices else study.plan(*PLANS)
     others = [(dose, dose.dose_plan()) for dose in study.doses().values()]
     others = [(dose, plan) for dose, plan in others if dose.source != study.source]

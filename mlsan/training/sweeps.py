@@ -4,7 +4,6 @@ import math
 import os
 import time
 import traceback
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -140,14 +139,11 @@ def _attempts(
     # to stop a pool in the middle can print a traceback from one of its threads.
     left = (delayed(attempt)(run) for run in runs if not unwritable)
     pool = Parallel(workers, return_as="generator_unordered", batch_size=1, pre_dispatch=workers)
-    with warnings.catch_warnings():
-        # joblib replaces a worker between two runs once its memory has grown, and says so.
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs")
-        for run, outcome in pool(left):
-            if isinstance(outcome, UnwritableError):
-                unwritable.append(outcome)
-            else:
-                yield run, outcome
+    for run, outcome in pool(left):
+        if isinstance(outcome, UnwritableError):
+            unwritable.append(outcome)
+        else:
+            yield run, outcome
     if unwritable:
         raise unwritable[0]
 
